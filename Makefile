@@ -1,0 +1,47 @@
+# PYTHON may name another interpreter, e.g. make test PYTHON=3.14
+PYTHON ?= >=3.12,<3.15
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+STAMP := .venv/.requirements
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help demo shell test lint lock clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(STAMP)  ## Run NetBox with this plugin and sample data (PORT=8000)
+	@exec python -m tests.stack demo
+
+shell: $(STAMP)  ## Open NetBox's shell on the database of the running demo
+	@exec python -m tests.stack shell
+
+test: $(STAMP)  ## Run the tests (ARGS="-k name")
+	@exec pytest $(ARGS)
+
+lint: $(STAMP)  ## Check style, layers and missing migrations
+	ruff check
+	ruff format --check
+	lint-imports
+	DEVELOPER=true python -m tests.stack run netbox makemigrations --check --dry-run netbox_vlan_manager
+
+lock: | $(filter .uv/bin/uv,$(UV))  ## Remake the lock file with the newest versions
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.12 \
+	    pyproject.toml --group dev -o requirements-dev.txt
+
+clean:  ## Remove what these targets made
+	rm -rf .venv .uv build dist *.egg-info
+
+# The project's own build is not isolated: setuptools comes from the lock file like the rest.
+$(STAMP): requirements-dev.txt | $(filter .uv/bin/uv,$(UV))
+	@$(UV) venv --quiet --clear --python "$(PYTHON)" .venv 2>/dev/null || \
+	    { echo "Python 3.12, 3.13 or 3.14 is needed: install one, or name one with make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(UV) pip sync --quiet --python .venv --require-hashes requirements-dev.txt
+	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.uv/bin/uv:
+	@python3 -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv || \
+	    { rm -rf .uv; echo "uv is needed and could not be installed with pip: install it, then run make again" >&2; exit 1; }

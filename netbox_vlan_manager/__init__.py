@@ -1,0 +1,43 @@
+from django.core.exceptions import ImproperlyConfigured
+
+from netbox.plugins import PluginConfig
+
+__version__ = "0.1.0"
+
+
+class VLANManagerConfig(PluginConfig):
+    name = "netbox_vlan_manager"
+    verbose_name = "VLAN Manager"
+    description = "Hands out network segments (a VLAN, its prefix and its EPG name) to clusters, never one twice"
+    version = __version__
+    base_url = "vlan-manager"
+    min_version = "4.7.0"
+    max_version = "4.7.99"
+    default_settings = {
+        # Status of a segment's prefix while a cluster holds it, and while nobody does.
+        "prefix_status_allocated": "reserved",
+        "prefix_status_available": "active",
+        # Bounds on a segment's prefix length where its pool sets none.
+        "ipv4_prefix_lengths": (16, 31),
+        "ipv6_prefix_lengths": (48, 127),
+        # How long a call waits for a lock before it answers "busy", in milliseconds.
+        "lock_timeout": 5000,
+        # How long it waits for the last available segment, which another transaction holds, in milliseconds.
+        "last_segment_timeout": 1000,
+        # How many rows one import takes.
+        "import_max_rows": 20000,
+        # Health counts an active pool as low when less than this share of its segments is available, in percent.
+        "low_available_percent": 10,
+    }
+
+    def ready(self):
+        super().ready()
+        # These register on import, which NetBox allows only once the models are there.
+        from . import permissions, signals  # noqa: F401
+        from .settings import check_settings
+
+        if errors := check_settings():
+            raise ImproperlyConfigured("; ".join(errors))
+
+
+config = VLANManagerConfig

@@ -1,0 +1,152 @@
+"""
+The one place that gives what went wrong its HTTP status and its body.
+
+Every error is {"detail", "code", ...}. NetBox's own endpoints keep the shape {field: [texts]} for values that are not
+valid; the plugin's plain views wrap the same as {"detail", "code": "invalid", "errors": {field: [texts]}}.
+"""
+
+from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import DataError
+from django.db.models import ProtectedError, RestrictedError
+from django.http import Http404
+from django.utils.translation import gettext as _
+from rest_framework import exceptions, views
+from rest_framework.serializers import as_serializer_error
+
+from utilities.exceptions import AbortRequest
+
+from ..exceptions import PoolNotFound, VLANManagerError
+
+__all__ = (
+    "REFUSALS",
+    "ModelErrorsMixin",
+    "PlainErrorsMixin",
+    "as_api_exception",
+)
+
+STATUS_OF_CODE = {
+    "invalid": 400,
+    "pool_not_found": 404,
+    "allocation_not_found": 404,
+    "pool_exhausted": 409,
+    "pool_paused": 409,
+    "segment_in_use": 409,
+    "protected": 409,
+    "busy": 503,
+}
+
+# What an object of a batch may be refused with.
+REFUSALS = (
+    VLANManagerError,
+    DjangoValidationError,
+    exceptions.APIException,
+    AbortRequest,
+    PermissionDenied,
+    ProtectedError,
+    RestrictedError,
+)
+
+# How many of the objects that prevent a deletion an error names.
+PROTECTED_LISTED = 20
+
+
+class CodedError(exceptions.APIException):
+    """An error with one of our codes, and whatever else its body has."""
+
+    def __init__(self, code, detail, wait=None, **extra):
+        super().__init__(detail, code)
+        self.status_code = STATUS_OF_CODE[code]
+        self.detail = {"detail": self.detail, "code": code, **extra}
+        # REST framework turns it into the Retry-After header.
+        self.wait = wait
+
+
+def as_api_exception(exc, user=None):
+    """
+    Return `exc` as one of REST framework's exceptions where we know it, else as it is.
+
+    Args:
+        exc: Any exception.
+        user: Whose view decides which protected objects are named.
+    """
+    if isinstance(exc, PoolNotFound):
+        known = [{"site": site, "vrf": vrf} for site, vrf in exc.combinations]
+        return CodedError(exc.code, exc.message, combinations=known)
+    if isinstance(exc, VLANManagerError):
+        return CodedError(exc.code, exc.message, wait=getattr(exc, "retry_after", None))
+    if isinstance(exc, DjangoValidationError):
+        return exceptions.ValidationError(as_serializer_error(exc))
+    if isinstance(exc, AbortRequest):
+        return CodedError("invalid", str(exc.message))
+    if isinstance(exc, ProtectedError | RestrictedError):
+        return CodedError("protected", _describe_protected(exc, user))
+    if isinstance(exc, DataError):
+        return CodedError("invalid", _("A value has a character or size that the database cannot store: change it."))
+    if isinstance(exc, Http404):
+        return exceptions.NotFound(*exc.args)
+    if isinstance(exc, PermissionDenied):
+        return exceptions.PermissionDenied(*exc.args)
+    return exc
+
+
+def _describe_protected(exc, user):
+    """Say how many objects stand in the way, and name those that the user may view."""
+    protected = list(getattr(exc, "protected_objects", None) or exc.restricted_objects)
+    by_model = {}
+    for instance in protected:
+        by_model.setdefault(type(instance), []).append(instance.pk)
+    named = []
+    for model, pks in by_model.items():
+        instances = model.objects.filter(pk__in=pks)
+        if user is not None and hasattr(instances, "restrict"):
+            instances = instances.restrict(user, "view")
+        named += [f"{instance} ({instance.pk})" for instance in instances[: PROTECTED_LISTED - len(named)]]
+    return _("Unable to delete object. {count} dependent objects were found: {names}").format(
+        count=len(protected), names=", ".join(named) or _("none that you may view")
+    )
+
+
+def _handle(exc, context):
+    """Return the response that `exc` becomes, with its code in the body, or None if we do not know it."""
+    exc = as_api_exception(exc, getattr(context.get("request"), "user", None))
+    response = views.exception_handler(exc, context)
+    if response is not None and "detail" in response.data and "code" not in response.data:
+        code = exc.get_codes()
+        response.data["code"] = "invalid" if not isinstance(code, str) or code == "parse_error" else code
+    return response
+
+
+def _handle_plain(exc, context):
+    """Do what `_handle` does, and wrap the errors of fields."""
+    response = _handle(exc, context)
+    if response is not None and response.status_code == 400 and "code" not in response.data:
+        errors = as_serializer_error(exceptions.ValidationError(response.data))
+        response.data = {"detail": " ".join(_texts(errors)), "code": "invalid", "errors": errors}
+    return response
+
+
+def _texts(errors, path=""):
+    """Yield "field: text" for each of the errors."""
+    if isinstance(errors, dict):
+        for name, inner in errors.items():
+            yield from _texts(inner, path if name == "__all__" else f"{path}{name}: ")
+    elif isinstance(errors, list):
+        for inner in errors:
+            yield from _texts(inner, path)
+    else:
+        yield f"{path}{errors}"
+
+
+class ModelErrorsMixin:
+    """For NetBox's model viewsets."""
+
+    def get_exception_handler(self):
+        return _handle
+
+
+class PlainErrorsMixin:
+    """For the plugin's plain views."""
+
+    def get_exception_handler(self):
+        return _handle_plain

@@ -1,0 +1,107 @@
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from ipam.api.serializers import PrefixSerializer
+from ipam.models import Prefix
+from netbox.api.fields import SerializedPKRelatedField
+from utilities.api import get_related_object_by_attrs
+
+from ..validators import clean_cluster_name, clean_purpose
+
+__all__ = (
+    "ClusterNameField",
+    "NameOrIDField",
+    "PrefixField",
+    "PurposeField",
+    "UsageField",
+)
+
+
+class PrefixField(SerializedPKRelatedField):
+    """
+    A prefix: read in NetBox's brief form, written as a CIDR or an id.
+
+    A CIDR comes out as text, for a service to find or make the prefix; an id as the Prefix, if the user may view it.
+    """
+
+    default_error_messages = {
+        "incorrect_type": _("Give a CIDR, such as 192.168.1.0/24, or the id of a prefix."),
+    }
+
+    def __init__(self, **kwargs):
+        if not kwargs.get("read_only"):
+            kwargs.setdefault("queryset", Prefix.objects.all())
+        super().__init__(serializer=PrefixSerializer, nested=True, **kwargs)
+
+    def use_pk_only_optimization(self):
+        return False
+
+    def to_internal_value(self, data):
+        if isinstance(data, bool) or not isinstance(data, str | int | dict):
+            self.fail("incorrect_type")
+        if isinstance(data, str) and not data.strip().isdecimal():
+            return data.strip()
+        return get_related_object_by_attrs(Prefix.objects.restrict(self.context["request"].user, "view"), data)
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
+class NameOrIDField(serializers.Field):
+    """What names a site or a VRF: its id, or its id, slug, name or RD as text."""
+
+    default_error_messages = {
+        "required": _("Say which one: by its id, slug or name."),
+        "invalid": _("Give an id as a whole number, or an id, slug or name as text."),
+    }
+
+    def to_internal_value(self, data):
+        if isinstance(data, str):
+            data = data.strip()
+        if isinstance(data, bool) or not isinstance(data, str | int) or data == "":
+            self.fail("invalid")
+        return data
+
+    def to_representation(self, value):
+        return value
+
+
+@extend_schema_field({"type": "string", "maxLength": 100})
+class ClusterNameField(serializers.Field):
+    default_error_messages = {
+        "required": _("Name the cluster that asks for the segment."),
+    }
+
+    def to_internal_value(self, data):
+        return clean_cluster_name(data)
+
+    def to_representation(self, value):
+        return value
+
+
+@extend_schema_field({"type": "string", "maxLength": 50})
+class PurposeField(serializers.Field):
+    default_error_messages = {
+        "invalid": _("Give text of letters (a-z), digits, _ and -."),
+    }
+
+    def to_internal_value(self, data):
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return clean_purpose(data)
+
+    def to_representation(self, value):
+        return value
+
+
+@extend_schema_field({"type": "number", "format": "double"})
+class UsageField(serializers.Field):
+    """One of the numbers of a pool's SegmentUsage. Named like its annotation, so that lists can be ordered by it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(read_only=True, **kwargs)
+
+    def get_attribute(self, instance):
+        return getattr(instance.usage, self.field_name)
+
+    def to_representation(self, value):
+        return value

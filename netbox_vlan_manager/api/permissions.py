@@ -1,0 +1,51 @@
+from django.utils.translation import gettext_lazy as _
+from rest_framework.permissions import SAFE_METHODS
+
+from netbox.api.authentication import TokenPermissions
+from users.models import Token
+
+__all__ = (
+    "AllocationPermissions",
+    "ImportPermissions",
+    "MayWrite",
+)
+
+
+class MayWrite(TokenPermissions):
+    """Lets in who is logged in, unless with a token that only reads. What they may do is checked with the pool."""
+
+    message = _("You may not write: log in, and use a token that has write enabled.")
+
+    def has_permission(self, request, view):
+        if isinstance(request.auth, Token) and not self._verify_write_permission(request):
+            return False
+        return bool(request.user and request.user.is_authenticated)
+
+
+class ImportPermissions(MayWrite):
+    """Asks for the permission to add or to change segments; which of them is checked with the rows."""
+
+    message = _("You may not import segments: ask for the permission to add or change segments.")
+
+    def has_permission(self, request, view):
+        return super().has_permission(request, view) and any(
+            request.user.has_perm(f"netbox_vlan_manager.{action}_segment") for action in ("add", "change")
+        )
+
+
+class AllocationPermissions(TokenPermissions):
+    """
+    Allocating and releasing are permissions on segment pools. Which pools is checked with the pool, so that a method
+    for which the user has no such permission at all is refused here.
+    """
+
+    perms_map = {
+        **TokenPermissions.perms_map,
+        "POST": ["netbox_vlan_manager.allocate_segmentpool"],
+        "DELETE": ["netbox_vlan_manager.release_segmentpool"],
+    }
+
+    def has_object_permission(self, request, view, obj):
+        if request.method in SAFE_METHODS or request.method in ("PUT", "PATCH"):
+            return super().has_object_permission(request, view, obj)
+        return True

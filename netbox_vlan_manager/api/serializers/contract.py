@@ -1,0 +1,65 @@
+"""What the calls of the first generation take and answer, and the errors of all plain views."""
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+from ..fields import ClusterNameField, NameOrIDField, PurposeField
+
+__all__ = (
+    "AllocatedVLANSerializer",
+    "ErrorSerializer",
+    "PoolNotFoundSerializer",
+    "ReleasedVLANSerializer",
+    "VLANRequestSerializer",
+)
+
+
+class VLANRequestSerializer(serializers.Serializer):
+    cluster_name = ClusterNameField()
+    site = NameOrIDField(help_text=_("Id, slug or name of a site, location, site group or region"))
+    vrf = NameOrIDField(help_text=_("Id, name or RD of a VRF"))
+    purpose = PurposeField(required=False, help_text=_("Tells several segments of one cluster in a pool apart"))
+
+
+class AllocatedVLANSerializer(serializers.Serializer):
+    vlan_id = serializers.IntegerField(source="allocation.vid")
+    cluster_name = serializers.CharField(source="allocation.cluster_name")
+    site = serializers.CharField()
+    segment = serializers.CharField(source="allocation.prefix", help_text=_("CIDR"))
+    epg_name = serializers.CharField(source="allocation.epg_name")
+    vrf = serializers.CharField(source="pool.vrf.name")
+    allocated_at = serializers.DateTimeField(source="allocation.allocated_at")
+    created = serializers.BooleanField(help_text=_("False when the cluster held the segment already"))
+    allocation = serializers.IntegerField(source="allocation.pk", help_text=_("Id"))
+    pool = serializers.IntegerField(source="pool.pk", help_text=_("Id"))
+
+
+class ReleasedVLANSerializer(serializers.Serializer):
+    message = serializers.CharField()
+
+
+class ErrorSerializer(serializers.Serializer):
+    """What went wrong: in words, and as a code for programs."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    errors = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text=_("What is wrong with each field, where the code is “invalid”"),
+    )
+
+
+class CombinationSerializer(serializers.Serializer):
+    site = serializers.CharField()
+    vrf = serializers.CharField()
+
+
+class PoolNotFoundSerializer(serializers.Serializer):
+    """No pool serves the site and VRF, or the cluster holds nothing there."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    combinations = CombinationSerializer(
+        many=True, required=False, help_text=_("Sites and VRFs that have a pool which you may see")
+    )

@@ -1,0 +1,48 @@
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+from ...services.importing import COLUMNS
+
+__all__ = (
+    "ImportRequestSerializer",
+    "ImportResultSerializer",
+)
+
+
+class ImportRowSerializer(serializers.Serializer):
+    """The columns of a row; the services say what is wrong with its values."""
+
+    site = serializers.CharField(help_text=_("Id, slug or name of a site, location, site group or region"))
+    vlan_id = serializers.IntegerField(min_value=1, max_value=4094)
+    epg_name = serializers.CharField()
+    segment = serializers.CharField(help_text=_("CIDR"))
+    vrf = serializers.CharField(help_text=_("Id, name or RD of a VRF"))
+    dhcp = serializers.BooleanField(required=False)
+    description = serializers.CharField(required=False, allow_blank=True)
+
+
+class ImportRequestSerializer(serializers.Serializer):
+    """Rows, or a CSV text with the columns {columns}."""
+
+    __doc__ = __doc__.format(columns=",".join(COLUMNS))
+
+    rows = ImportRowSerializer(many=True, required=False)
+    csv = serializers.CharField(required=False)
+    file = serializers.FileField(required=False, help_text=_("A CSV file, in a multipart body"))
+    atomic = serializers.BooleanField(required=False, help_text=_("Change nothing if any row fails"))
+
+
+class RowResultSerializer(serializers.Serializer):
+    index = serializers.IntegerField(help_text=_("Position of the row, from 0"))
+    line = serializers.IntegerField(allow_null=True, help_text=_("Line of the CSV"))
+    status = serializers.ChoiceField(choices=("created", "updated", "unchanged", "failed", "skipped"))
+    segment = serializers.IntegerField(allow_null=True, help_text=_("Id"))
+    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
+
+
+class ImportResultSerializer(serializers.Serializer):
+    created = serializers.IntegerField()
+    updated = serializers.IntegerField()
+    unchanged = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    results = RowResultSerializer(many=True)

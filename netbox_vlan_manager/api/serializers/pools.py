@@ -1,0 +1,122 @@
+from django.contrib.contenttypes.models import ContentType
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+from ipam.api.serializers import RoleSerializer, VLANGroupSerializer, VRFSerializer
+from netbox.api.fields import ChoiceField, ContentTypeField
+from netbox.api.gfk_fields import GFKSerializerField
+from netbox.api.serializers import PrimaryModelSerializer
+from tenancy.api.serializers import TenantSerializer
+from utilities.api import get_related_object_by_attrs
+
+from ...choices import SegmentPoolStatusChoices
+from ...models import SegmentPool
+from ...models.pools import POOL_SCOPE_MODELS
+from ...services import create_pool, update_pool
+from ...services.resolution import visible_pools
+from ..fields import PrefixField, UsageField
+from .base import ServiceModelSerializer
+
+__all__ = ("SegmentPoolSerializer",)
+
+
+class SegmentPoolSerializer(PrimaryModelSerializer, ServiceModelSerializer):
+    status = ChoiceField(choices=SegmentPoolStatusChoices, required=False)
+    vrf = VRFSerializer(nested=True)
+    scope_type = ContentTypeField(
+        queryset=ContentType.objects.filter(app_label="dcim", model__in=POOL_SCOPE_MODELS),
+    )
+    scope_id = serializers.IntegerField()
+    scope = GFKSerializerField(read_only=True)
+    vlan_group = VLANGroupSerializer(nested=True, required=False)
+    vid_ranges = serializers.ListField(
+        child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
+        write_only=True,
+        required=False,
+        help_text=_("First and last VLAN IDs of the VLAN group that is made where none is given"),
+    )
+    prefixes = PrefixField(many=True, allow_empty=False, help_text=_("Containers, as CIDRs or ids"))
+    tenant = TenantSerializer(nested=True, required=False, allow_null=True)
+    role = RoleSerializer(nested=True, required=False, allow_null=True)
+    total_segments = UsageField()
+    allocated = UsageField()
+    available = UsageField()
+    quarantined = UsageField()
+    disabled = UsageField()
+    utilization = UsageField()
+
+    class Meta:
+        model = SegmentPool
+        fields = [
+            "id",
+            "url",
+            "display_url",
+            "display",
+            "name",
+            "slug",
+            "status",
+            "vrf",
+            "scope_type",
+            "scope_id",
+            "scope",
+            "vlan_group",
+            "vid_ranges",
+            "prefixes",
+            "tenant",
+            "role",
+            "min_prefix_length",
+            "max_prefix_length",
+            "description",
+            "owner",
+            "comments",
+            "tags",
+            "custom_fields",
+            "created",
+            "last_updated",
+            "total_segments",
+            "allocated",
+            "available",
+            "quarantined",
+            "disabled",
+            "utilization",
+        ]
+        brief_fields = ("id", "url", "display", "name", "slug", "description")
+        extra_kwargs = {
+            "name": {"required": False, "allow_blank": True},
+            "slug": {"required": False, "allow_blank": True},
+        }
+
+    def to_internal_value(self, data):
+        if self.nested:
+            # Even an id names a pool only to those who may know of it: the services' errors speak of the pool.
+            return get_related_object_by_attrs(visible_pools(self.user), data)
+        return super().to_internal_value(data)
+
+    def validate(self, data):
+        data = super().validate(data)
+        if self.nested:
+            return data
+        if "vid_ranges" in data and (self.instance or "vlan_group" in data):
+            raise serializers.ValidationError(
+                {"vid_ranges": _("These are for a VLAN group that is made with the pool: edit the VLAN group instead.")}
+            )
+        if "scope_type" in data or "scope_id" in data:
+            data["scope"] = self._get_scope(data.pop("scope_type", None), data.pop("scope_id", None))
+        return data
+
+    def _get_scope(self, scope_type, scope_id):
+        scope_type = scope_type or self.instance.scope_type
+        scope_id = self.instance.scope_id if scope_id is None else scope_id
+        model = scope_type.model_class()
+        scope = model.objects.filter(pk=scope_id).first()
+        if scope is None:
+            raise serializers.ValidationError(
+                {"scope_id": _("There is no {type} with id {id}.").format(type=model._meta.verbose_name, id=scope_id)}
+            )
+        return scope
+
+    def create_object(self, values):
+        return create_pool(user=self.user, **values)
+
+    def update_object(self, instance, values):
+        return update_pool(instance, user=self.user, **values)

@@ -1,0 +1,23 @@
+from .allocations import AllocationViewSet
+from .contract import AllocateVLANView, ReleaseVLANView
+from .exports import SegmentExportView, StatisticsExportView
+from .health import HealthView
+from .importing import SegmentImportView
+from .pools import SegmentPoolViewSet
+from .root import VLANManagerRootView
+from .segments import SegmentViewSet
+from .statistics import StatisticsView
+
+__all__ = (
+    "AllocateVLANView",
+    "AllocationViewSet",
+    "HealthView",
+    "ReleaseVLANView",
+    "SegmentExportView",
+    "SegmentImportView",
+    "SegmentPoolViewSet",
+    "SegmentViewSet",
+    "StatisticsExportView",
+    "StatisticsView",
+    "VLANManagerRootView",
+)

@@ -1,0 +1,183 @@
+from copy import copy
+from functools import partial
+
+from django.utils.translation import gettext as _
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.mixins import DestroyModelMixin
+from rest_framework.parsers import MultiPartParser
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from netbox.api.viewsets import NetBoxModelViewSet
+from netbox.api.viewsets.mixins import resolve_bulk_error_status
+
+from ...exceptions import Busy
+from ...services import transactions
+from ..errors import REFUSALS, ModelErrorsMixin, PlainErrorsMixin, as_api_exception
+from ..ordering import NamedOrderingFilter
+from ..parsers import JSONParser
+from ..schema import PlainSchema
+
+__all__ = (
+    "PlainView",
+    "ServiceViewSet",
+)
+
+
+class BatchRefusedError(Exception):
+    """Rolls a batch back, of which some objects were refused."""
+
+    def __init__(self, done, errors, status):
+        self.done = done
+        self.errors = errors
+        self.status = status
+
+
+class ServiceDestroyMixin(DestroyModelMixin):
+    """Comes after NetBoxModelViewSet, whose perform_destroy() calls it within a transaction and after If-Match."""
+
+    def perform_destroy(self, instance):
+        self.destroy_object(instance)
+
+    def destroy_object(self, instance):
+        """Delete `instance`, or do what stands for that."""
+        instance.delete()
+
+
+class ServiceViewSet(ModelErrorsMixin, NetBoxModelViewSet, ServiceDestroyMixin):
+    """
+    NetBox's viewset for models that are written through services, whose errors NetBox's own bulk writes do not know.
+
+    Attributes:
+        ordering_fields: {field of the serializer: what the database calls it}
+    """
+
+    parser_classes = (JSONParser, MultiPartParser)
+    filter_backends = (DjangoFilterBackend, NamedOrderingFilter)
+    ordering_fields = {}
+
+    def lock_for_create(self, values):
+        """Take the locks that creating objects of these validated values needs, in the order that all keep to."""
+
+    def lock_for_write(self, instances):
+        """Take the locks that changing or deleting these objects needs, in the order that all keep to."""
+
+    def bulk_create(self, request, *args, **kwargs):
+        pks, errors, status = self.perform_bulk_create(request.data)
+        if errors:
+            detail = _("{failed_count} of {total} objects could not be created.").format(
+                failed_count=len(errors), total=len(request.data)
+            )
+            return Response({"detail": detail, "errors": errors}, status=status)
+        # In the order of the request: services may return objects that were there already.
+        objects = self.get_queryset().in_bulk(pks)
+        serializer = self.get_serializer([objects[pk] for pk in pks], many=True)
+        return Response(serializer.data, status=201)
+
+    def perform_bulk_create(self, data):
+        # What is slow comes before the locks. Values that clash with one another are found by the service.
+        prepared = [self._prepare(item) for item in data]
+
+        def create(serializer):
+            if isinstance(serializer, APIException):
+                raise serializer
+            serializer.instance = None
+            self.perform_create(serializer)
+            return serializer.instance.pk
+
+        values = [serializer.validated_data for serializer in prepared if not isinstance(serializer, APIException)]
+        entries = [({"index": index}, serializer) for index, serializer in enumerate(prepared)]
+        return self.in_batch(entries, create, partial(self.lock_for_create, values))
+
+    def _prepare(self, item):
+        """Return the valid serializer of an object to be created, or what it is refused with."""
+        # A list would be taken for several objects.
+        if not isinstance(item, dict):
+            message = _("Invalid data. Expected a dictionary, but got {datatype}.").format(datatype=type(item).__name__)
+            return ValidationError({"__all__": [message]})
+        try:
+            serializer = self.get_serializer(data=item)
+            serializer.is_valid(raise_exception=True)
+        except REFUSALS as error:
+            return as_api_exception(error, self.request.user)
+        return serializer
+
+    def perform_bulk_update(self, objects, update_data, partial):
+        def update(instance):
+            instance.snapshot()
+            serializer = self.get_serializer(instance, data=update_data[instance.pk], partial=partial)
+            serializer.is_valid(raise_exception=True)
+            self.perform_update(serializer)
+            return instance.pk
+
+        return self._write_together(objects, update)
+
+    def perform_bulk_destroy(self, objects, changelog_messages=None):
+        def destroy(instance):
+            instance.snapshot()
+            instance._changelog_message = (changelog_messages or {}).get(instance.pk)
+            self.perform_destroy(instance)
+
+        done, errors, status = self._write_together(objects, destroy)
+        return errors, len(done) + len(errors), status
+
+    def _write_together(self, objects, work):
+        objects = list(objects)
+        entries = [({"id": instance.pk}, instance) for instance in objects]
+        # A copy each: what the last try did to it must not show in the next.
+        return self.in_batch(entries, lambda instance: work(copy(instance)), partial(self.lock_for_write, objects))
+
+    def in_batch(self, entries, work, lock):
+        """
+        Call `work` for each entry, in one transaction: all of it lands or nothing.
+
+        Args:
+            entries: (what an error names it by, entry) pairs.
+            work: Does one entry, in a way that can be done again.
+            lock: Takes the locks that the entries need.
+
+        Returns:
+            What `work` returned, the errors, and the status to report these with; like NetBox's own bulk methods.
+
+        Raises:
+            APIException: A lock was not had in time; nothing was changed.
+        """
+        try:
+            return transactions.run(lambda: self._attempt(entries, work, lock)), [], None
+        except BatchRefusedError as refused:
+            return refused.done, refused.errors, refused.status
+        except Busy as error:
+            raise as_api_exception(error) from error
+
+    def _attempt(self, entries, work, lock):
+        done, errors, statuses = [], [], set()
+        lock()
+        for name, entry in entries:
+            try:
+                done.append(work(entry))
+            except Busy:
+                raise
+            except REFUSALS as error:
+                error = as_api_exception(error, self.request.user)
+                errors.append({**name, **_entry_errors(error)})
+                statuses.add(error.status_code)
+        if errors:
+            raise BatchRefusedError(done, errors, resolve_bulk_error_status(statuses))
+        return done
+
+
+def _entry_errors(error: APIException):
+    """Return what a batch says of an entry that was refused."""
+    if isinstance(error, ValidationError):
+        return {"errors": error.detail if isinstance(error.detail, dict) else {"__all__": error.detail}}
+    if isinstance(error.detail, dict):
+        return {"code": error.detail["code"], "errors": {"__all__": [error.detail["detail"]]}}
+    return {"code": error.get_codes(), "errors": {"__all__": [error.detail]}}
+
+
+class PlainView(PlainErrorsMixin, APIView):
+    """A view that is no model's."""
+
+    parser_classes = (JSONParser,)
+    schema = PlainSchema()

@@ -1,0 +1,85 @@
+from django.db.models import F, FloatField
+from django.db.models.functions import Cast, NullIf
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+
+from netbox.config import get_config
+from utilities.api import get_prefetches_for_serializer
+
+from ... import filtersets
+from ...models import SegmentPool
+from ...services import available_segments, transactions
+from .. import serializers
+from ..schema import NOT_FOUND
+from .base import ServiceViewSet
+
+__all__ = ("SegmentPoolViewSet",)
+
+
+class SegmentPoolViewSet(ServiceViewSet):
+    queryset = SegmentPool.objects.with_usage().annotate(
+        utilization=Cast(F("allocated") * 100, FloatField()) / NullIf(F("total_segments"), 0)
+    )
+    serializer_class = serializers.SegmentPoolSerializer
+    filterset_class = filtersets.SegmentPoolFilterSet
+    ordering_fields = {
+        name: name
+        for name in (
+            "id",
+            "name",
+            "slug",
+            "status",
+            "vrf",
+            "vlan_group",
+            "scope_type",
+            "scope_id",
+            "tenant",
+            "role",
+            "min_prefix_length",
+            "max_prefix_length",
+            "description",
+            "owner",
+            "created",
+            "last_updated",
+            "total_segments",
+            "allocated",
+            "available",
+            "quarantined",
+            "disabled",
+            "utilization",
+        )
+    }
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("limit", int, description="How many segments; NetBox's page size and its maximum apply")
+        ],
+        responses={200: serializers.SegmentSerializer(many=True), **NOT_FOUND},
+        filters=False,
+    )
+    @action(detail=True, url_path="available-segments", pagination_class=None)
+    def available_segments(self, request, pk):
+        """
+        The segments that would be allocated next, in that order. Allocates nothing.
+        """
+        segments = available_segments(self.get_object()).restrict(request.user, "view").select_related("vlan", "prefix")
+        segments = segments.prefetch_related(*get_prefetches_for_serializer(serializers.SegmentSerializer))
+        serializer = serializers.SegmentSerializer(
+            segments[: _get_limit(request)], many=True, context={"request": request}, omit=["allocations"]
+        )
+        return Response(serializer.data)
+
+    def lock_for_write(self, instances):
+        transactions.lock_spaces([pool.vrf_id for pool in instances], [pool.vlan_group_id for pool in instances])
+
+
+def _get_limit(request):
+    config = get_config()
+    limit = request.query_params.get("limit", str(config.PAGINATE_COUNT))
+    if not (limit.isascii() and limit.isdecimal() and 0 < len(limit) < 10):
+        raise ValidationError({"limit": [_("Give a whole number.")]})
+    # As elsewhere in NetBox, 0 asks for as many as there may be.
+    return min(int(limit) or 10**9, config.MAX_PAGE_SIZE or 10**9)

@@ -1,0 +1,27 @@
+from rest_framework.routers import APIRootView
+
+__all__ = ("VLANManagerRootView",)
+
+
+class VLANManagerRootView(APIRootView):
+    """
+    VLAN Manager API root view
+    """
+
+    # Beside the router's; {what is listed: name of the URL}
+    plain_urls = {
+        "allocate-vlan": "allocate-vlan",
+        "export/segments": "export-segments",
+        "export/statistics": "export-statistics",
+        "health": "health",
+        "release-vlan": "release-vlan",
+        "segments/import": "segment-import",
+        "statistics": "statistics",
+    }
+
+    def get_view_name(self):
+        return "VLAN Manager"
+
+    def get(self, request, *args, **kwargs):
+        self.api_root_dict = dict(sorted({**self.api_root_dict, **self.plain_urls}.items()))
+        return super().get(request, *args, **kwargs)

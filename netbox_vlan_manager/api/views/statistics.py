@@ -1,0 +1,40 @@
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import extend_schema
+from rest_framework.response import Response
+
+from ... import filtersets
+from ...models import SegmentPool
+from ...services.statistics import pool_statistics
+from ..schema import FORBIDDEN, INVALID
+from ..serializers import PoolStatisticsSerializer
+from .base import PlainView
+
+__all__ = (
+    "FilteredView",
+    "StatisticsView",
+)
+
+
+class FilteredView(PlainView):
+    """A view of the objects that the user may view and that the query's filters find."""
+
+    queryset = None
+    filterset_class = None
+    filter_backends = (DjangoFilterBackend,)
+
+    def get_filtered_queryset(self):
+        queryset = self.queryset.restrict(self.request.user, "view")
+        return DjangoFilterBackend().filter_queryset(self.request, queryset, self)
+
+
+class StatisticsView(FilteredView):
+    """
+    How many segments each pool has, and in which status.
+    """
+
+    queryset = SegmentPool.objects.all()
+    filterset_class = filtersets.SegmentPoolFilterSet
+
+    @extend_schema(responses={200: PoolStatisticsSerializer(many=True), **INVALID, **FORBIDDEN}, filters=True)
+    def get(self, request):
+        return Response(PoolStatisticsSerializer(pool_statistics(self.get_filtered_queryset()), many=True).data)

@@ -1,0 +1,83 @@
+"""
+The errors that services raise. Values that are wrong in themselves raise Django's ValidationError, keyed by field.
+
+The codes are part of the REST contract; `api/errors.py` gives each its HTTP status, so that this module knows no HTTP.
+"""
+
+from django.utils.translation import gettext as _
+
+
+class VLANManagerError(Exception):
+    """What went wrong in words for the user (`message`), and for programs (`code`)."""
+
+    code = "error"
+
+    def __init__(self, message):
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self):
+        return str(self.message)
+
+
+class AmbiguousPool(VLANManagerError):
+    """A site or VRF names more than one pool."""
+
+    code = "invalid"
+
+
+class PoolNotFound(VLANManagerError):
+    """No pool serves that site and VRF. `combinations` lists those that the caller may see, as (site, vrf) names."""
+
+    code = "pool_not_found"
+
+    def __init__(self, message, combinations=()):
+        super().__init__(message)
+        self.combinations = combinations
+
+
+class PoolExhausted(VLANManagerError):
+    code = "pool_exhausted"
+
+    def __init__(self, pool):
+        super().__init__(
+            _("Pool {pool} has no available segment. Release an allocation or add segments to the pool.").format(
+                pool=pool
+            )
+        )
+        self.pool = pool
+
+
+class PoolPaused(VLANManagerError):
+    code = "pool_paused"
+
+    def __init__(self, pool):
+        super().__init__(
+            _("Pool {pool} is paused: it makes no new allocations until its status is active again.").format(pool=pool)
+        )
+        self.pool = pool
+
+
+class AllocationNotFound(VLANManagerError):
+    code = "allocation_not_found"
+
+    def __init__(self, cluster_name, pool):
+        super().__init__(
+            _("Cluster {cluster} holds no segment in pool {pool}.").format(cluster=cluster_name, pool=pool)
+        )
+
+
+class SegmentInUse(VLANManagerError):
+    """The segment is allocated, and what was asked for needs it released first."""
+
+    code = "segment_in_use"
+
+
+class Busy(VLANManagerError):
+    """A lock could not be had in time; nothing was changed and the same call may be made again."""
+
+    code = "busy"
+    retry_after = 1
+
+    def __init__(self):
+        super().__init__(_("Another transaction holds what this call needs. Nothing was changed; try again."))

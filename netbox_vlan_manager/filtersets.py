@@ -1,0 +1,460 @@
+from contextlib import suppress
+
+import django_filters
+import netaddr
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+
+from dcim.base_filtersets import ScopedFilterSet
+from dcim.models import Location, Region, Site, SiteGroup
+from ipam.models import VLAN, VRF, Prefix, Role, VLANGroup
+from netbox.filtersets import BaseFilterSet, PrimaryModelFilterSet
+from tenancy.filtersets import ContactModelFilterSet, TenancyFilterSet
+from tenancy.models import Tenant
+from users.models import User
+from utilities.filters import (
+    MultiValueCharFilter,
+    MultiValueContentTypeFilter,
+    MultiValueNumberFilter,
+    TreeNodeMultipleChoiceFilter,
+    multivalue_field_factory,
+)
+from utilities.filtersets import register_filterset
+from virtualization.models import Cluster
+
+from .choices import AllocationStatusChoices, SegmentPoolStatusChoices, SegmentStatusChoices
+from .models import Allocation, Segment, SegmentPool
+
+__all__ = (
+    "AllocationFilterSet",
+    "SegmentFilterSet",
+    "SegmentPoolFilterSet",
+)
+
+
+class NetworkField(forms.CharField):
+    """An IP address or prefix, as a netaddr.IPNetwork without host bits."""
+
+    def to_python(self, value):
+        value = super().to_python(value)
+        if not value:
+            return None
+        try:
+            return netaddr.IPNetwork(value).cidr
+        except (netaddr.AddrFormatError, ValueError):
+            raise ValidationError(
+                _("{value!r} is no IP address or prefix: write it like 10.0.0.1 or 10.0.0.0/24.").format(value=value)
+            ) from None
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class NetworkFilter(django_filters.Filter):
+    field_class = NetworkField
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
+class MultiValueNetworkFilter(django_filters.Filter):
+    field_class = multivalue_field_factory(NetworkField)
+
+    def filter(self, qs, value):
+        return qs.filter(**{f"{self.field_name}__in": value}) if value else qs
+
+
+class PoolAttributesFilterSet(BaseFilterSet):
+    """Filters segments and allocations by what their pool says."""
+
+    pool_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=SegmentPool.objects.all(),
+        distinct=False,
+        label=_("Pool (ID)"),
+    )
+    pool = django_filters.ModelMultipleChoiceFilter(
+        field_name="pool__slug",
+        queryset=SegmentPool.objects.all(),
+        distinct=False,
+        to_field_name="slug",
+        label=_("Pool (slug)"),
+    )
+    vrf_id = django_filters.ModelMultipleChoiceFilter(
+        field_name="pool__vrf",
+        queryset=VRF.objects.all(),
+        distinct=False,
+        label=_("VRF (ID)"),
+    )
+    vrf = django_filters.ModelMultipleChoiceFilter(
+        field_name="pool__vrf__rd",
+        queryset=VRF.objects.all(),
+        distinct=False,
+        to_field_name="rd",
+        label=_("VRF (RD)"),
+    )
+    vlan_group_id = django_filters.ModelMultipleChoiceFilter(
+        field_name="pool__vlan_group",
+        queryset=VLANGroup.objects.all(),
+        distinct=False,
+        label=_("VLAN group (ID)"),
+    )
+    tenant_id = django_filters.ModelMultipleChoiceFilter(
+        field_name="pool__tenant",
+        queryset=Tenant.objects.all(),
+        distinct=False,
+        label=_("Tenant (ID)"),
+    )
+    tenant = django_filters.ModelMultipleChoiceFilter(
+        field_name="pool__tenant__slug",
+        queryset=Tenant.objects.all(),
+        distinct=False,
+        to_field_name="slug",
+        label=_("Tenant (slug)"),
+    )
+    scope_type = MultiValueContentTypeFilter(
+        field_name="pool__scope_type",
+        label=_("Scope type"),
+    )
+    scope_id = MultiValueNumberFilter(
+        field_name="pool__scope_id",
+        distinct=False,
+        label=_("Scope (ID)"),
+    )
+    region_id = TreeNodeMultipleChoiceFilter(
+        queryset=Region.objects.all(),
+        field_name="pool___region",
+        lookup_expr="in",
+        distinct=False,
+        label=_("Region (ID)"),
+    )
+    region = TreeNodeMultipleChoiceFilter(
+        queryset=Region.objects.all(),
+        field_name="pool___region",
+        lookup_expr="in",
+        to_field_name="slug",
+        distinct=False,
+        label=_("Region (slug)"),
+    )
+    site_group_id = TreeNodeMultipleChoiceFilter(
+        queryset=SiteGroup.objects.all(),
+        field_name="pool___site_group",
+        lookup_expr="in",
+        distinct=False,
+        label=_("Site group (ID)"),
+    )
+    site_group = TreeNodeMultipleChoiceFilter(
+        queryset=SiteGroup.objects.all(),
+        field_name="pool___site_group",
+        lookup_expr="in",
+        to_field_name="slug",
+        distinct=False,
+        label=_("Site group (slug)"),
+    )
+    site_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=Site.objects.all(),
+        field_name="pool___site",
+        distinct=False,
+        label=_("Site (ID)"),
+    )
+    site = django_filters.ModelMultipleChoiceFilter(
+        queryset=Site.objects.all(),
+        field_name="pool___site__slug",
+        to_field_name="slug",
+        distinct=False,
+        label=_("Site (slug)"),
+    )
+    location_id = TreeNodeMultipleChoiceFilter(
+        queryset=Location.objects.all(),
+        field_name="pool___location",
+        lookup_expr="in",
+        distinct=False,
+        label=_("Location (ID)"),
+    )
+    location = TreeNodeMultipleChoiceFilter(
+        queryset=Location.objects.all(),
+        field_name="pool___location",
+        lookup_expr="in",
+        to_field_name="slug",
+        distinct=False,
+        label=_("Location (slug)"),
+    )
+
+
+@register_filterset
+class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilterSet, ContactModelFilterSet):
+    status = django_filters.MultipleChoiceFilter(
+        choices=SegmentPoolStatusChoices,
+        distinct=False,
+        null_value=None,
+    )
+    vrf_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=VRF.objects.all(),
+        distinct=False,
+        label=_("VRF (ID)"),
+    )
+    vrf = django_filters.ModelMultipleChoiceFilter(
+        field_name="vrf__rd",
+        queryset=VRF.objects.all(),
+        distinct=False,
+        to_field_name="rd",
+        label=_("VRF (RD)"),
+    )
+    vrf_name = MultiValueCharFilter(
+        field_name="vrf__name",
+        distinct=False,
+        label=_("VRF (name)"),
+    )
+    vlan_group_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=VLANGroup.objects.all(),
+        distinct=False,
+        label=_("VLAN group (ID)"),
+    )
+    vlan_group = django_filters.ModelMultipleChoiceFilter(
+        field_name="vlan_group__slug",
+        queryset=VLANGroup.objects.all(),
+        distinct=False,
+        to_field_name="slug",
+        label=_("VLAN group (slug)"),
+    )
+    prefix_id = django_filters.ModelMultipleChoiceFilter(
+        field_name="prefixes",
+        queryset=Prefix.objects.all(),
+        label=_("Container (ID)"),
+    )
+    contains = NetworkFilter(
+        field_name="prefixes__prefix",
+        lookup_expr="net_contains_or_equals",
+        label=_("Pools whose containers hold this prefix or IP"),
+    )
+    role_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=Role.objects.all(),
+        distinct=False,
+        label=_("Role (ID)"),
+    )
+    role = django_filters.ModelMultipleChoiceFilter(
+        field_name="role__slug",
+        queryset=Role.objects.all(),
+        distinct=False,
+        to_field_name="slug",
+        label=_("Role (slug)"),
+    )
+
+    class Meta:
+        model = SegmentPool
+        fields = ("id", "name", "slug", "scope_id", "min_prefix_length", "max_prefix_length", "description")
+
+    def filter_queryset(self, queryset):
+        """Find the pools in a query of their own: joined containers, tags or contacts would multiply `with_usage()`."""
+        found = super().filter_queryset(SegmentPool.objects.order_by())
+        return queryset.filter(pk__in=found.values("pk"))
+
+    def search(self, queryset, name, value):
+        value = value.strip()
+        if not value:
+            return queryset
+        return queryset.filter(
+            Q(name__icontains=value)
+            | Q(slug__icontains=value)
+            | Q(description__icontains=value)
+            | Q(vrf__name__icontains=value)
+        )
+
+
+@register_filterset
+class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactModelFilterSet):
+    status = django_filters.MultipleChoiceFilter(
+        choices=SegmentStatusChoices,
+        distinct=False,
+        null_value=None,
+    )
+    vlan_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=VLAN.objects.all(),
+        distinct=False,
+        label=_("VLAN (object ID)"),
+    )
+    epg_name = MultiValueCharFilter(
+        field_name="vlan__name",
+        distinct=False,
+        label=_("EPG name"),
+    )
+    prefix_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=Prefix.objects.all(),
+        distinct=False,
+        label=_("Prefix (ID)"),
+    )
+    prefix = MultiValueNetworkFilter(
+        field_name="prefix__prefix",
+        label=_("Prefix"),
+    )
+    within = NetworkFilter(
+        field_name="prefix__prefix",
+        lookup_expr="net_contained",
+        label=_("Within prefix"),
+    )
+    within_include = NetworkFilter(
+        field_name="prefix__prefix",
+        lookup_expr="net_contained_or_equal",
+        label=_("Within and including prefix"),
+    )
+    contains = NetworkFilter(
+        field_name="prefix__prefix",
+        lookup_expr="net_contains_or_equals",
+        label=_("Segments which contain this prefix or IP"),
+    )
+    cluster_name = MultiValueCharFilter(
+        method="filter_cluster_name",
+        label=_("Name of a cluster that holds the segment"),
+    )
+
+    class Meta:
+        model = Segment
+        fields = ("id", "vid", "dhcp", "description")
+
+    def search(self, queryset, name, value):
+        value = value.strip()
+        if not value:
+            return queryset
+        held = self._holding_allocations().filter(cluster_name__icontains=value)
+        return queryset.filter(
+            Q(vlan__name__icontains=value)
+            | Q(description__icontains=value)
+            | Q(pk__in=held.values("segment"))
+            | _matches_vid(value)
+            | _matches_prefix("prefix__prefix", value)
+        )
+
+    def filter_cluster_name(self, queryset, name, value):
+        named = Q()
+        for cluster_name in value:
+            named |= Q(cluster_name__iexact=cluster_name.strip())
+        return queryset.filter(pk__in=self._holding_allocations().filter(named).values("segment"))
+
+    def _holding_allocations(self):
+        """Return the active allocations; of those that the caller may not view, no search finds the segment."""
+        allocations = Allocation.objects.active().order_by()
+        return allocations.restrict(self.request.user, "view") if self.request else allocations
+
+
+@register_filterset
+class AllocationFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet):
+    segment_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=Segment.objects.all(),
+        distinct=False,
+        label=_("Segment (ID)"),
+    )
+    cluster_name = MultiValueCharFilter(
+        lookup_expr="iexact",
+        distinct=False,
+        label=_("Cluster name"),
+    )
+    cluster_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=Cluster.objects.all(),
+        distinct=False,
+        label=_("Cluster (ID)"),
+    )
+    purpose = MultiValueCharFilter(
+        distinct=False,
+        label=_("Purpose"),
+    )
+    status = django_filters.MultipleChoiceFilter(
+        choices=AllocationStatusChoices,
+        method="filter_status",
+        label=_("Status"),
+    )
+    allocated_at__after = django_filters.DateTimeFilter(
+        field_name="allocated_at",
+        lookup_expr="gte",
+    )
+    allocated_at__before = django_filters.DateTimeFilter(
+        field_name="allocated_at",
+        lookup_expr="lte",
+    )
+    released_at__after = django_filters.DateTimeFilter(
+        field_name="released_at",
+        lookup_expr="gte",
+    )
+    released_at__before = django_filters.DateTimeFilter(
+        field_name="released_at",
+        lookup_expr="lte",
+    )
+    allocated_by_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=User.objects.all(),
+        distinct=False,
+        label=_("Allocated by (ID)"),
+    )
+    allocated_by = django_filters.ModelMultipleChoiceFilter(
+        field_name="allocated_by__username",
+        queryset=User.objects.all(),
+        distinct=False,
+        to_field_name="username",
+        label=_("Allocated by (name)"),
+    )
+    released_by_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=User.objects.all(),
+        distinct=False,
+        label=_("Released by (ID)"),
+    )
+    released_by = django_filters.ModelMultipleChoiceFilter(
+        field_name="released_by__username",
+        queryset=User.objects.all(),
+        distinct=False,
+        to_field_name="username",
+        label=_("Released by (name)"),
+    )
+    prefix = MultiValueNetworkFilter(
+        label=_("Prefix"),
+    )
+    within = NetworkFilter(
+        field_name="prefix",
+        lookup_expr="net_contained",
+        label=_("Within prefix"),
+    )
+    within_include = NetworkFilter(
+        field_name="prefix",
+        lookup_expr="net_contained_or_equal",
+        label=_("Within and including prefix"),
+    )
+    contains = NetworkFilter(
+        field_name="prefix",
+        lookup_expr="net_contains_or_equals",
+        label=_("Allocations of a segment which contains this prefix or IP"),
+    )
+
+    class Meta:
+        model = Allocation
+        fields = ("id", "allocated_at", "released_at", "pool_name", "vrf_name", "vid", "epg_name", "description")
+
+    def search(self, queryset, name, value):
+        value = value.strip()
+        if not value:
+            return queryset
+        return queryset.filter(
+            Q(cluster_name__icontains=value)
+            | Q(epg_name__icontains=value)
+            | Q(pool_name__icontains=value)
+            | Q(description__icontains=value)
+            | _matches_vid(value)
+            | _matches_prefix("prefix", value)
+        )
+
+    @extend_schema_field(OpenApiTypes.STR)
+    def filter_status(self, queryset, name, value):
+        if set(value) == set(AllocationStatusChoices.values()):
+            return queryset
+        return queryset.filter(released_at__isnull=AllocationStatusChoices.ACTIVE in value)
+
+
+def _matches_vid(value):
+    """Return a condition for rows whose VLAN ID is the text `value`."""
+    if value.isascii() and value.isdigit() and len(value) <= 4:
+        return Q(vid=int(value))
+    return Q(pk__in=())
+
+
+def _matches_prefix(field, value):
+    """Return a condition for rows whose prefix has the text `value` in it, or contains the IP address that it is."""
+    condition = Q(**{f"{field}__contains": value})
+    if "." in value or ":" in value:
+        with suppress(netaddr.AddrFormatError, ValueError):
+            condition |= Q(**{f"{field}__net_contains_or_equals": netaddr.IPNetwork(value).cidr})
+    return condition

@@ -1,0 +1,55 @@
+"""The one place that turns what a service refuses into form errors."""
+
+from contextlib import contextmanager
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils.translation import gettext as _
+
+from utilities.exceptions import AbortRequest
+
+from ..exceptions import PoolExhausted, PoolPaused, VLANManagerError
+
+__all__ = (
+    "SERVICE_ERRORS",
+    "abort_on_service_errors",
+    "add_service_error",
+)
+
+# What a form has to expect of a service.
+SERVICE_ERRORS = (ValidationError, VLANManagerError)
+
+FIELD_OF_ERROR = {
+    PoolExhausted: "pool",
+    PoolPaused: "pool",
+}
+
+
+def add_service_error(form, error):
+    """Show an error that a service raised at the form's fields, and above them what belongs to none."""
+    if isinstance(error, VLANManagerError):
+        errors = {FIELD_OF_ERROR.get(type(error)): [error.message]}
+    elif hasattr(error, "error_dict"):
+        errors = error.message_dict
+    else:
+        errors = {None: error.messages}
+    for field, messages in errors.items():
+        if field in form.fields:
+            form.add_error(field, messages)
+        else:
+            name = "" if field in (None, NON_FIELD_ERRORS) else f"{field}: "
+            form.add_error(None, [f"{name}{message}" for message in messages])
+
+
+@contextmanager
+def abort_on_service_errors(form):
+    """
+    Turn what a service refuses in the block into errors of `form`, for NetBox's views, which save a form that is valid.
+
+    Raises:
+        AbortRequest: A service refused. The views roll back, and show the form again with the errors.
+    """
+    try:
+        yield
+    except SERVICE_ERRORS as error:
+        add_service_error(form, error)
+        raise AbortRequest(_("Nothing was saved. See what is wrong in the form.")) from error

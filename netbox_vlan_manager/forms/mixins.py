@@ -1,0 +1,34 @@
+from netbox.context import current_request
+
+from .errors import abort_on_service_errors
+
+__all__ = ("ServiceFormMixin",)
+
+
+class ServiceFormMixin:
+    """
+    Saves a model form through the services, so that a page does what REST does.
+
+    Attributes:
+        service_fields: The form's fields that the service takes under the same name.
+    """
+
+    service_fields = ()
+
+    def save(self, commit=True):
+        with abort_on_service_errors(self):
+            instance = self.save_by_service(current_request.get().user, self.get_service_values())
+        if "tags" in self.cleaned_data:
+            instance.tags.set(self.cleaned_data["tags"])
+        return instance
+
+    def get_service_values(self):
+        """Return what the service takes as keyword arguments. An import that updates has some of the fields only."""
+        values = {name: self.cleaned_data[name] for name in self.service_fields if name in self.cleaned_data}
+        values["custom_field_data"] = self.instance.custom_field_data
+        values["changelog_message"] = self.instance._changelog_message
+        return values
+
+    def save_by_service(self, user, values):
+        """Create or update the form's instance and return it."""
+        raise NotImplementedError

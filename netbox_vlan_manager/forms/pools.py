@@ -1,0 +1,405 @@
+import re
+
+from django import forms
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from dcim.forms.mixins import ScopedImportForm
+from dcim.models import Location, Region, Site, SiteGroup
+from ipam.choices import PrefixStatusChoices
+from ipam.models import VRF, Prefix, Role, VLANGroup
+from netbox.forms import (
+    PrimaryModelBulkEditForm,
+    PrimaryModelFilterSetForm,
+    PrimaryModelForm,
+    PrimaryModelImportForm,
+)
+from tenancy.forms import ContactModelFilterForm, TenancyFilterForm, TenancyForm
+from tenancy.models import Tenant
+from utilities.forms import GenericObjectFormMixin, add_blank_choice
+from utilities.forms.fields import (
+    ChoiceField,
+    CSVChoiceField,
+    CSVModelChoiceField,
+    DynamicModelChoiceField,
+    DynamicModelMultipleChoiceField,
+    GenericObjectChoiceField,
+    NumericRangeArrayField,
+    SlugField,
+    TagFilterField,
+)
+from utilities.forms.rendering import FieldSet, InlineFields, TabbedGroups
+
+from ..choices import SegmentPoolStatusChoices
+from ..models import SegmentPool
+from ..models.pools import POOL_SCOPE_MODELS
+from ..services import create_pool, update_pool
+from ..validators import clean_cidr
+from .mixins import ServiceFormMixin
+
+__all__ = (
+    "SegmentPoolBulkEditForm",
+    "SegmentPoolFilterForm",
+    "SegmentPoolForm",
+    "SegmentPoolImportForm",
+)
+
+PREFIX_LENGTHS_HELP = _("As /16 to /28; empty: /16 to /31, for IPv6 /48 to /127")
+
+
+class CIDRListField(forms.CharField):
+    """Networks separated by commas or white space; cleans to a list."""
+
+    def to_python(self, value):
+        networks, errors = [], []
+        for text in re.split(r"[,\s]+", super().to_python(value)):
+            try:
+                networks += [clean_cidr(text)] if text else []
+            except ValidationError as error:
+                errors += error.messages
+        if errors:
+            raise ValidationError(errors)
+        return networks
+
+
+class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
+    vid_ranges = NumericRangeArrayField(
+        label=_("VLAN IDs"),
+        required=False,
+        help_text=_("For a VLAN group that is made with the pool, such as 100-199,300-399"),
+    )
+
+    service_fields = (
+        "name",
+        "slug",
+        "status",
+        "vrf",
+        "vlan_group",
+        "tenant",
+        "role",
+        "min_prefix_length",
+        "max_prefix_length",
+        "description",
+        "owner",
+        "comments",
+    )
+
+    def clean(self):
+        super().clean()
+        if self.cleaned_data.get("vlan_group") and self.cleaned_data.get("vid_ranges"):
+            self.add_error(
+                "vid_ranges", _("Choose a VLAN group or give the VLAN IDs of one that shall be made, not both.")
+            )
+        return self.cleaned_data
+
+    def save_by_service(self, user, values):
+        if self.instance.pk:
+            return update_pool(self.instance, user=user, **values)
+        # Ranges are half-open, the service takes the first and the last.
+        ranges = [(vids.lower, vids.upper - 1) for vids in self.cleaned_data.get("vid_ranges") or ()]
+        return create_pool(user=user, vid_ranges=ranges or None, **values)
+
+
+class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceForm, PrimaryModelForm):
+    slug = SlugField()
+    status = ChoiceField(
+        label=_("Status"),
+        choices=SegmentPoolStatusChoices,
+        initial=SegmentPoolStatusChoices.ACTIVE,
+        help_text=_("A paused pool makes no new allocations; releases go on"),
+    )
+    vrf = DynamicModelChoiceField(
+        label=_("VRF"),
+        queryset=VRF.objects.all(),
+        quick_add=True,
+        help_text=_("The VRF that the pool's prefixes belong to"),
+    )
+    scope = GenericObjectChoiceField(
+        label=_("Scope"),
+        content_type_queryset=ContentType.objects.filter(app_label="dcim", model__in=POOL_SCOPE_MODELS),
+        selector=True,
+        hx_target_id="scope",
+    )
+    vlan_group = DynamicModelChoiceField(
+        label=_("VLAN group"),
+        queryset=VLANGroup.objects.all(),
+        required=False,
+        selector=True,
+        help_text=_("Pools that share a group never share a VLAN ID"),
+    )
+    prefixes = DynamicModelMultipleChoiceField(
+        label=_("Containers"),
+        queryset=Prefix.objects.all(),
+        required=False,
+        query_params={"vrf_id": "$vrf", "status": PrefixStatusChoices.STATUS_CONTAINER},
+        help_text=_("Prefixes of the VRF, with the status Container, that the pool's segments are taken from"),
+    )
+    new_prefixes = CIDRListField(
+        label=_("New containers"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=_("Networks that become containers, such as 10.0.0.0/16; one a line, or separated by commas"),
+    )
+    role = DynamicModelChoiceField(
+        label=_("Role"),
+        queryset=Role.objects.all(),
+        required=False,
+        quick_add=True,
+        help_text=_("Set on the VLANs and prefixes that the pool makes"),
+    )
+
+    fieldsets = (
+        FieldSet("name", "slug", "status", "role", "description", "tags", name=_("Segment Pool")),
+        FieldSet("vrf", name=_("Serves")),
+        FieldSet("scope", html_id="scope"),
+        FieldSet(
+            TabbedGroups(
+                FieldSet("vlan_group", name=_("VLAN group")),
+                FieldSet("vid_ranges", name=_("New VLAN group")),
+            ),
+            name=_("VLAN IDs"),
+        ),
+        FieldSet(
+            "prefixes",
+            "new_prefixes",
+            InlineFields(
+                "min_prefix_length",
+                "max_prefix_length",
+                label=_("Prefix lengths"),
+                help_text=PREFIX_LENGTHS_HELP,
+            ),
+            name=_("Prefixes"),
+        ),
+        FieldSet("tenant_group", "tenant", name=_("Tenancy")),
+    )
+
+    class Meta:
+        model = SegmentPool
+        fields = (
+            "name",
+            "slug",
+            "status",
+            "vrf",
+            "vlan_group",
+            "min_prefix_length",
+            "max_prefix_length",
+            "tenant",
+            "role",
+            "description",
+            "owner",
+            "comments",
+            "tags",
+        )
+        labels = {
+            "min_prefix_length": _("Shortest"),
+            "max_prefix_length": _("Longest"),
+        }
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+        if self.instance.pk:
+            del self.fields["vid_ranges"]
+            self.fields["vlan_group"].required = True
+            self.initial.setdefault("prefixes", [prefix.pk for prefix in self.instance.prefixes.all()])
+
+    def clean(self):
+        super().clean()
+        if not self.errors and not self.cleaned_data["prefixes"] and not self.cleaned_data["new_prefixes"]:
+            self.add_error("prefixes", _("A pool needs at least one container: choose one, or name a new one below."))
+        return self.cleaned_data
+
+    def get_service_values(self):
+        return {
+            **super().get_service_values(),
+            "scope": self.cleaned_data["scope"],
+            "prefixes": [*self.cleaned_data["prefixes"], *self.cleaned_data["new_prefixes"]],
+        }
+
+
+class SegmentPoolImportForm(ScopedImportForm, SegmentPoolServiceForm, PrimaryModelImportForm):
+    slug = SlugField(
+        required=False,
+        help_text=_("Made from the name when empty"),
+    )
+    status = CSVChoiceField(
+        label=_("Status"),
+        choices=SegmentPoolStatusChoices,
+        required=False,
+        help_text=_("Operational status; active when empty"),
+    )
+    vrf = CSVModelChoiceField(
+        label=_("VRF"),
+        queryset=VRF.objects.all(),
+        to_field_name="name",
+        help_text=_("The VRF that the pool's prefixes belong to"),
+    )
+    vlan_group = CSVModelChoiceField(
+        label=_("VLAN group"),
+        queryset=VLANGroup.objects.all(),
+        required=False,
+        to_field_name="name",
+        help_text=_("Empty: the group named <VRF>-<scope>, which is made where there is none"),
+    )
+    prefixes = CIDRListField(
+        label=_("Containers"),
+        help_text=_('Networks separated by commas, encased with double quotes (e.g. "10.0.0.0/16,10.1.0.0/16")'),
+    )
+    tenant = CSVModelChoiceField(
+        label=_("Tenant"),
+        queryset=Tenant.objects.all(),
+        required=False,
+        to_field_name="name",
+        help_text=_("Assigned tenant"),
+    )
+    role = CSVModelChoiceField(
+        label=_("Role"),
+        queryset=Role.objects.all(),
+        required=False,
+        to_field_name="name",
+        help_text=_("Functional role"),
+    )
+
+    class Meta:
+        model = SegmentPool
+        fields = (
+            "name",
+            "slug",
+            "status",
+            "vrf",
+            "scope_type",
+            "scope_name",
+            "scope_id",
+            "vlan_group",
+            "tenant",
+            "role",
+            "min_prefix_length",
+            "max_prefix_length",
+            "description",
+            "owner",
+            "comments",
+            "tags",
+        )
+        labels = {
+            "scope_id": _("Scope ID"),
+        }
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+        self.fields["scope_type"].required = True
+
+    def clean_status(self):
+        return self.cleaned_data["status"] or self.instance.status
+
+    def clean(self):
+        # NetBox's own check puts its errors at these two columns, which a file that updates need not have.
+        if "scope_type" in self.fields and self.fields.keys().isdisjoint(("scope_id", "scope_name")):
+            self.add_error("scope_type", _("Say which one, in a column scope_id or scope_name."))
+            return self.cleaned_data
+        return super().clean()
+
+    def get_service_values(self):
+        values = super().get_service_values()
+        if "scope_type" in self.cleaned_data:
+            values["scope"] = self.instance.scope
+        if "prefixes" in self.cleaned_data:
+            values["prefixes"] = self.cleaned_data["prefixes"]
+        return values
+
+
+class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
+    status = ChoiceField(
+        label=_("Status"),
+        choices=add_blank_choice(SegmentPoolStatusChoices),
+        required=False,
+    )
+    tenant = DynamicModelChoiceField(
+        label=_("Tenant"),
+        queryset=Tenant.objects.all(),
+        required=False,
+    )
+    role = DynamicModelChoiceField(
+        label=_("Role"),
+        queryset=Role.objects.all(),
+        required=False,
+    )
+    min_prefix_length = forms.IntegerField(
+        label=_("Shortest prefix length"),
+        min_value=1,
+        max_value=128,
+        required=False,
+    )
+    max_prefix_length = forms.IntegerField(
+        label=_("Longest prefix length"),
+        min_value=1,
+        max_value=128,
+        required=False,
+    )
+
+    model = SegmentPool
+    fieldsets = (
+        FieldSet("status", "role", "description"),
+        FieldSet("min_prefix_length", "max_prefix_length", name=_("Prefixes")),
+        FieldSet("tenant", name=_("Tenancy")),
+    )
+    nullable_fields = ("tenant", "role", "min_prefix_length", "max_prefix_length", "description", "comments")
+
+
+class SegmentPoolFilterForm(ContactModelFilterForm, TenancyFilterForm, PrimaryModelFilterSetForm):
+    model = SegmentPool
+    fieldsets = (
+        FieldSet("q", "filter_id", "tag"),
+        FieldSet("status", "vrf_id", "vlan_group_id", "contains", "role_id", name=_("Segment Pool")),
+        FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
+        FieldSet("tenant_group_id", "tenant_id", name=_("Tenant")),
+        FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
+        FieldSet("contact", "contact_role", "contact_group", name=_("Contacts")),
+    )
+    status = forms.MultipleChoiceField(
+        label=_("Status"),
+        choices=SegmentPoolStatusChoices,
+        required=False,
+    )
+    vrf_id = DynamicModelMultipleChoiceField(
+        label=_("VRF"),
+        queryset=VRF.objects.all(),
+        required=False,
+    )
+    vlan_group_id = DynamicModelMultipleChoiceField(
+        label=_("VLAN group"),
+        queryset=VLANGroup.objects.all(),
+        required=False,
+    )
+    contains = forms.CharField(
+        label=_("Containers hold"),
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": _("Prefix or IP")}),
+    )
+    role_id = DynamicModelMultipleChoiceField(
+        label=_("Role"),
+        queryset=Role.objects.all(),
+        required=False,
+    )
+    region_id = DynamicModelMultipleChoiceField(
+        label=_("Region"),
+        queryset=Region.objects.all(),
+        required=False,
+    )
+    site_group_id = DynamicModelMultipleChoiceField(
+        label=_("Site group"),
+        queryset=SiteGroup.objects.all(),
+        required=False,
+    )
+    site_id = DynamicModelMultipleChoiceField(
+        label=_("Site"),
+        queryset=Site.objects.all(),
+        required=False,
+    )
+    location_id = DynamicModelMultipleChoiceField(
+        label=_("Location"),
+        queryset=Location.objects.all(),
+        required=False,
+    )
+    tag = TagFilterField(model)

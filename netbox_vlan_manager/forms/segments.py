@@ -1,0 +1,201 @@
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from dcim.models import Location, Region, Site, SiteGroup
+from ipam.models import VRF, VLANGroup
+from netbox.forms import (
+    PrimaryModelBulkEditForm,
+    PrimaryModelFilterSetForm,
+    PrimaryModelForm,
+    PrimaryModelImportForm,
+)
+from tenancy.forms import ContactModelFilterForm
+from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES
+from utilities.forms.fields import (
+    CSVModelChoiceField,
+    DynamicModelChoiceField,
+    DynamicModelMultipleChoiceField,
+    TagFilterField,
+)
+from utilities.forms.rendering import FieldSet
+from utilities.forms.widgets import BulkEditNullBooleanSelect
+
+from ..choices import SegmentStatusChoices
+from ..models import Segment, SegmentPool
+from ..services import create_segment, update_segment
+from ..validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
+from .mixins import ServiceFormMixin
+
+__all__ = (
+    "SegmentBulkEditForm",
+    "SegmentFilterForm",
+    "SegmentForm",
+    "SegmentImportForm",
+)
+
+
+class SegmentServiceForm(ServiceFormMixin, forms.Form):
+    """The fields that belong to a segment's VLAN and prefix, which the services write."""
+
+    vid = forms.IntegerField(
+        label=_("VLAN ID"),
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        help_text=_("1 to 4094, in the ranges of the pool's VLAN group"),
+    )
+    epg_name = forms.CharField(
+        label=_("EPG name"),
+        max_length=EPG_NAME_MAX_LENGTH,
+        help_text=_("The VLAN's name: letters (A-Z, a-z), digits, _ and -"),
+    )
+    prefix = forms.CharField(
+        label=_("Prefix"),
+        help_text=_("A network inside the pool's containers, such as 192.168.1.0/24"),
+    )
+
+    service_fields = ("vid", "epg_name", "prefix", "dhcp", "description", "owner", "comments")
+
+    def save_by_service(self, user, values):
+        if self.instance.pk:
+            return update_segment(self.instance, user=user, **values)
+        return create_segment(self.cleaned_data["pool"], user=user, **values)
+
+    def save(self, commit=True):
+        segment = super().save(commit)
+        # NetBox's views name the segment even after they have rolled back. By then its VLAN is gone from the database.
+        return Segment.objects.select_related("vlan").get(pk=segment.pk)
+
+
+class SegmentForm(SegmentServiceForm, PrimaryModelForm):
+    pool = DynamicModelChoiceField(
+        label=_("Pool"),
+        queryset=SegmentPool.objects.all(),
+        selector=True,
+    )
+
+    fieldsets = (FieldSet("pool", "vid", "epg_name", "prefix", "dhcp", "description", "tags", name=_("Segment")),)
+
+    class Meta:
+        model = Segment
+        fields = ("pool", "dhcp", "description", "owner", "comments", "tags")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+        if not self.instance.pk:
+            return
+        for name in ("vid", "epg_name"):
+            self.initial.setdefault(name, getattr(self.instance, name))
+        self.initial.setdefault("prefix", str(self.instance.prefix))
+        self._fix("pool", _("A segment stays in its pool"))
+        if self.instance.status == SegmentStatusChoices.ALLOCATED:
+            for name in ("vid", "prefix"):
+                self._fix(name, _("Fixed while the segment is allocated"))
+
+    def _fix(self, name, reason):
+        """Show a field that cannot be changed, and why."""
+        self.fields[name].disabled = True
+        self.fields[name].help_text = reason
+
+
+class SegmentImportForm(SegmentServiceForm, PrimaryModelImportForm):
+    pool = CSVModelChoiceField(
+        label=_("Pool"),
+        queryset=SegmentPool.objects.all(),
+        to_field_name="name",
+        help_text=_("The pool's name, or its slug in a column named pool.slug"),
+    )
+
+    class Meta:
+        model = Segment
+        fields = ("pool", "dhcp", "description", "owner", "comments", "tags")
+
+
+class SegmentBulkEditForm(PrimaryModelBulkEditForm):
+    dhcp = forms.NullBooleanField(
+        label=_("DHCP"),
+        required=False,
+        widget=BulkEditNullBooleanSelect(),
+    )
+
+    model = Segment
+    fieldsets = (FieldSet("dhcp", "description"),)
+    nullable_fields = ("description", "comments")
+
+
+class SegmentFilterForm(ContactModelFilterForm, PrimaryModelFilterSetForm):
+    model = Segment
+    fieldsets = (
+        FieldSet("q", "filter_id", "tag"),
+        FieldSet("pool_id", "status", "vid", "epg_name", "dhcp", name=_("Segment")),
+        FieldSet("within_include", "vrf_id", "vlan_group_id", name=_("Addressing")),
+        FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
+        FieldSet("cluster_name", name=_("Allocation")),
+        FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
+        FieldSet("contact", "contact_role", "contact_group", name=_("Contacts")),
+    )
+    pool_id = DynamicModelMultipleChoiceField(
+        label=_("Pool"),
+        queryset=SegmentPool.objects.all(),
+        required=False,
+    )
+    status = forms.MultipleChoiceField(
+        label=_("Status"),
+        choices=SegmentStatusChoices,
+        required=False,
+    )
+    vid = forms.IntegerField(
+        label=_("VLAN ID"),
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        required=False,
+    )
+    epg_name = forms.CharField(
+        label=_("EPG name"),
+        required=False,
+    )
+    dhcp = forms.NullBooleanField(
+        label=_("DHCP"),
+        required=False,
+        widget=forms.Select(choices=BOOLEAN_WITH_BLANK_CHOICES),
+    )
+    within_include = forms.CharField(
+        label=_("Search within"),
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": _("Prefix")}),
+    )
+    vrf_id = DynamicModelMultipleChoiceField(
+        label=_("VRF"),
+        queryset=VRF.objects.all(),
+        required=False,
+    )
+    vlan_group_id = DynamicModelMultipleChoiceField(
+        label=_("VLAN group"),
+        queryset=VLANGroup.objects.all(),
+        required=False,
+    )
+    region_id = DynamicModelMultipleChoiceField(
+        label=_("Region"),
+        queryset=Region.objects.all(),
+        required=False,
+    )
+    site_group_id = DynamicModelMultipleChoiceField(
+        label=_("Site group"),
+        queryset=SiteGroup.objects.all(),
+        required=False,
+    )
+    site_id = DynamicModelMultipleChoiceField(
+        label=_("Site"),
+        queryset=Site.objects.all(),
+        required=False,
+    )
+    location_id = DynamicModelMultipleChoiceField(
+        label=_("Location"),
+        queryset=Location.objects.all(),
+        required=False,
+    )
+    cluster_name = forms.CharField(
+        label=_("Cluster name"),
+        required=False,
+    )
+    tag = TagFilterField(model)

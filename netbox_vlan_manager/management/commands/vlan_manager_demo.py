@@ -1,0 +1,100 @@
+from django.utils.text import slugify
+
+from dcim.models import Site, SiteGroup
+from ipam.models import VRF, Role
+from tenancy.models import Tenant
+from virtualization.models import Cluster, ClusterType
+
+from ...models import SegmentPool
+from ...services import allocate, create_pool, release
+from ...services.audit import change_tracking, get_user
+from ...services.importing import import_segments
+from ._base import ServiceCommand
+
+SITES = ("Site1", "Site2", "Site3")
+VRFS = ("Network1", "Network2", "Network3")
+# Segments in the pool of each site, by VRF; together sixty.
+SEGMENTS = {"Network1": 10, "Network2": 6, "Network3": 4}
+CLUSTERS = {
+    ("Site1", "Network1"): ("prod-02", "prod-03", "stage-01", "ci-runners"),
+    ("Site1", "Network2"): ("prod-02", "storage-01"),
+    ("Site2", "Network1"): (
+        "prod-11",
+        "prod-12",
+        "edge-01",
+        "edge-02",
+        "edge-03",
+        "stage-11",
+        "dr-01",
+        "dr-02",
+        "lab-1",
+    ),
+    ("Site2", "Network2"): ("prod-11",),
+    ("Site3", "Network3"): ("lab-21", "lab-22", "lab-23", "lab-24"),
+}
+
+
+class Command(ServiceCommand):
+    help = "Fill an empty NetBox with demo data: three sites, three VRFs, nine pools, sixty segments, some allocated"
+
+    def handle(self, *, user, **options):
+        if SegmentPool.objects.exists():
+            self.stdout.write("There are pools already: left as they are")
+            return
+        with self.service_errors():
+            user = get_user(user)
+            with change_tracking(user):
+                self._create_places(user)
+                self._allocate(user)
+        self.stdout.write(f"Made {SegmentPool.objects.count()} pools")
+
+    def _create_places(self, user):
+        tenant = self._save(Tenant(name="Platform", slug="platform"))
+        role = self._save(Role(name="Cluster network", slug="cluster-network"))
+        cluster_type = self._save(ClusterType(name="Kubernetes", slug="kubernetes"))
+        groups = [self._save(SiteGroup(name=name, slug=slugify(name))) for name in SITES]
+        for group in groups:
+            for hall in "AB":
+                name = f"{group.name} Hall {hall}"
+                self._save(Site(name=name, slug=slugify(name), group=group))
+        for name in ("prod-02", "prod-11"):
+            self._save(Cluster(name=name, type=cluster_type))
+        vrfs = [self._save(VRF(name=name, rd=f"65000:{number}")) for number, name in enumerate(VRFS, 1)]
+        rows = []
+        for vrf_number, vrf in enumerate(vrfs, 1):
+            for site_number, group in enumerate(groups, 1):
+                first_vid = 100 * vrf_number + 1000 * (site_number - 1)
+                create_pool(
+                    user=user,
+                    vrf=vrf,
+                    scope=group,
+                    prefixes=[f"10.{vrf_number}{site_number}.0.0/16"],
+                    vid_ranges=[(max(first_vid, 1), first_vid + 99)],
+                    tenant=tenant,
+                    role=role,
+                    description=f"Cluster networks of {group.name}",
+                )
+                for number in range(SEGMENTS[vrf.name]):
+                    row = {
+                        "site": group.name,
+                        "vrf": vrf.name,
+                        "vlan_id": first_vid + number,
+                        "epg_name": f"EPG_{group.name}_{vrf.name}_{first_vid + number}",
+                        "segment": f"10.{vrf_number}{site_number}.{number}.0/24",
+                        "dhcp": str(number % 2 == 0),
+                        "description": "",
+                    }
+                    rows.append((None, row))
+        import_segments(rows, user=user, atomic=True, enforce=False)
+
+    def _allocate(self, user):
+        for (site, vrf), clusters in CLUSTERS.items():
+            for cluster in clusters:
+                allocate(cluster, site=site, vrf=vrf, user=user)
+        release("stage-11", site="Site2", vrf="Network1", user=user)
+        allocate("prod-13", site="Site2", vrf="Network1", user=user)
+
+    def _save(self, instance):
+        instance.full_clean()
+        instance.save()
+        return instance

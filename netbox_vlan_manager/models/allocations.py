@@ -1,0 +1,184 @@
+from django.conf import settings
+from django.db import models
+from django.db.models import ProtectedError, Q
+from django.db.models.functions import Upper
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ipam.fields import IPNetworkField
+from netbox.models import PrimaryModel
+from utilities.querysets import RestrictedQuerySet
+
+from ..choices import AllocationStatusChoices
+from ..validators import CLUSTER_NAME_MAX_LENGTH, PURPOSE_MAX_LENGTH
+from .mixins import HotColumnsMixin
+
+__all__ = ("Allocation",)
+
+
+def keep_history(collector, field, sub_objs, using):
+    """
+    The `on_delete` of an allocation's pool and segment: refuse while it is active, leave it as history afterwards.
+
+    It acts while Django collects, before NetBox's change log writes the allocations with their link removed.
+
+    Raises:
+        ProtectedError: An active allocation holds the object.
+    """
+    if active := [allocation for allocation in sub_objs if allocation.released_at is None]:
+        raise ProtectedError(_("Clusters hold it; release their allocations first."), active)
+    models.SET_NULL(collector, field, sub_objs, using)
+
+
+class AllocationQuerySet(RestrictedQuerySet):
+    def active(self):
+        return self.filter(released_at__isnull=True)
+
+    def of_cluster(self, cluster_name):
+        """Filter by cluster name, compared without case. The spelling of iexact is the one that the index has."""
+        return self.filter(cluster_name__iexact=cluster_name)
+
+
+class Allocation(HotColumnsMixin, PrimaryModel):
+    """
+    A cluster holds a segment from `allocated_at` until `released_at`. Releasing ends it; the row stays as history.
+
+    `pool_name`, `vrf_name`, `vid`, `epg_name` and `prefix` say what was held. They follow the segment while the
+    allocation is active and stay as they were from then on, whatever becomes of the pool and its segments.
+    """
+
+    segment = models.ForeignKey(
+        to="netbox_vlan_manager.Segment",
+        on_delete=keep_history,
+        related_name="allocations",
+        verbose_name=gettext_lazy("segment"),
+        blank=True,
+        null=True,
+    )
+    pool = models.ForeignKey(
+        to="netbox_vlan_manager.SegmentPool",
+        on_delete=keep_history,
+        related_name="allocations",
+        verbose_name=gettext_lazy("pool"),
+        blank=True,
+        null=True,
+    )
+    cluster_name = models.CharField(
+        verbose_name=gettext_lazy("cluster name"),
+        max_length=CLUSTER_NAME_MAX_LENGTH,
+    )
+    cluster = models.ForeignKey(
+        to="virtualization.Cluster",
+        on_delete=models.SET_NULL,
+        related_name="allocations",
+        verbose_name=gettext_lazy("cluster"),
+        blank=True,
+        null=True,
+        help_text=gettext_lazy("The cluster of this name in NetBox, where there is one"),
+    )
+    purpose = models.CharField(
+        verbose_name=gettext_lazy("purpose"),
+        max_length=PURPOSE_MAX_LENGTH,
+        blank=True,
+        help_text=gettext_lazy("Tells several segments of one cluster in a pool apart; usually empty"),
+    )
+    allocated_at = models.DateTimeField(
+        verbose_name=gettext_lazy("allocated at"),
+        default=timezone.now,
+    )
+    allocated_by = models.ForeignKey(
+        to=settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=gettext_lazy("allocated by"),
+        blank=True,
+        null=True,
+    )
+    released_at = models.DateTimeField(
+        verbose_name=gettext_lazy("released at"),
+        blank=True,
+        null=True,
+    )
+    released_by = models.ForeignKey(
+        to=settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=gettext_lazy("released by"),
+        blank=True,
+        null=True,
+    )
+    pool_name = models.CharField(verbose_name=gettext_lazy("pool name"), max_length=100)
+    vrf_name = models.CharField(verbose_name=gettext_lazy("VRF name"), max_length=100)
+    vid = models.PositiveSmallIntegerField(verbose_name=gettext_lazy("VLAN ID"))
+    epg_name = models.CharField(verbose_name=gettext_lazy("EPG name"), max_length=64)
+    prefix = IPNetworkField(verbose_name=gettext_lazy("prefix"))
+
+    objects = AllocationQuerySet.as_manager()
+
+    # An edit may change what people wrote about an allocation, never what it says.
+    hot_columns = (
+        "segment",
+        "pool",
+        "cluster_name",
+        "purpose",
+        "allocated_at",
+        "allocated_by",
+        "released_at",
+        "released_by",
+        "pool_name",
+        "vrf_name",
+        "vid",
+        "epg_name",
+        "prefix",
+    )
+
+    class Meta:
+        ordering = ("-allocated_at", "-pk")
+        verbose_name = gettext_lazy("allocation")
+        verbose_name_plural = gettext_lazy("allocations")
+        constraints = (
+            models.UniqueConstraint(
+                "pool",
+                Upper("cluster_name"),
+                "purpose",
+                condition=Q(released_at__isnull=True),
+                name="%(app_label)s_%(class)s_one_active",
+                violation_error_message=gettext_lazy("The cluster already holds a segment of this pool."),
+            ),
+            models.UniqueConstraint(
+                fields=("segment",),
+                condition=Q(released_at__isnull=True),
+                name="%(app_label)s_%(class)s_unique_segment",
+                violation_error_message=gettext_lazy("Another cluster holds this segment."),
+            ),
+            models.CheckConstraint(
+                condition=Q(released_at__isnull=False) | Q(segment__isnull=False, pool__isnull=False),
+                name="%(app_label)s_%(class)s_active_has_segment",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("-allocated_at", "-id"), name="vlan_manager_alloc_order"),
+            models.Index(fields=("cluster_name",), name="vlan_manager_alloc_cluster"),
+        )
+
+    def __str__(self):
+        return f"{self.cluster_name}: {self.epg_name} ({self.vid})"
+
+    def record_segment(self, segment):
+        """Copy onto the allocation what `segment` is now; its VLAN, prefix, pool and VRF are read."""
+        self.pool_name = segment.pool.name
+        self.vrf_name = segment.pool.vrf.name
+        self.vid = segment.vid
+        self.epg_name = segment.epg_name
+        self.prefix = segment.prefix.prefix
+
+    @property
+    def status(self):
+        return AllocationStatusChoices.ACTIVE if self.released_at is None else AllocationStatusChoices.RELEASED
+
+    def get_status_display(self):
+        return dict(AllocationStatusChoices)[self.status]
+
+    def get_status_color(self):
+        return AllocationStatusChoices.colors.get(self.status)

@@ -1,0 +1,23 @@
+from utilities.data import normalize_update_fields
+
+__all__ = ("HotColumnsMixin",)
+
+
+class HotColumnsMixin:
+    """
+    Keeps a plain save() of an existing row away from its hot columns.
+
+    Django writes every column on save(), so that a form or PATCH which read the row before an allocation committed
+    would undo it. Only a save() that names a hot column in `update_fields` writes it.
+    """
+
+    hot_columns = ()
+
+    def save(self, *args, **kwargs):
+        if not self._state.adding and normalize_update_fields(kwargs) is None:
+            kwargs["update_fields"] = [
+                field.name
+                for field in self._meta.concrete_fields
+                if not field.primary_key and field.name not in self.hot_columns
+            ]
+        super().save(*args, **kwargs)

@@ -1,0 +1,179 @@
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Count, Q
+from django.utils.translation import gettext_lazy as _
+
+from dcim.models.mixins import CachedScopeMixin
+from netbox.models import PrimaryModel
+from netbox.models.features import ContactsMixin
+from utilities.querysets import RestrictedQuerySet
+
+from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
+
+__all__ = (
+    "POOL_SCOPE_MODELS",
+    "SegmentPool",
+    "SegmentUsage",
+)
+
+# What a pool may be scoped to, nearest first: the order in which a pool is looked for (see services.resolution).
+POOL_SCOPE_MODELS = ("location", "site", "sitegroup", "region")
+
+
+@dataclass(frozen=True)
+class SegmentUsage:
+    """How many segments a pool has, and in which status."""
+
+    total_segments: int = 0
+    allocated: int = 0
+    available: int = 0
+    quarantined: int = 0
+    disabled: int = 0
+
+    @property
+    def utilization(self):
+        """Return the share of segments that are allocated, in percent, rounded to one decimal; 0 for an empty pool."""
+        return round(100 * self.allocated / self.total_segments, 1) if self.total_segments else 0.0
+
+
+class SegmentPoolQuerySet(RestrictedQuerySet):
+    def with_usage(self):
+        """Annotate each pool with the counts of SegmentUsage, in the same query."""
+        counts = {
+            status: Count("segments", filter=Q(segments__status=status)) for status in SegmentStatusChoices.values()
+        }
+        return self.annotate(total_segments=Count("segments"), **counts)
+
+
+class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
+    """
+    What one VRF hands out at one scope: the segments of an L2 space (a VLAN group, which pools of one fabric may share)
+    and of an L3 space (one or more container prefixes).
+    """
+
+    name = models.CharField(
+        verbose_name=_("name"),
+        max_length=100,
+        unique=True,
+        db_collation="natural_sort",
+    )
+    slug = models.SlugField(
+        verbose_name=_("slug"),
+        max_length=100,
+        unique=True,
+    )
+    status = models.CharField(
+        verbose_name=_("status"),
+        max_length=50,
+        choices=SegmentPoolStatusChoices,
+        default=SegmentPoolStatusChoices.ACTIVE,
+        help_text=_("A paused pool makes no new allocations; releases go on"),
+    )
+    vrf = models.ForeignKey(
+        to="ipam.VRF",
+        on_delete=models.PROTECT,
+        related_name="segment_pools",
+        verbose_name=_("VRF"),
+        help_text=_("The VRF that the pool's prefixes belong to"),
+    )
+    vlan_group = models.ForeignKey(
+        to="ipam.VLANGroup",
+        on_delete=models.PROTECT,
+        related_name="segment_pools",
+        verbose_name=_("VLAN group"),
+        help_text=_("The pool's VLAN IDs; pools that share a group never share a VLAN ID"),
+    )
+    prefixes = models.ManyToManyField(
+        to="ipam.Prefix",
+        related_name="segment_pools",
+        verbose_name=_("containers"),
+        help_text=_("The prefixes that the pool's segments are taken from"),
+    )
+    tenant = models.ForeignKey(
+        to="tenancy.Tenant",
+        on_delete=models.PROTECT,
+        related_name="segment_pools",
+        blank=True,
+        null=True,
+        help_text=_("Set on the VLANs and prefixes that the pool makes"),
+    )
+    role = models.ForeignKey(
+        to="ipam.Role",
+        on_delete=models.SET_NULL,
+        related_name="segment_pools",
+        blank=True,
+        null=True,
+        help_text=_("Set on the VLANs and prefixes that the pool makes"),
+    )
+    min_prefix_length = models.PositiveSmallIntegerField(
+        verbose_name=_("shortest prefix length"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1), MaxValueValidator(128)),
+        help_text=_("The largest network a segment may have, as a prefix length; /16 (IPv6: /48) when empty"),
+    )
+    max_prefix_length = models.PositiveSmallIntegerField(
+        verbose_name=_("longest prefix length"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1), MaxValueValidator(128)),
+        help_text=_("The smallest network a segment may have, as a prefix length; /31 (IPv6: /127) when empty"),
+    )
+
+    objects = SegmentPoolQuerySet.as_manager()
+
+    clone_fields = ("vrf", "scope", "vlan_group", "tenant", "role", "min_prefix_length", "max_prefix_length")
+    prerequisite_models = ("ipam.VRF", "ipam.VLANGroup", "ipam.Prefix")
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name = _("segment pool")
+        verbose_name_plural = _("segment pools")
+        indexes = (models.Index(fields=("scope_type", "scope_id")),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("vrf", "scope_type", "scope_id"),
+                name="%(app_label)s_%(class)s_unique_vrf_scope",
+                nulls_distinct=False,
+                violation_error_message=_("This VRF already has a pool at this scope."),
+            ),
+            models.CheckConstraint(
+                condition=Q(scope_type__isnull=False, scope_id__isnull=False),
+                name="%(app_label)s_%(class)s_scope_set",
+                violation_error_message=_("Choose the region, site group, site or location that the pool serves."),
+            ),
+            models.CheckConstraint(
+                condition=Q(min_prefix_length__isnull=True)
+                | Q(max_prefix_length__isnull=True)
+                | Q(min_prefix_length__lte=models.F("max_prefix_length")),
+                name="%(app_label)s_%(class)s_prefix_lengths_ordered",
+                violation_error_message=_("The shortest prefix length is longer than the longest one."),
+            ),
+        )
+
+    def __str__(self):
+        return self.name
+
+    def clean(self):
+        super().clean()
+
+        if self.scope_type and self.scope_type.model not in POOL_SCOPE_MODELS:
+            raise ValidationError({"scope_type": _("A pool serves a region, site group, site or location.")})
+
+    def get_status_color(self):
+        return SegmentPoolStatusChoices.colors.get(self.status)
+
+    @cached_property
+    def usage(self):
+        """Return the pool's SegmentUsage: from `with_usage()` where the queryset asked for it, else in one query."""
+        counts = {name: self.__dict__[name] for name in SegmentUsage.__dataclass_fields__ if name in self.__dict__}
+        if not counts and self.pk:
+            counts = self.segments.aggregate(
+                total_segments=Count("pk"),
+                **{status: Count("pk", filter=Q(status=status)) for status in SegmentStatusChoices.values()},
+            )
+        return SegmentUsage(**counts)

@@ -1,0 +1,119 @@
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from netbox.models import PrimaryModel
+from netbox.models.features import ContactsMixin
+
+from ..choices import SegmentStatusChoices
+from ..validators import VID_MAX, VID_MIN
+from .mixins import HotColumnsMixin
+
+__all__ = ("Segment",)
+
+
+class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
+    """
+    One VLAN and its prefix, handed out as one unit. The EPG name is the VLAN's name.
+
+    `vid` repeats the VLAN's ID so that the free list is one index; `services.consistency` compares the two. `status` is
+    "allocated" exactly while an active allocation exists, which a deferred trigger of the database holds.
+    """
+
+    pool = models.ForeignKey(
+        to="netbox_vlan_manager.SegmentPool",
+        on_delete=models.PROTECT,
+        related_name="segments",
+        verbose_name=_("pool"),
+    )
+    vlan = models.OneToOneField(
+        to="ipam.VLAN",
+        on_delete=models.PROTECT,
+        related_name="segment",
+        verbose_name=_("VLAN"),
+    )
+    prefix = models.OneToOneField(
+        to="ipam.Prefix",
+        on_delete=models.PROTECT,
+        related_name="segment",
+        verbose_name=_("prefix"),
+    )
+    vid = models.PositiveSmallIntegerField(
+        verbose_name=_("VLAN ID"),
+        validators=(MinValueValidator(VID_MIN), MaxValueValidator(VID_MAX)),
+        help_text=_("The VLAN's ID, 1 to 4094"),
+    )
+    status = models.CharField(
+        verbose_name=_("status"),
+        max_length=50,
+        choices=SegmentStatusChoices,
+        default=SegmentStatusChoices.AVAILABLE,
+        editable=False,
+    )
+    dhcp = models.BooleanField(
+        verbose_name=_("DHCP"),
+        default=False,
+        help_text=_("Hosts on the segment get their addresses by DHCP"),
+    )
+    owns_vlan = models.BooleanField(
+        verbose_name=_("owns VLAN"),
+        default=False,
+        editable=False,
+        help_text=_("The VLAN was made with the segment and goes with it"),
+    )
+    owns_prefix = models.BooleanField(
+        verbose_name=_("owns prefix"),
+        default=False,
+        editable=False,
+        help_text=_("The prefix was made with the segment and goes with it"),
+    )
+
+    hot_columns = ("pool", "vlan", "prefix", "vid", "status", "owns_vlan", "owns_prefix")
+
+    class Meta:
+        # By the pool's id, not its name: the unique index on (pool, vid) then serves the order without a join.
+        ordering = ("pool_id", "vid")
+        verbose_name = _("segment")
+        verbose_name_plural = _("segments")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("pool", "vid"),
+                name="%(app_label)s_%(class)s_unique_pool_vid",
+                violation_error_message=_("The pool already has a segment with this VLAN ID."),
+            ),
+            models.CheckConstraint(
+                condition=Q(vid__gte=VID_MIN, vid__lte=VID_MAX),
+                name="%(app_label)s_%(class)s_vid_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=SegmentStatusChoices.values()),
+                name="%(app_label)s_%(class)s_status_known",
+            ),
+        )
+        indexes = (
+            # The free list: the lowest available segment of a pool is its first entry. It is written with expressions
+            # because NetBox takes an index on the fields of a unique constraint for a redundant one.
+            models.Index(
+                models.F("pool"),
+                models.F("vid"),
+                condition=Q(status=SegmentStatusChoices.AVAILABLE),
+                name="vlan_manager_free_list",
+            ),
+            models.Index(fields=("pool", "status"), name="vlan_manager_pool_status"),
+        )
+
+    def __str__(self):
+        return str(self.vlan)
+
+    def get_status_color(self):
+        return SegmentStatusChoices.colors.get(self.status)
+
+    @property
+    def epg_name(self):
+        return self.vlan.name
+
+    @property
+    def active_allocations(self):
+        """Return the allocations that hold the segment now, as a list; a prefetch of `allocations` serves it."""
+        return [allocation for allocation in self.allocations.all() if allocation.released_at is None]

@@ -1,0 +1,51 @@
+from django.utils.translation import gettext_lazy as _
+
+from netbox.plugins import PluginMenu, PluginMenuButton, PluginMenuItem
+
+allocations = PluginMenuItem(
+    link="plugins:netbox_vlan_manager:allocation_list",
+    link_text=_("Allocations"),
+    permissions=("netbox_vlan_manager.view_allocation",),
+    buttons=(
+        PluginMenuButton(
+            link="plugins:netbox_vlan_manager:allocation_allocate",
+            title=_("Allocate"),
+            icon_class="mdi mdi-lan-connect",
+            permissions=("netbox_vlan_manager.allocate_segmentpool",),
+        ),
+    ),
+)
+
+
+def _inventory(model_name, link_text):
+    """Return the item of a model that is added to and imported."""
+    permissions = (f"netbox_vlan_manager.add_{model_name}",)
+    return PluginMenuItem(
+        link=f"plugins:netbox_vlan_manager:{model_name}_list",
+        link_text=link_text,
+        permissions=(f"netbox_vlan_manager.view_{model_name}",),
+        buttons=(
+            PluginMenuButton(
+                link=f"plugins:netbox_vlan_manager:{model_name}_add",
+                title=_("Add"),
+                icon_class="mdi mdi-plus-thick",
+                permissions=permissions,
+            ),
+            PluginMenuButton(
+                link=f"plugins:netbox_vlan_manager:{model_name}_bulk_import",
+                title=_("Import"),
+                icon_class="mdi mdi-upload",
+                permissions=permissions,
+            ),
+        ),
+    )
+
+
+menu = PluginMenu(
+    label=_("VLAN Manager"),
+    groups=(
+        (_("Allocations"), (allocations,)),
+        (_("Segments"), (_inventory("segment", _("Segments")), _inventory("segmentpool", _("Segment Pools")))),
+    ),
+    icon_class="mdi mdi-lan",
+)

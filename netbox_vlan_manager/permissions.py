@@ -1,0 +1,13 @@
+"""Registers the actions beside view, add, change and delete that an object permission may grant."""
+
+from utilities.permissions import ModelAction, register_model_actions
+
+from .models import SegmentPool
+
+register_model_actions(
+    SegmentPool,
+    [
+        ModelAction("allocate", help_text="Allocate a segment of the pool to a cluster"),
+        ModelAction("release", help_text="Release an allocation of the pool"),
+    ],
+)

@@ -1,0 +1,254 @@
+"""
+Keeps segments and pools true when their parts are edited or deleted in NetBox's own pages, or by a script.
+
+An edit that fits is followed (a VLAN's new ID appears on its segment); one that does not is refused with a reason.
+Forms and REST ask before they save and show the reason at the field; a bare save() meets the same rules.
+"""
+
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.db.models import ProtectedError
+from django.utils.translation import gettext as _
+
+from ipam.models import VLAN, Prefix
+
+from ..choices import SegmentStatusChoices
+from ..models import Allocation, Segment, SegmentPool
+from ..settings import get_setting
+from ..validators import clean_epg_name
+from . import audit, transactions
+from .spaces import Containers, PrefixSpace
+
+__all__ = (
+    "check_container_deletion",
+    "check_prefix",
+    "check_prefix_status",
+    "check_scope_deletion",
+    "check_segment_deletion",
+    "check_vlan",
+    "check_vlan_group",
+    "delete_owned_objects",
+    "find_outside",
+    "follow_prefix",
+    "follow_vlan",
+)
+
+
+def check_vlan(vlan):
+    """
+    Make sure that a VLAN which a segment uses may become what `vlan` says.
+
+    Raises:
+        ValidationError: It leaves the pool's VLAN group, its name is no EPG name, or its ID would change while a
+            cluster holds the segment.
+    """
+    segment = Segment.objects.filter(vlan=vlan.pk).select_related("vlan", "pool__vlan_group").first()
+    if segment is None:
+        return
+    errors = {}
+    if vlan.group_id != segment.pool.vlan_group_id:
+        errors["group"] = _("The VLAN belongs to a segment of pool {pool}: it stays in VLAN group {group}.").format(
+            pool=segment.pool, group=segment.pool.vlan_group
+        )
+    if vlan.name != segment.vlan.name:
+        try:
+            clean_epg_name(vlan.name)
+        except ValidationError as error:
+            errors["name"] = error.messages
+    if vlan.vid != segment.vlan.vid and segment.status == SegmentStatusChoices.ALLOCATED:
+        errors["vid"] = _("The VLAN's segment is allocated: release it before its VLAN ID changes.")
+    if errors:
+        raise ValidationError(errors)
+
+
+def follow_vlan(vlan):
+    """Carry a VLAN's ID and name over to its segment and to the allocation that holds it."""
+    segment = Segment.objects.filter(vlan=vlan.pk).select_related("pool__vrf", "prefix").first()
+    if segment is None:
+        return
+    segment.vlan = vlan
+    if segment.vid != vlan.vid:
+        audit.update(segment, vid=vlan.vid)
+    _follow_segment(segment)
+
+
+def check_prefix(prefix):
+    """
+    Make sure that a prefix which a segment or a pool uses may become what `prefix` says.
+
+    Within a transaction this locks the VRF, so that no segment can be made in the same place meanwhile.
+
+    Raises:
+        ValidationError: A segment's prefix leaves its VRF, its VLAN or the pool's containers, overlaps another segment,
+            or would change while a cluster holds it; or a container leaves its VRF or its segments.
+    """
+    segment = Segment.objects.filter(prefix=prefix.pk).select_related("prefix", "pool__vrf").order_by().first()
+    if segment:
+        _check_segment_prefix(segment, prefix)
+    pools = SegmentPool.objects.filter(prefixes=prefix.pk).select_related("vrf").order_by()
+    for pool in pools:
+        _check_container(pool, prefix)
+
+
+def _check_segment_prefix(segment, prefix):
+    errors = {}
+    if prefix.vrf_id != segment.pool.vrf_id:
+        errors["vrf"] = _("The prefix belongs to a segment of pool {pool}: it stays in VRF {vrf}.").format(
+            pool=segment.pool, vrf=segment.pool.vrf
+        )
+    if prefix.vlan_id != segment.vlan_id:
+        errors["vlan"] = _("The prefix belongs to a segment: it stays with VLAN {vlan}.").format(vlan=segment.vlan)
+    if prefix.prefix != segment.prefix.prefix:
+        if segment.status == SegmentStatusChoices.ALLOCATED:
+            errors["prefix"] = _("The prefix's segment is allocated: release it before its prefix changes.")
+        else:
+            try:
+                network = Containers(segment.pool).clean(prefix.prefix)
+                if connection.in_atomic_block:
+                    transactions.lock_spaces([segment.pool.vrf_id])
+                errors |= PrefixSpace(segment.pool.vrf, [network], exclude_prefix=prefix.pk).errors(network)
+            except ValidationError as error:
+                errors["prefix"] = error.messages
+    if errors:
+        raise ValidationError(errors)
+
+
+def _check_container(pool, prefix):
+    if prefix.vrf_id != pool.vrf_id:
+        raise ValidationError(
+            {
+                "vrf": _("The prefix is a container of pool {pool}: it stays in VRF {vrf}.").format(
+                    pool=pool, vrf=pool.vrf
+                )
+            }
+        )
+    others = pool.prefixes.exclude(pk=prefix.pk).values_list("prefix", flat=True)
+    if outside := find_outside(pool, [*others, prefix.prefix]):
+        raise ValidationError(
+            {
+                "prefix": _("Pool {pool} has segments outside {prefix}, such as {outside}: keep them inside.").format(
+                    pool=pool, prefix=prefix.prefix, outside=outside
+                )
+            }
+        )
+
+
+def find_outside(pool, containers):
+    """Return the network of a segment of `pool` that lies in none of `containers`, or None."""
+    segments = Segment.objects.filter(pool=pool).order_by()
+    for container in containers:
+        segments = segments.exclude(prefix__prefix__net_contained_or_equal=str(container))
+    return segments.values_list("prefix__prefix", flat=True).first()
+
+
+def check_prefix_status(prefix):
+    """
+    Refuse a status that somebody gives to a segment's prefix by hand: it says whether the segment is allocated.
+
+    Raises:
+        ValidationError: The status is another one than the segment's.
+    """
+    segment = Segment.objects.filter(prefix=prefix.pk).order_by().first()
+    if segment and prefix.status != expected_prefix_status(segment):
+        raise ValidationError(
+            {
+                "status": _(
+                    "The prefix belongs to a segment, which is {status}: allocate or release the segment instead."
+                ).format(status=segment.get_status_display().lower())
+            }
+        )
+
+
+def expected_prefix_status(segment):
+    """Return the status that the prefix of `segment` has to have."""
+    if segment.status == SegmentStatusChoices.ALLOCATED:
+        return get_setting("prefix_status_allocated")
+    return get_setting("prefix_status_available")
+
+
+def follow_prefix(prefix):
+    """Carry a prefix's CIDR over to the allocation that holds its segment."""
+    segment = Segment.objects.filter(prefix=prefix.pk).select_related("pool__vrf", "vlan").order_by().first()
+    if segment:
+        segment.prefix = prefix
+        _follow_segment(segment)
+
+
+def _follow_segment(segment):
+    """Write down anew, on the allocation that holds `segment`, what the segment is."""
+    for allocation in Allocation.objects.active().filter(segment=segment).order_by():
+        allocation.snapshot()
+        before = (allocation.vid, allocation.epg_name, allocation.prefix)
+        allocation.record_segment(segment)
+        if before != (allocation.vid, allocation.epg_name, allocation.prefix):
+            allocation.save(update_fields=("vid", "epg_name", "prefix", "last_updated"))
+
+
+def check_vlan_group(group):
+    """
+    Make sure that the ranges of a VLAN group still hold every segment of its pools.
+
+    Raises:
+        ValidationError: A segment's VLAN ID lies outside.
+    """
+    segments = Segment.objects.filter(pool__vlan_group=group.pk).order_by("vid")
+    for vids in group.vid_ranges:
+        last = vids.upper if vids.upper_inc else vids.upper - 1
+        first = vids.lower if vids.lower_inc else vids.lower + 1
+        segments = segments.exclude(vid__range=(first, last))
+    if outside := segments.values_list("vid", flat=True).first():
+        raise ValidationError(
+            {"vid_ranges": _("VLAN ID {vid} belongs to a segment: keep it in a range.").format(vid=outside)}
+        )
+
+
+def check_container_deletion(prefix):
+    """
+    Make sure that no pool loses the container of its segments.
+
+    Raises:
+        ProtectedError: A pool would be left with segments outside its containers, or with no container.
+    """
+    needing = []
+    for pool in SegmentPool.objects.filter(prefixes=prefix.pk).order_by("name"):
+        others = list(pool.prefixes.exclude(pk=prefix.pk).values_list("prefix", flat=True))
+        if not others or find_outside(pool, others):
+            needing.append(pool)
+    if needing:
+        raise ProtectedError(_("Segment pools hand out of this container."), needing)
+
+
+def check_scope_deletion(place):
+    """
+    Make sure that no pool is left without its scope.
+
+    Raises:
+        ProtectedError: A pool serves this region, site group, site or location.
+    """
+    pools = SegmentPool.objects.filter(
+        scope_type__app_label=place._meta.app_label, scope_type__model=place._meta.model_name, scope_id=place.pk
+    )
+    if pools := list(pools):
+        raise ProtectedError(_("Segment pools serve this place."), pools)
+
+
+def check_segment_deletion(segment):
+    """
+    Make sure that nobody holds the segment. Locks its row, so that nobody can come to hold it.
+
+    Raises:
+        ProtectedError: A cluster holds it.
+    """
+    Segment.objects.select_for_update(of=("self",)).filter(pk=segment.pk).order_by().first()
+    if holders := list(Allocation.objects.active().filter(segment=segment)):
+        raise ProtectedError(_("Clusters hold this segment; release it first."), holders)
+
+
+def delete_owned_objects(segment):
+    """Delete the prefix and the VLAN that were made with `segment`, which is gone."""
+    if segment.owns_prefix:
+        for prefix in Prefix.objects.filter(pk=segment.prefix_id):
+            prefix.delete()
+    if segment.owns_vlan:
+        for vlan in VLAN.objects.filter(pk=segment.vlan_id):
+            vlan.delete()

@@ -1,0 +1,588 @@
+"""
+Makes, changes and removes pools and segments, with the VLANs and prefixes behind them.
+
+VLANs, prefixes, VLAN groups and containers are taken as they are where NetBox has them, and made where it has not; site
+groups, sites, VRFs, tenants and roles are only looked up. What was made with a segment goes with it; what was there
+before stays. Permissions are the caller's business.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from django.core.exceptions import ValidationError
+from django.db.backends.postgresql.psycopg_any import NumericRange
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+
+from ipam.choices import PrefixStatusChoices, VLANStatusChoices
+from ipam.models import VLAN, Prefix, VLANGroup
+from ipam.signals import handle_prefix_saved
+from ipam.utils import rebuild_prefixes
+
+from ..choices import SegmentStatusChoices
+from ..exceptions import SegmentInUse
+from ..models import Segment, SegmentPool
+from ..settings import get_setting
+from ..validators import clean_cidr, clean_epg_name, clean_vid
+from . import audit, guards, transactions
+from .spaces import Containers, PrefixSpace, VLANSpace
+
+__all__ = (
+    "SegmentSpec",
+    "build_segments",
+    "check_containers",
+    "clean_spec",
+    "create_pool",
+    "create_segment",
+    "delete_segment",
+    "get_container",
+    "get_vlan_group",
+    "update_pool",
+    "update_segment",
+    "update_segment_in_transaction",
+)
+
+# From so many new prefixes on it is cheaper to count the hierarchy of the whole VRF than around each of them.
+HIERARCHY_REBUILD = 20
+
+
+@dataclass(frozen=True)
+class SegmentSpec:
+    """What a new segment shall be; its values are clean (see `clean_spec`)."""
+
+    pool: SegmentPool
+    vid: int
+    epg_name: str
+    prefix: object  # netaddr.IPNetwork
+    dhcp: bool = False
+    description: str = ""
+    comments: str = ""
+    owner: object = None
+    custom_field_data: dict = field(default_factory=dict)
+    changelog_message: str = ""
+
+
+def create_pool(
+    *,
+    user,
+    vrf,
+    scope,
+    prefixes,
+    name="",
+    slug="",
+    vlan_group=None,
+    vid_ranges=None,
+    **fields,
+):
+    """
+    Create a pool, together with its VLAN group and containers where they are not there yet. Locks the VRF.
+
+    Args:
+        user: The User, or the user name, whom the change log names.
+        vrf: The VRF that the pool hands out in.
+        scope: The Region, SiteGroup, Site or Location that it serves.
+        prefixes: Its containers: Prefixes of that VRF, or CIDRs.
+        name: Empty: "<VRF> <scope>".
+        slug: Empty: made from the name.
+        vlan_group: The VLANGroup; None takes or makes the one named "<VRF>-<scope>" at that scope.
+        vid_ranges: The VLAN IDs of a group that is made: (first, last) pairs; None stands for 1 to 4094.
+        fields: Any other field of SegmentPool, and changelog_message.
+
+    Returns:
+        The SegmentPool.
+
+    Raises:
+        ValidationError: A value is not valid; nothing was made.
+    """
+    user = audit.get_user(user)
+    with audit.change_tracking(user):
+        return transactions.run(partial(_create_pool, vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, fields))
+
+
+def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, fields):
+    transactions.lock_spaces([vrf.pk])
+    name = name or f"{vrf.name} {scope.name}"[:100]
+    tenant, role = fields.get("tenant"), fields.get("role")
+    vlan_group = vlan_group or get_vlan_group(vrf, scope, vid_ranges, tenant=tenant)
+    containers = [
+        prefix if isinstance(prefix, Prefix) else get_container(vrf, prefix, scope, tenant=tenant, role=role)
+        for prefix in prefixes
+    ]
+    check_containers(vrf, containers)
+    pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug or slugify(name), **fields)
+    pool.full_clean()
+    pool.save()
+    pool.prefixes.set(containers)
+    return pool
+
+
+def update_pool(pool, *, user, **values):
+    """
+    Change a pool, together with its containers; those that are not there yet are made.
+
+    Locks its VRF and VLAN group, and those that it moves to, until the transaction ends.
+
+    Args:
+        pool: The SegmentPool.
+        user: The User, or the user name, whom the change log names.
+        values: Any field of SegmentPool, and changelog_message. The prefixes, Prefixes of the VRF or CIDRs, replace the
+            containers.
+
+    Returns:
+        The SegmentPool, as it is now.
+
+    Raises:
+        ValidationError: Keyed by field; nothing was changed.
+        Busy: Locks were not had in time; nothing was changed.
+    """
+    user = audit.get_user(user)
+    with audit.change_tracking(user):
+        return transactions.run(partial(_update_pool, pool.pk, values))
+
+
+def _update_pool(pk, values):
+    pool = SegmentPool.objects.get(pk=pk)
+    vrfs, vlan_groups = {pool.vrf_id}, {pool.vlan_group_id}
+    if values.get("vrf"):
+        vrfs.add(values["vrf"].pk)
+    if values.get("vlan_group"):
+        vlan_groups.add(values["vlan_group"].pk)
+    transactions.lock_spaces(vrfs, vlan_groups)
+
+    pool = SegmentPool.objects.select_related("vrf", "vlan_group").get(pk=pk)
+    before = pool.vrf, pool.vlan_group
+    pool.snapshot()
+    for name, value in values.items():
+        if name != "prefixes":
+            setattr(pool, "_changelog_message" if name == "changelog_message" else name, value)
+    pool.full_clean()
+    containers = [
+        prefix
+        if isinstance(prefix, Prefix)
+        else get_container(pool.vrf, prefix, pool.scope, tenant=pool.tenant, role=pool.role)
+        for prefix in values.get("prefixes", pool.prefixes.all())
+    ]
+    check_containers(pool.vrf, containers)
+    _check_segments_stay(pool, containers, *before)
+    pool.save()
+    pool.prefixes.set(containers)
+    return pool
+
+
+def _check_segments_stay(pool, containers, vrf, vlan_group):
+    """Make sure that what `pool` is about to become still holds its segments, which were made in `vrf`, `vlan_group`."""
+    errors = {}
+    if pool.vrf != vrf:
+        errors["vrf"] = _("The pool's segments are in VRF {vrf}: it stays there while it has any.").format(vrf=vrf)
+    if pool.vlan_group != vlan_group:
+        errors["vlan_group"] = _(
+            "The pool's segments are in VLAN group {group}: it stays there while it has any."
+        ).format(group=vlan_group)
+    if outside := guards.find_outside(pool, [prefix.prefix for prefix in containers]):
+        errors["prefixes"] = _("The pool has segments outside these containers, such as {outside}: keep theirs.").format(
+            outside=outside
+        )
+    if errors and pool.segments.exists():
+        raise ValidationError(errors)
+
+
+def get_vlan_group(vrf, scope, vid_ranges=None, tenant=None):
+    """
+    Return the VLAN group "<VRF>-<scope>" at `scope`, made from `vid_ranges` where there is none.
+
+    Raises:
+        ValidationError: A range is not valid, or the group is there with other ranges than those asked for.
+    """
+    name = f"{vrf.name}-{scope.name}"[:100]
+    ranges = _clean_vid_ranges(vid_ranges)
+    group = VLANGroup(name=name, slug=slugify(name), scope=scope, tenant=tenant)
+    if ranges:
+        group.vid_ranges = ranges
+    existing = VLANGroup.objects.filter(scope_type=group.scope_type, scope_id=scope.pk, name=name).first()
+    if existing:
+        if ranges and {(r.lower, r.upper) for r in existing.vid_ranges} != {(r.lower, r.upper) for r in ranges}:
+            raise ValidationError(
+                {
+                    "vid_ranges": _(
+                        "VLAN group {group} exists with the ranges {ranges}: leave these out to use it, or edit it."
+                    ).format(group=existing, ranges=existing.vid_ranges_list)
+                }
+            )
+        return existing
+    try:
+        group.full_clean()
+    except ValidationError as error:
+        raise ValidationError({"vid_ranges": error.messages}) from None
+    group.save()
+    return group
+
+
+def _clean_vid_ranges(vid_ranges):
+    """Return (first, last) pairs as half-open NumericRanges, as VLANGroup stores them."""
+    ranges = []
+    for first, last in vid_ranges or ():
+        try:
+            first, last = clean_vid(first), clean_vid(last)
+        except ValidationError as error:
+            raise ValidationError({"vid_ranges": error.messages}) from None
+        if first > last:
+            raise ValidationError(
+                {
+                    "vid_ranges": _("Range {first}-{last} is upside down: begin with the lower ID.").format(
+                        first=first, last=last
+                    )
+                }
+            )
+        ranges.append(NumericRange(first, last + 1))
+    return ranges
+
+
+def get_container(vrf, cidr, scope=None, tenant=None, role=None):
+    """
+    Return the container prefix `cidr` of `vrf`, made where there is none.
+
+    Raises:
+        ValidationError: The CIDR is not valid, or is there in NetBox without being a container.
+    """
+    try:
+        network = clean_cidr(cidr)
+    except ValidationError as error:
+        raise ValidationError({"prefixes": error.messages}) from None
+    existing = Prefix.objects.filter(vrf=vrf, prefix=str(network)).first()
+    if existing:
+        return existing
+    container = Prefix(
+        prefix=network, vrf=vrf, scope=scope, tenant=tenant, role=role, status=PrefixStatusChoices.STATUS_CONTAINER
+    )
+    container.full_clean()
+    container.save()
+    return container
+
+
+def check_containers(vrf, prefixes):
+    """
+    Make sure that `prefixes` can be the containers of a pool in `vrf`.
+
+    Raises:
+        ValidationError: There is none, or one lies in another VRF, is no container, or belongs to a segment.
+    """
+    errors = []
+    if not prefixes:
+        errors.append(_("A pool needs at least one container prefix."))
+    for prefix in prefixes:
+        if prefix.vrf_id != vrf.pk:
+            errors.append(
+                _("Prefix {prefix} is in VRF {other}: a container must be in the pool's VRF, {vrf}.").format(
+                    prefix=prefix, other=prefix.vrf or _("Global"), vrf=vrf
+                )
+            )
+        elif prefix.status != PrefixStatusChoices.STATUS_CONTAINER:
+            errors.append(
+                _("Prefix {prefix} has status {status}: a pool's containers have the status Container.").format(
+                    prefix=prefix, status=prefix.get_status_display()
+                )
+            )
+    if errors:
+        raise ValidationError({"prefixes": errors})
+
+
+def clean_spec(pool, containers, *, vid, epg_name, prefix, **fields):
+    """
+    Return a SegmentSpec from what a user typed; needs no lock.
+
+    Args:
+        pool: The SegmentPool.
+        containers: Its Containers.
+        vid, epg_name, prefix: As typed.
+        fields: The other fields of SegmentSpec.
+
+    Raises:
+        ValidationError: Keyed by field, all that is wrong at once.
+    """
+    errors, values = {}, {}
+    for name, clean, value in (
+        ("vid", clean_vid, vid),
+        ("epg_name", clean_epg_name, epg_name),
+        ("prefix", containers.clean, prefix),
+    ):
+        try:
+            values[name] = clean(value)
+        except ValidationError as error:
+            errors[name] = error.messages
+    if errors:
+        raise ValidationError(errors)
+    return SegmentSpec(pool=pool, **values, **fields)
+
+
+def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
+    """
+    Create a segment with its VLAN and prefix, all or nothing.
+
+    A VLAN of that ID and name, or a prefix of that CIDR, which is there and in no segment yet, becomes the segment's;
+    otherwise they are made, and are then removed with it. Locks the VRF and the VLAN group until the transaction ends.
+
+    Args:
+        pool: The SegmentPool.
+        user: The User, or the user name, whom the change log names.
+        vid: VLAN ID, 1 to 4094, in the ranges of the pool's VLAN group.
+        epg_name: The VLAN's name.
+        prefix: CIDR inside the pool's containers.
+        fields: dhcp, description, comments, owner, custom_field_data, changelog_message.
+
+    Returns:
+        The Segment.
+
+    Raises:
+        ValidationError: Keyed by field; nothing was made.
+        Busy: Locks were not had in time; nothing was made.
+    """
+    user = audit.get_user(user)
+    spec = clean_spec(pool, Containers(pool), vid=vid, epg_name=epg_name, prefix=prefix, **fields)
+    with audit.change_tracking(user):
+        return transactions.run(partial(_create_segment, spec))
+
+
+def _create_segment(spec):
+    transactions.lock_spaces([spec.pool.vrf_id], [spec.pool.vlan_group_id])
+    (segment,), (errors,) = build_segments([spec])
+    if errors:
+        raise ValidationError(errors)
+    return segment
+
+
+def build_segments(specs):
+    """
+    Create the segments of `specs` that fit in, with a number of statements that hardly grows with theirs.
+
+    The caller holds `transactions.lock_spaces` for their VRFs and VLAN groups, in a transaction.
+
+    Args:
+        specs: SegmentSpecs, of any number of pools.
+
+    Returns:
+        Two lists, each as long as `specs`: the Segment or None, and {field: text} with what was wrong.
+    """
+    vlan_spaces, prefix_spaces = _spaces(specs)
+    plans, errors = [], []
+    for spec in specs:
+        vlan_space = vlan_spaces[spec.pool.vlan_group_id]
+        prefix_space = prefix_spaces[spec.pool.vrf_id]
+        problems = vlan_space.errors(spec.vid, spec.epg_name) | prefix_space.errors(spec.prefix)
+        plan = None
+        if not problems:
+            plan, problems = _plan(spec, vlan_space, prefix_space)
+        if not problems:
+            vlan_space.claim(plan.vlan)
+            prefix_space.claim(spec.prefix)
+        plans.append(None if problems else plan)
+        errors.append(problems)
+
+    segments = [segment for segment in plans if segment]
+    audit.create([segment.vlan for segment in segments if segment.owns_vlan])
+    new_prefixes = [segment.prefix for segment in segments if segment.owns_prefix]
+    for segment in segments:
+        if segment.owns_prefix:
+            segment.prefix.vlan = segment.vlan
+        else:
+            audit.update(segment.prefix, vlan=segment.vlan, status=get_setting("prefix_status_available"))
+    audit.create(new_prefixes)
+    _count_hierarchy(new_prefixes)
+    audit.create(segments)
+    return plans, errors
+
+
+def _count_hierarchy(prefixes):
+    """Bring NetBox's cached depths and child counts up to date, as its signal receiver does after a save()."""
+    if len(prefixes) <= HIERARCHY_REBUILD:
+        for prefix in prefixes:
+            handle_prefix_saved(instance=prefix, created=True)
+    else:
+        for vrf in {prefix.vrf for prefix in prefixes}:
+            rebuild_prefixes(vrf)
+
+
+def _spaces(specs):
+    """Return the VLANSpaces by VLAN group id and the PrefixSpaces by VRF id that `specs` need."""
+    groups, vrfs, vids, names, networks = {}, {}, {}, {}, {}
+    for spec in specs:
+        pool = spec.pool
+        groups[pool.vlan_group_id] = pool.vlan_group
+        vrfs[pool.vrf_id] = pool.vrf
+        vids.setdefault(pool.vlan_group_id, []).append(spec.vid)
+        names.setdefault(pool.vlan_group_id, []).append(spec.epg_name)
+        networks.setdefault(pool.vrf_id, []).append(spec.prefix)
+    return (
+        {pk: VLANSpace(group, vids[pk], names[pk]) for pk, group in groups.items()},
+        {pk: PrefixSpace(vrf, networks[pk]) for pk, vrf in vrfs.items()},
+    )
+
+
+def _plan(spec, vlan_space, prefix_space):
+    """
+    Return the unsaved Segment of `spec`, with its VLAN and prefix as found or yet to be saved, and {field: text}.
+
+    NetBox's own validation, custom validators included, runs on all that is new; what the spaces have checked already,
+    and foreign keys that come from the pool, are left out of it since each would be a query for every row.
+    """
+    pool, errors = spec.pool, {}
+    vlan = vlan_space.by_vid.get(spec.vid)
+    prefix = prefix_space.by_network.get(spec.prefix)
+    owns_vlan, owns_prefix = vlan is None, prefix is None
+    if owns_vlan:
+        vlan = VLAN(
+            group=pool.vlan_group,
+            vid=spec.vid,
+            name=spec.epg_name,
+            tenant=pool.tenant,
+            role=pool.role,
+            status=VLANStatusChoices.STATUS_ACTIVE,
+        )
+        errors |= _invalid(vlan, {"name": "epg_name", "vid": "vid"}, "vid")
+    if owns_prefix:
+        prefix = Prefix(
+            prefix=spec.prefix,
+            vrf=pool.vrf,
+            scope=pool.scope,
+            tenant=pool.tenant,
+            role=pool.role,
+            status=get_setting("prefix_status_available"),
+        )
+        prefix.cache_related_objects()
+        errors |= _invalid(prefix, {"prefix": "prefix"}, "prefix")
+    elif prefix.vlan_id and prefix.vlan_id != vlan.pk:
+        errors["prefix"] = _("Prefix {prefix} belongs to VLAN {vlan}: use another prefix, or that VLAN.").format(
+            prefix=prefix, vlan=prefix.vlan
+        )
+    segment = Segment(
+        pool=pool,
+        vid=spec.vid,
+        dhcp=spec.dhcp,
+        description=spec.description,
+        comments=spec.comments,
+        owner=spec.owner,
+        custom_field_data=spec.custom_field_data,
+        changelog_message=spec.changelog_message,
+        owns_vlan=owns_vlan,
+        owns_prefix=owns_prefix,
+    )
+    errors |= _invalid(segment, {"description": "description", "comments": "comments"}, "vid")
+    segment.vlan, segment.prefix = vlan, prefix
+    return segment, errors
+
+
+def _invalid(instance, fields, default):
+    """Return {field: texts} from NetBox's validation of `instance`, its field names turned into ours by `fields`."""
+    foreign_keys = [field.name for field in instance._meta.concrete_fields if field.is_relation]
+    try:
+        instance.full_clean(exclude=foreign_keys, validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        errors = {}
+        for field, messages in error.message_dict.items():
+            errors.setdefault(fields.get(field, default), []).extend(messages)
+        return errors
+    return {}
+
+
+def update_segment(segment, *, user, **values):
+    """
+    Change a segment, and with it its VLAN and prefix.
+
+    Locks the segment's row, and its VRF and VLAN group when the VLAN ID, EPG name or prefix changes.
+
+    Args:
+        segment: The Segment.
+        user: The User, or the user name, whom the change log names.
+        values: Any of vid, epg_name, prefix (CIDR), dhcp, description, comments, owner, custom_field_data,
+            changelog_message.
+
+    Returns:
+        The Segment, as it is now.
+
+    Raises:
+        ValidationError: Keyed by field; nothing was changed.
+        SegmentInUse: VLAN ID or prefix would change while a cluster holds the segment.
+        Busy: Locks were not had in time; nothing was changed.
+    """
+    user = audit.get_user(user)
+    spec = clean_spec(
+        segment.pool,
+        Containers(segment.pool),
+        vid=values.pop("vid", segment.vid),
+        epg_name=values.pop("epg_name", segment.epg_name),
+        prefix=values.pop("prefix", segment.prefix.prefix),
+    )
+    with audit.change_tracking(user):
+        return transactions.run(partial(update_segment_in_transaction, segment.pk, spec, values))
+
+
+def update_segment_in_transaction(pk, spec, values):
+    """Do the part of `update_segment` that needs locks, in the caller's transaction."""
+    transactions.lock_spaces([spec.pool.vrf_id], [spec.pool.vlan_group_id])
+    segments = Segment.objects.select_related("vlan__group", "prefix__vrf", "pool__vrf")
+    segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=pk)
+    vlan, prefix = segment.vlan, segment.prefix
+    if segment.status == SegmentStatusChoices.ALLOCATED and (spec.vid, spec.prefix) != (vlan.vid, prefix.prefix):
+        raise SegmentInUse(
+            _("Segment {segment} is allocated: release it before its VLAN ID or prefix changes.").format(
+                segment=segment
+            )
+        )
+    if (spec.vid, spec.epg_name) != (vlan.vid, vlan.name):
+        space = VLANSpace(vlan.group, [spec.vid], [spec.epg_name], exclude_vlan=vlan)
+        if errors := space.errors(spec.vid, spec.epg_name, may_adopt=False):
+            raise ValidationError(errors)
+        _save_changed(vlan, {"name": "epg_name", "vid": "vid"}, "vid", vid=spec.vid, name=spec.epg_name)
+    if spec.prefix != prefix.prefix:
+        _save_changed(prefix, {"prefix": "prefix"}, "prefix", prefix=spec.prefix)
+    segment.refresh_from_db(fields=("vid",))
+    if values:
+        segment.snapshot()
+        for name, value in values.items():
+            setattr(segment, "_changelog_message" if name == "changelog_message" else name, value)
+        segment.full_clean(exclude=segment.hot_columns, validate_constraints=False)
+        segment.save()
+    return segment
+
+
+def _save_changed(instance, fields, default, **values):
+    """Set values on a VLAN or prefix, validate it as NetBox does (our own rules included), and save it."""
+    instance.snapshot()
+    for name, value in values.items():
+        setattr(instance, name, value)
+    try:
+        instance.full_clean()
+    except ValidationError as error:
+        errors = {}
+        for field, messages in error.message_dict.items():
+            errors.setdefault(fields.get(field, default), []).extend(messages)
+        raise ValidationError(errors) from None
+    instance.save()
+
+
+def delete_segment(segment, *, user, changelog_message=""):
+    """
+    Delete a segment, and its VLAN and prefix if they were made with it. Locks the segment's row.
+
+    Args:
+        segment: The Segment.
+        user: The User, or the user name, whom the change log names.
+        changelog_message: Why, for the change log of the segment.
+
+    Raises:
+        SegmentInUse: A cluster holds the segment.
+        ProtectedError: Something else in NetBox uses its VLAN or prefix; nothing was deleted.
+        Busy: Locks were not had in time; nothing was deleted.
+    """
+    user = audit.get_user(user)
+    with audit.change_tracking(user):
+        transactions.run(partial(_delete_segment, segment.pk, changelog_message))
+
+
+def _delete_segment(pk, changelog_message):
+    segment = Segment.objects.select_for_update(of=("self",)).get(pk=pk)
+    if segment.status == SegmentStatusChoices.ALLOCATED:
+        raise SegmentInUse(
+            _("Segment {segment} is allocated: release it before you delete it.").format(segment=segment)
+        )
+    segment._changelog_message = changelog_message
+    segment.delete()

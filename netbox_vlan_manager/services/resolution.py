@@ -1,0 +1,254 @@
+"""
+Turns the names that a caller gives into a pool, and says who may use it.
+
+`site` and `vrf` match an id, slug, name or RD without case. A place with no pool of its own finds the nearest enclosing
+one: location, site, site group, region. Two matches are an error that names both, never a guess. Only pools that the
+user may view are named in any error.
+"""
+
+import re
+from functools import reduce
+from operator import or_
+from typing import NamedTuple
+
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Exists, OuterRef, Q, Value
+from django.utils.translation import gettext as _
+
+from dcim.models import Location, Region, Site, SiteGroup
+from ipam.models import VRF
+
+from ..exceptions import AmbiguousPool, PoolNotFound
+from ..models import SegmentPool
+from .statistics import scope_name
+
+__all__ = (
+    "ResolvedPool",
+    "check_pool_permission",
+    "combinations",
+    "resolve_pool",
+    "visible_pools",
+)
+
+SCOPE_MODELS = (Location, Site, SiteGroup, Region)
+# How many combinations an error lists.
+COMBINATIONS_LISTED = 50
+
+# NUL and lone surrogates, which JSON can carry.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class ResolvedPool(NamedTuple):
+    """A pool, and the name of the place that it was asked for."""
+
+    pool: SegmentPool
+    site: str
+
+
+def resolve_pool(site, vrf, user=None):
+    """
+    Return the ResolvedPool that serves `site` in `vrf`.
+
+    Args:
+        site: Id (an int), or id, slug or name (text), of a location, site, site group or region.
+        vrf: Id (an int), or id, name or RD (text), of a VRF.
+        user: Whose view decides which pools exist; None sees all.
+
+    Raises:
+        ValidationError: A value is missing, or is neither an id nor a name.
+        PoolNotFound: No pool that the user may see serves the two.
+        AmbiguousPool: Several do.
+    """
+    site, vrf = _clean_names(site=site, vrf=vrf)
+    places, vrfs = _matches(site, vrf)
+    pools = SegmentPool.objects.filter(vrf__in=vrfs).select_related("vrf")
+    if user is not None:
+        pools = pools.annotate(visible=Exists(visible_pools(user).filter(pk=OuterRef("pk"))))
+    found = _serving(pools, places, vrfs)
+    if user is not None:
+        found = {pool: name for pool, name in found.items() if pool.visible}
+    if len(found) > 1:
+        raise AmbiguousPool(
+            _("Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Give an id instead of a name.").format(
+                site=site,
+                vrf=vrf,
+                pools=", ".join(sorted(f"{pool} ({pool.scope}, {pool.vrf}, id {pool.pk})" for pool in found)),
+            )
+        )
+    if not found:
+        known = combinations(user)
+        raise PoolNotFound(
+            _("No pool serves site {site!r} in VRF {vrf!r}. {known}").format(
+                site=site, vrf=vrf, known=_describe_combinations(known)
+            ),
+            known,
+        )
+    return ResolvedPool(*found.popitem())
+
+
+def visible_pools(user):
+    """Return the pools that `user` may know of: to view, allocate from or release to; all of them for None."""
+    if user is None:
+        return SegmentPool.objects.all()
+    pools = SegmentPool.objects
+    if user.is_active and user.is_superuser:
+        return pools.all()
+    return pools.filter(
+        Q(pk__in=pools.restrict(user, "view").values("pk"))
+        | Q(pk__in=pools.restrict(user, "allocate").values("pk"))
+        | Q(pk__in=pools.restrict(user, "release").values("pk"))
+    )
+
+
+def check_pool_permission(user, pool, action):
+    """
+    Make sure that `user` may do `action` ("allocate" or "release") on `pool`.
+
+    Raises:
+        PermissionDenied: No object permission grants it.
+    """
+    if not SegmentPool.objects.restrict(user, action).filter(pk=pool.pk).exists():
+        raise PermissionDenied(
+            _("You may not {action} in pool {pool}; ask for the permission “{action}” on segment pools.").format(
+                action=action, pool=pool
+            )
+        )
+
+
+def combinations(user=None):
+    """Return up to 50 (site, VRF) names that have a pool the user may see, sorted."""
+    pools = visible_pools(user).annotate(scope_name=scope_name()).exclude(scope_name=None).order_by("name")
+    return sorted(pools.values_list("scope_name", "vrf__name")[:COMBINATIONS_LISTED])
+
+
+def _clean_names(**values):
+    """Return the values as an int or trimmed text each; the missing ones are reported together."""
+    errors = {}
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip() or _unstorable(value):
+            errors[name] = _("Say which {name}: by its id, slug or name.").format(name=name)
+    if errors:
+        raise ValidationError(errors)
+    return tuple(value if isinstance(value, int) else value.strip() for value in values.values())
+
+
+def _unstorable(value):
+    """Whether `value` is a text that PostgreSQL cannot even be asked about."""
+    return isinstance(value, str) and bool(UNSTORABLE.search(value))
+
+
+def _matches(site, vrf):
+    """
+    Return what the two match: {key of the place: its name}, and the VRFs' ids; one query.
+
+    An id given for a site is a site's: the other kinds of place answer to slug and name.
+    """
+    models = (Site,) if isinstance(site, int) else SCOPE_MODELS
+    queries = [
+        model.objects.filter(_names_match(site, "slug", "name", by_id=model is Site)).values_list(
+            Value(_type_id(model)), "pk", "name"
+        )
+        for model in models
+    ]
+    vrfs = VRF.objects.filter(_names_match(vrf, "name", "rd")).values_list(Value(_type_id(VRF)), "pk", "name")
+    places, vrf_ids = {}, []
+    for type_id, pk, name in vrfs.union(*queries, all=True).order_by():
+        if type_id == _type_id(VRF):
+            vrf_ids.append(pk)
+        else:
+            places[type_id, pk] = name
+    return places, vrf_ids
+
+
+def _names_match(value, *fields, by_id=True):
+    """Return a condition that matches `value` with an id, or, where it is text, with any of the fields without case."""
+    condition = Q()
+    if by_id and (isinstance(value, int) or (value.isascii() and value.isdigit() and len(value) <= 18)):
+        condition |= Q(pk=int(value)) if int(value) < 2**63 else Q(pk=None)
+    if isinstance(value, str):
+        for field in fields:
+            condition |= Q(**{f"{field}__iexact": value})
+    return condition
+
+
+def _serving(pools, places, vrfs):
+    """
+    Return {pool: name of the place asked for}: for each place and each VRF the nearest of `pools`.
+
+    A place without a pool of its own does not count where it is around another one: a region that bears the name of its
+    site is no second meaning of it.
+    """
+    by_scope = _by_scope(pools, places)
+    if len(places) == len(vrfs) == len(by_scope) == 1:
+        return {pool: places[key] for key, (pool,) in by_scope.items()}
+    around = {_key(place): [_key(outer) for outer in _enclosing(place)] for place in _instances(places)}
+    enclosing = set().union(*around.values())
+    by_scope |= _by_scope(pools, enclosing - set(places))
+    found = {}
+    for key, outer in around.items():
+        if key in enclosing and key not in by_scope:
+            continue
+        served = set()
+        for scope in (key, *outer):
+            for pool in by_scope.get(scope, ()):
+                if pool.vrf_id not in served:
+                    served.add(pool.vrf_id)
+                    found.setdefault(pool, places[key])
+    return found
+
+
+def _by_scope(pools, keys):
+    """Return {key of a place: its pools} for those of `keys` that have any; one query."""
+    ids = {}
+    for type_id, pk in keys:
+        ids.setdefault(type_id, []).append(pk)
+    at_places = (Q(scope_type=type_id, scope_id__in=pks) for type_id, pks in ids.items())
+    found = {}
+    for pool in pools.filter(reduce(or_, at_places, Q(pk__in=()))).order_by():
+        found.setdefault((pool.scope_type_id, pool.scope_id), []).append(pool)
+    return found
+
+
+def _instances(keys):
+    """Return the places of `keys`."""
+    return [
+        place
+        for model in SCOPE_MODELS
+        if (pks := [pk for type_id, pk in keys if type_id == _type_id(model)])
+        for place in model.objects.filter(pk__in=pks)
+    ]
+
+
+def _key(place):
+    return _type_id(type(place)), place.pk
+
+
+def _type_id(model):
+    return ContentType.objects.get_for_model(model).pk
+
+
+def _enclosing(place):
+    """Yield the places around `place`, nearest first."""
+    if isinstance(place, Location):
+        yield from _ancestors(place)
+        yield place.site
+        place = place.site
+    if isinstance(place, Site):
+        for outer in (place.group, place.region):
+            if outer:
+                yield outer
+                yield from _ancestors(outer)
+    else:
+        yield from _ancestors(place)
+
+
+def _ancestors(node):
+    """Return the ancestors of a tree node, the nearest first."""
+    return node.get_ancestors(ascending=True) if node.parent_id else ()
+
+
+def _describe_combinations(known):
+    if not known:
+        return _("There is no pool that you may use.")
+    return _("These exist: {combinations}.").format(combinations=", ".join(f"{site} in {vrf}" for site, vrf in known))

@@ -1,0 +1,131 @@
+"""
+Transactions, locks and retries of the services, and nothing about segments.
+
+All locks belong to the transaction: session-scoped ones stop excluding behind PgBouncer in transaction pooling, and
+leases lose safety when they run out. Whoever takes several takes them in this order: cluster keys sorted, then spaces
+(VRFs, then VLAN groups, each by id), then segments by (pool, vid). Every function here expects READ COMMITTED.
+"""
+
+import copy
+import hashlib
+import logging
+import random
+import time
+from contextlib import contextmanager
+
+from django.db import DatabaseError, IntegrityError, connection, transaction
+
+from netbox.context import events_queue
+
+from ..exceptions import Busy
+from ..settings import get_setting
+
+__all__ = (
+    "lock_clusters",
+    "lock_spaces",
+    "run",
+    "set_lock_timeout",
+    "sqlstate",
+)
+
+logger = logging.getLogger("netbox_vlan_manager.transactions")
+
+DEADLOCK_DETECTED = "40P01"
+SERIALIZATION_FAILURE = "40001"
+LOCK_NOT_AVAILABLE = "55P03"
+UNIQUE_VIOLATION = "23505"
+RETRYABLE = frozenset((DEADLOCK_DETECTED, SERIALIZATION_FAILURE, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION))
+RETRIES = 3
+
+# Classes of PostgreSQL's two-key advisory locks; clusters take the one-key form, a number space of its own.
+VRF_SPACE = 0x564C5652
+VLAN_GROUP_SPACE = 0x564C5647
+
+
+def sqlstate(error):
+    """Return the SQLSTATE behind a Django database error, or None."""
+    return getattr(error.__cause__, "sqlstate", None)
+
+
+def run(work):
+    """
+    Call `work` in a transaction, or in a savepoint of the caller's, and return what it returns.
+
+    A deadlock, a serialisation failure, a lock not had in time, or a row that somebody else wrote first is tried again
+    three times after a random pause, from a state as if the failed try had never been: its events are discarded too.
+
+    Raises:
+        Busy: The last try failed as well, for want of a lock.
+        IntegrityError: The last try failed as well, for a row that is there.
+    """
+    for attempt in range(RETRIES + 1):
+        try:
+            with _events_savepoint(), transaction.atomic():
+                return work()
+        except DatabaseError as error:
+            if sqlstate(error) not in RETRYABLE:
+                raise
+            if attempt == RETRIES:
+                if isinstance(error, IntegrityError):
+                    raise
+                raise Busy from error
+            logger.info("Trying again after SQLSTATE %s (try %d)", sqlstate(error), attempt + 1)
+            time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
+
+
+@contextmanager
+def _events_savepoint():
+    """
+    Put NetBox's event queue back to what it was when the block fails.
+
+    NetBox's own `discard_events_on_rollback` empties the whole queue, and with it the events of what the request had
+    done before.
+    """
+    before = {key: copy.copy(event) for key, event in events_queue.get().items()}
+    try:
+        yield
+    except BaseException:
+        events_queue.set(before)
+        raise
+
+
+def set_lock_timeout(milliseconds):
+    """Let each lock that the transaction waits for from here on run out after so many milliseconds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
+
+
+def lock_clusters(keys):
+    """
+    Keep other transactions from allocating or releasing for the same clusters until this one ends.
+
+    It is a statement of its own on purpose: only what is read after it sees what the last holder of the lock wrote.
+
+    Args:
+        keys: (pool id, cluster name, purpose) tuples; names are compared without case.
+    """
+    numbers = sorted({_cluster_number(*key) for key in keys})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{get_setting('lock_timeout')}ms"])
+        for number in numbers:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+
+
+def lock_spaces(vrf_ids=(), vlan_group_ids=()):
+    """
+    Keep other transactions from making or moving segments in these VRFs and VLAN groups until this one ends.
+
+    Overlap and free VLAN IDs are checked against what is there, so two that add to one space must take turns.
+    """
+    set_lock_timeout(get_setting("lock_timeout"))
+    with connection.cursor() as cursor:
+        for space, ids in ((VRF_SPACE, vrf_ids), (VLAN_GROUP_SPACE, vlan_group_ids)):
+            for pk in sorted(set(ids)):
+                # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
+                cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [space, pk % 2**31])
+
+
+def _cluster_number(pool_id, cluster_name, purpose):
+    """Return the 64-bit key of a cluster's advisory lock."""
+    key = f"{pool_id}\0{cluster_name.casefold()}\0{purpose}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), signed=True)

@@ -1,0 +1,42 @@
+"""Reads the plugin's settings and says what is wrong with them. NetBox merges the defaults in before."""
+
+from netbox.plugins import get_plugin_config
+
+PLUGIN = "netbox_vlan_manager"
+
+
+def get_setting(name):
+    """Return the plugin setting `name`; None when there is no such setting."""
+    return get_plugin_config(PLUGIN, name)
+
+
+def check_settings():
+    """
+    Return a list of messages, one for each setting NetBox could not work with.
+
+    Prefix statuses are looked up among NetBox's, FIELD_CHOICES included.
+    """
+    from ipam.choices import PrefixStatusChoices
+
+    errors = []
+    # A segment's prefix is never a container: pools hand out of those.
+    statuses = sorted(set(PrefixStatusChoices.values()) - {PrefixStatusChoices.STATUS_CONTAINER})
+    for name in ("prefix_status_allocated", "prefix_status_available"):
+        if get_setting(name) not in statuses:
+            errors.append(f"{PLUGIN}: {name} is {get_setting(name)!r}; use one of {', '.join(statuses)}")
+    for name, longest in (("ipv4_prefix_lengths", 32), ("ipv6_prefix_lengths", 128)):
+        bounds = get_setting(name)
+        if not (
+            isinstance(bounds, list | tuple)
+            and len(bounds) == 2
+            and all(type(length) is int for length in bounds)
+            and 1 <= bounds[0] <= bounds[1] <= longest
+        ):
+            errors.append(f"{PLUGIN}: {name} is {bounds!r}; use two lengths between 1 and {longest}, the shorter first")
+    for name in ("lock_timeout", "last_segment_timeout", "import_max_rows"):
+        if type(get_setting(name)) is not int or get_setting(name) < 1:
+            errors.append(f"{PLUGIN}: {name} is {get_setting(name)!r}; use a whole number above 0")
+    percent = get_setting("low_available_percent")
+    if type(percent) not in (int, float) or not 0 <= percent <= 100:
+        errors.append(f"{PLUGIN}: low_available_percent is {percent!r}; use a percentage from 0 to 100")
+    return errors

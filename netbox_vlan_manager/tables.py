@@ -1,0 +1,340 @@
+import django_tables2 as tables
+from django.db.models import F
+from django.db.models.functions import NullIf
+from django.utils.translation import gettext_lazy as _
+
+from netbox.tables import PrimaryModelTable, columns
+from tenancy.tables import ContactsColumnMixin, TenancyColumnsMixin
+
+from .models import Allocation, Segment, SegmentPool
+
+__all__ = (
+    "AllocationTable",
+    "SegmentPoolTable",
+    "SegmentTable",
+)
+
+# `may_allocate` and `may_release` are annotated by the list views, so that a button costs no query for each row.
+ALLOCATE_BUTTON = '{% include "netbox_vlan_manager/tables/allocate.html" %}'
+
+RELEASE_BUTTON = '{% include "netbox_vlan_manager/tables/release.html" with allocation=record %}'
+
+RELEASE_HOLDER_BUTTON = """
+{% for allocation in record.active_allocations %}
+  {% include "netbox_vlan_manager/tables/release.html" %}
+{% endfor %}
+"""
+
+HOLDERS = """
+{% for allocation in value %}
+  <a href="{{ allocation.get_absolute_url }}">{{ allocation.cluster_name }}</a>{% if not forloop.last %},{% endif %}
+{% endfor %}
+"""
+
+
+class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTable):
+    name = tables.Column(
+        verbose_name=_("Name"),
+        linkify=True,
+    )
+    status = columns.ChoiceFieldColumn(
+        verbose_name=_("Status"),
+    )
+    vrf = tables.Column(
+        verbose_name=_("VRF"),
+        linkify=True,
+    )
+    scope_type = columns.ContentTypeColumn(
+        verbose_name=_("Scope Type"),
+    )
+    scope = tables.Column(
+        verbose_name=_("Scope"),
+        linkify=True,
+        orderable=False,
+    )
+    vlan_group = tables.Column(
+        verbose_name=_("VLAN Group"),
+        linkify=True,
+    )
+    prefixes = columns.ManyToManyColumn(
+        verbose_name=_("Containers"),
+        linkify_item=True,
+        orderable=False,
+    )
+    role = tables.Column(
+        verbose_name=_("Role"),
+        linkify=True,
+    )
+    total_segments = columns.LinkedCountColumn(
+        viewname="plugins:netbox_vlan_manager:segment_list",
+        url_params={"pool_id": "pk"},
+        verbose_name=_("Segments"),
+    )
+    allocated = tables.Column(
+        verbose_name=_("Allocated"),
+    )
+    available = tables.Column(
+        verbose_name=_("Available"),
+    )
+    quarantined = tables.Column(
+        verbose_name=_("Quarantined"),
+    )
+    disabled = tables.Column(
+        verbose_name=_("Disabled"),
+    )
+    utilization = columns.UtilizationColumn(
+        verbose_name=_("Utilization"),
+        accessor="usage__utilization",
+    )
+    tags = columns.TagColumn(
+        url_name="plugins:netbox_vlan_manager:segmentpool_list",
+    )
+    actions = columns.ActionsColumn(
+        extra_buttons=ALLOCATE_BUTTON,
+    )
+
+    class Meta(PrimaryModelTable.Meta):
+        model = SegmentPool
+        fields = (
+            "pk",
+            "id",
+            "name",
+            "slug",
+            "status",
+            "vrf",
+            "scope_type",
+            "scope",
+            "vlan_group",
+            "prefixes",
+            "min_prefix_length",
+            "max_prefix_length",
+            "total_segments",
+            "allocated",
+            "available",
+            "quarantined",
+            "disabled",
+            "utilization",
+            "tenant",
+            "tenant_group",
+            "role",
+            "description",
+            "contacts",
+            "comments",
+            "tags",
+            "created",
+            "last_updated",
+        )
+        default_columns = (
+            "pk",
+            "name",
+            "status",
+            "vrf",
+            "scope",
+            "vlan_group",
+            "total_segments",
+            "allocated",
+            "available",
+            "utilization",
+            "tenant",
+            "description",
+        )
+
+    def order_utilization(self, queryset, is_descending):
+        share = F("allocated") * 1.0 / NullIf(F("total_segments"), 0)
+        order = share.desc(nulls_last=True) if is_descending else share.asc(nulls_first=True)
+        return queryset.order_by(order, "pk"), True
+
+
+class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
+    vid = tables.Column(
+        verbose_name=_("VLAN ID"),
+        linkify=True,
+    )
+    epg_name = tables.Column(
+        verbose_name=_("EPG Name"),
+        linkify=True,
+        order_by=("vlan__name",),
+    )
+    vlan = tables.Column(
+        verbose_name=_("VLAN"),
+        linkify=True,
+        order_by=("vlan__vid", "vlan__pk"),
+    )
+    prefix = tables.Column(
+        verbose_name=_("Prefix"),
+        linkify=True,
+        order_by=("prefix__prefix",),
+    )
+    pool = tables.Column(
+        verbose_name=_("Pool"),
+        linkify=True,
+    )
+    vrf = tables.Column(
+        verbose_name=_("VRF"),
+        accessor="pool__vrf",
+        linkify=True,
+    )
+    scope = tables.Column(
+        verbose_name=_("Scope"),
+        accessor="pool__scope",
+        linkify=True,
+        orderable=False,
+    )
+    status = columns.ChoiceFieldColumn(
+        verbose_name=_("Status"),
+    )
+    cluster = columns.TemplateColumn(
+        verbose_name=_("Cluster"),
+        accessor="active_allocations",
+        template_code=HOLDERS,
+        orderable=False,
+    )
+    dhcp = columns.BooleanColumn(
+        verbose_name=_("DHCP"),
+        false_mark=None,
+    )
+    tags = columns.TagColumn(
+        url_name="plugins:netbox_vlan_manager:segment_list",
+    )
+    actions = columns.ActionsColumn(
+        extra_buttons=RELEASE_HOLDER_BUTTON,
+    )
+
+    class Meta(PrimaryModelTable.Meta):
+        model = Segment
+        fields = (
+            "pk",
+            "id",
+            "vid",
+            "epg_name",
+            "prefix",
+            "pool",
+            "vrf",
+            "scope",
+            "status",
+            "cluster",
+            "dhcp",
+            "vlan",
+            "description",
+            "contacts",
+            "comments",
+            "tags",
+            "created",
+            "last_updated",
+        )
+        default_columns = (
+            "pk",
+            "vid",
+            "epg_name",
+            "prefix",
+            "pool",
+            "vrf",
+            "scope",
+            "status",
+            "cluster",
+            "dhcp",
+            "description",
+        )
+
+
+class AllocationTable(PrimaryModelTable):
+    cluster_name = tables.Column(
+        verbose_name=_("Cluster Name"),
+        linkify=True,
+    )
+    cluster = tables.Column(
+        verbose_name=_("Cluster"),
+        linkify=True,
+    )
+    status = columns.ChoiceFieldColumn(
+        verbose_name=_("Status"),
+        accessor="get_status_display",
+        order_by=("released_at",),
+    )
+    # The names are the allocation's own: they say what was held even when the pool is gone.
+    vrf = tables.Column(
+        verbose_name=_("VRF"),
+        accessor="vrf_name",
+    )
+    pool = tables.Column(
+        verbose_name=_("Pool"),
+        accessor="pool_name",
+        linkify=lambda record: record.pool and record.pool.get_absolute_url(),
+    )
+    segment = tables.Column(
+        verbose_name=_("Segment"),
+        linkify=True,
+        order_by=("epg_name", "vid"),
+    )
+    vid = tables.Column(
+        verbose_name=_("VLAN ID"),
+    )
+    epg_name = tables.Column(
+        verbose_name=_("EPG Name"),
+        linkify=lambda record: record.segment and record.segment.get_absolute_url(),
+    )
+    prefix = tables.Column(
+        verbose_name=_("Prefix"),
+    )
+    allocated_at = columns.DateTimeColumn(
+        verbose_name=_("Allocated At"),
+        timespec="minutes",
+    )
+    allocated_by = tables.Column(
+        verbose_name=_("Allocated By"),
+    )
+    released_at = columns.DateTimeColumn(
+        verbose_name=_("Released At"),
+        timespec="minutes",
+    )
+    released_by = tables.Column(
+        verbose_name=_("Released By"),
+    )
+    tags = columns.TagColumn(
+        url_name="plugins:netbox_vlan_manager:allocation_list",
+    )
+    actions = columns.ActionsColumn(
+        actions=("edit", "changelog"),
+        extra_buttons=RELEASE_BUTTON,
+    )
+
+    class Meta(PrimaryModelTable.Meta):
+        model = Allocation
+        fields = (
+            "pk",
+            "id",
+            "cluster_name",
+            "cluster",
+            "purpose",
+            "status",
+            "vrf",
+            "pool",
+            "segment",
+            "vid",
+            "epg_name",
+            "prefix",
+            "allocated_at",
+            "allocated_by",
+            "released_at",
+            "released_by",
+            "description",
+            "comments",
+            "tags",
+            "created",
+            "last_updated",
+        )
+        default_columns = (
+            "pk",
+            "cluster_name",
+            "purpose",
+            "status",
+            "vrf",
+            "pool",
+            "vid",
+            "epg_name",
+            "prefix",
+            "allocated_at",
+            "allocated_by",
+            "released_at",
+            "released_by",
+        )

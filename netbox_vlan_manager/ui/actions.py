@@ -1,0 +1,27 @@
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
+
+from netbox.ui import actions
+
+from ..object_actions import ReleaseAllocation as ReleaseAllocationAction
+
+
+class ReleaseAllocation(actions.LinkAction):
+    """Asks whether to release the allocation that a panel shows, and comes back to the page that the panel is on."""
+
+    def __init__(self):
+        super().__init__(
+            view_name="plugins:netbox_vlan_manager:allocation_release",
+            label=_("Release"),
+            button_class="orange",
+            button_icon="lan-disconnect",
+        )
+
+    def get_url(self, context):
+        url = reverse(self.view_name, kwargs={"pk": context["object"].pk})
+        return f"{url}?{urlencode({'return_url': context['request'].path})}"
+
+    def render(self, context):
+        permitted = ReleaseAllocationAction.is_permitted(context["request"].user, context["object"])
+        return super().render(context) if permitted else ""

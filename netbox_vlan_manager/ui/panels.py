@@ -1,0 +1,136 @@
+from django.utils.translation import gettext_lazy as _
+
+from netbox.ui import actions, attrs, panels
+
+from .actions import ReleaseAllocation
+
+
+class SegmentPoolPanel(panels.ObjectAttributesPanel):
+    name = attrs.TextAttr("name")
+    status = attrs.ChoiceAttr("status")
+    vrf = attrs.RelatedObjectAttr("vrf", linkify=True, label=_("VRF"))
+    scope = attrs.GenericForeignKeyAttr("scope", linkify=True, nested=True, max_depth=3)
+    vlan_group = attrs.RelatedObjectAttr("vlan_group", linkify=True, label=_("VLAN group"))
+    vid_ranges = attrs.TextAttr("vlan_group.vid_ranges_list", label=_("VLAN IDs"))
+    tenant = attrs.RelatedObjectAttr("tenant", linkify=True, grouped_by="group")
+    role = attrs.RelatedObjectAttr("role", linkify=True)
+    description = attrs.TextAttr("description")
+
+
+class SegmentPoolContainersPanel(panels.ObjectAttributesPanel):
+    title = _("Prefixes")
+
+    prefixes = attrs.RelatedObjectListAttr("prefixes", linkify=True, max_items=20, label=_("Containers"))
+    min_prefix_length = attrs.TextAttr("min_prefix_length", format_string="/{}", label=_("Shortest prefix length"))
+    max_prefix_length = attrs.TextAttr("max_prefix_length", format_string="/{}", label=_("Longest prefix length"))
+
+
+class SegmentPoolUsagePanel(panels.ObjectAttributesPanel):
+    title = _("Usage")
+
+    utilization = attrs.UtilizationAttr("usage.utilization")
+    total_segments = attrs.NumericAttr("usage.total_segments", label=_("Segments"))
+    available = attrs.NumericAttr("usage.available")
+    allocated = attrs.NumericAttr("usage.allocated")
+    quarantined = attrs.NumericAttr("usage.quarantined")
+    disabled = attrs.NumericAttr("usage.disabled")
+
+
+class SegmentPoolSegmentsPanel(panels.ObjectsTablePanel):
+    """The segments of a pool."""
+
+    actions = [
+        actions.AddObject(
+            "netbox_vlan_manager.segment",
+            url_params={"pool": lambda ctx: ctx["object"].pk},
+            label=_("Add a segment"),
+        ),
+    ]
+
+    def __init__(self):
+        super().__init__(
+            "netbox_vlan_manager.segment",
+            filters={"pool_id": lambda ctx: ctx["object"].pk},
+            exclude_columns=["pool", "vrf", "scope"],
+        )
+
+
+class SegmentPanel(panels.ObjectAttributesPanel):
+    vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
+    epg_name = attrs.TextAttr("epg_name", label=_("EPG name"), copy_button=True)
+    prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
+    status = attrs.ChoiceAttr("status")
+    dhcp = attrs.BooleanAttr("dhcp", label=_("DHCP"))
+    description = attrs.TextAttr("description")
+
+
+class SegmentLocationPanel(panels.ObjectAttributesPanel):
+    title = _("Pool")
+
+    pool = attrs.RelatedObjectAttr("pool", linkify=True, label=_("Name"))
+    vrf = attrs.RelatedObjectAttr("pool.vrf", linkify=True, label=_("VRF"))
+    scope = attrs.GenericForeignKeyAttr("pool.scope", linkify=True, nested=True, max_depth=3)
+
+
+class SegmentAddressingPanel(panels.ObjectAttributesPanel):
+    title = _("VLAN and Prefix")
+
+    vlan_group = attrs.RelatedObjectAttr("vlan.group", linkify=True, label=_("VLAN group"))
+    vlan = attrs.RelatedObjectAttr("vlan", linkify=True, label=_("VLAN"))
+    prefix = attrs.RelatedObjectAttr("prefix", linkify=True)
+    prefix_status = attrs.ChoiceAttr("prefix.status", label=_("Prefix status"))
+
+
+class AllocationPanel(panels.ObjectAttributesPanel):
+    cluster_name = attrs.TextAttr("cluster_name", copy_button=True)
+    cluster = attrs.RelatedObjectAttr("cluster", linkify=True)
+    purpose = attrs.TextAttr("purpose")
+    status = attrs.ChoiceAttr("status")
+    allocated_at = attrs.DateTimeAttr("allocated_at")
+    allocated_by = attrs.TextAttr("allocated_by")
+    released_at = attrs.DateTimeAttr("released_at")
+    released_by = attrs.TextAttr("released_by")
+    description = attrs.TextAttr("description")
+
+
+class CurrentAllocationPanel(AllocationPanel):
+    """Who holds a segment now, where somebody does and the user may know."""
+
+    title = _("Allocation")
+    accessor = "allocation"
+    actions = [ReleaseAllocation()]
+
+    cluster_name = attrs.TemplatedAttr(
+        "cluster_name",
+        template_name="netbox_vlan_manager/attrs/cluster_name.html",
+    )
+
+    def render(self, context):
+        return super().render(context) if context.get("allocation") else ""
+
+
+class SegmentHistoryPanel(panels.ObjectsTablePanel):
+    """All allocations of a segment."""
+
+    title = _("History")
+
+    def __init__(self):
+        super().__init__(
+            "netbox_vlan_manager.allocation",
+            filters={"segment_id": lambda ctx: ctx["object"].pk},
+            exclude_columns=["segment", "pool", "vrf"],
+        )
+
+
+class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
+    """What was allocated, as the allocation itself remembers it."""
+
+    title = _("Segment")
+
+    vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
+    epg_name = attrs.TextAttr("epg_name", label=_("EPG name"), copy_button=True)
+    prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
+    vrf_name = attrs.TextAttr("vrf_name", label=_("VRF"))
+    pool_name = attrs.TextAttr("pool_name", label=_("Pool"))
+    segment = attrs.RelatedObjectAttr("segment", linkify=True)
+    pool = attrs.RelatedObjectAttr("pool", linkify=True)

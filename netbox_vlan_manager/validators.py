@@ -1,0 +1,213 @@
+"""
+What each value must look like, in one place for models, forms, REST and imports.
+
+Each function takes what a user typed and returns the value to store, or raises a ValidationError whose text names the
+value and the way out. Callers key the error by their field. None of them asks the database.
+"""
+
+import re
+import unicodedata
+
+import netaddr
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from .settings import get_setting
+
+__all__ = (
+    "clean_cidr",
+    "clean_cluster_name",
+    "clean_epg_name",
+    "clean_purpose",
+    "clean_vid",
+    "prefix_length_bounds",
+)
+
+# IEEE 802.1Q, 9.6: 0 marks priority-tagged frames and 4095 is reserved.
+VID_MIN = 1
+VID_MAX = 4094
+
+CLUSTER_NAME_MAX_LENGTH = 100
+EPG_NAME_MAX_LENGTH = 64
+PURPOSE_MAX_LENGTH = 50
+
+EPG_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+PURPOSE = re.compile(r"[a-z0-9_-]{0,50}")
+
+# Addresses that no segment may carry: RFC 1122 (0/8, 127/8), RFC 3927, RFC 5771, RFC 1112 (240/4); RFC 4291 for IPv6,
+# of which 2.5.5.2 writes IPv4 addresses in another form.
+UNUSABLE_NETWORKS = tuple(
+    netaddr.IPNetwork(network)
+    for network in (
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::/127",
+        "::ffff:0:0/96",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+
+
+def clean_vid(value):
+    """
+    Return `value` as a VLAN ID.
+
+    Args:
+        value: An int, or a string of digits.
+
+    Raises:
+        ValidationError: It is no whole number from 1 to 4094 (IEEE 802.1Q, 9.6).
+    """
+    text = str(value).strip()
+    # So cut, leading zeros aside, no number is too long for int() and none that is too great becomes a valid one.
+    digits = text.lstrip("0")[:5] or "0"
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or not VID_MIN <= int(digits) <= VID_MAX:
+        raise ValidationError(
+            _("VLAN ID {value} is not valid: use a whole number from {min} to {max}.").format(
+                value=_shown(value), min=VID_MIN, max=VID_MAX
+            )
+        )
+    return int(digits)
+
+
+def clean_epg_name(value):
+    """
+    Return `value`, trimmed, as an EPG name: 1 to 64 of A-Z a-z 0-9 _ -, what Cisco ACI takes and a VLAN name can hold.
+
+    Raises:
+        ValidationError: It is empty, too long, or has another character.
+    """
+    name = "" if value is None else str(value).strip()
+    if not EPG_NAME.fullmatch(name):
+        raise ValidationError(
+            _("EPG name {value} is not valid: use 1 to {max} letters (A-Z, a-z), digits, _ or -.").format(
+                value=_shown(value), max=EPG_NAME_MAX_LENGTH
+            )
+        )
+    return name
+
+
+def clean_cluster_name(value):
+    """
+    Return `value`, trimmed and in Unicode's composed form (NFC), as a cluster name.
+
+    A comma is refused because lists of clusters are written with commas.
+
+    Raises:
+        ValidationError: It is no text, empty, longer than 100 characters, or has a comma or a control character.
+    """
+    if not isinstance(value, str):
+        raise ValidationError(_("Cluster name {value} is not valid: use text.").format(value=_shown(value)))
+    name = unicodedata.normalize("NFC", value).strip()
+    if not name:
+        raise ValidationError(_("Cluster name is empty: name the cluster that asks for the segment."))
+    if len(name) > CLUSTER_NAME_MAX_LENGTH:
+        raise ValidationError(
+            _("Cluster name {value} has {length} characters: use at most {max}.").format(
+                value=_shown(name), length=len(name), max=CLUSTER_NAME_MAX_LENGTH
+            )
+        )
+    if "," in name or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        raise ValidationError(
+            _("Cluster name {value} is not valid: leave out commas, line breaks and control characters.").format(
+                value=_shown(name)
+            )
+        )
+    return name
+
+
+def clean_purpose(value):
+    """
+    Return `value`, trimmed and in lower case, as a purpose; None and "" are the default purpose, "".
+
+    Raises:
+        ValidationError: It is longer than 50 characters or has others than a-z, 0-9, _ and -.
+    """
+    purpose = str(value or "").strip().lower()
+    if not PURPOSE.fullmatch(purpose):
+        raise ValidationError(
+            _("Purpose {value} is not valid: use up to {max} letters (a-z), digits, _ or -.").format(
+                value=_shown(value), max=PURPOSE_MAX_LENGTH
+            )
+        )
+    return purpose
+
+
+def clean_cidr(value, bounds=None):
+    """
+    Return `value` as a netaddr.IPNetwork that a segment can carry.
+
+    Args:
+        value: A CIDR with its mask, as text or netaddr.IPNetwork.
+        bounds: (shortest, longest) prefix length allowed; None asks for no bound.
+
+    Raises:
+        ValidationError: There is no mask, host bits are set, the length is out of bounds, or the addresses cannot be
+            used by hosts (0/8, 127/8, 169.254/16, 224/4, 240/4; ::/127, ::ffff:0:0/96, fe80::/10, ff00::/8).
+    """
+    text = str(value).strip()
+    address, slash, mask = text.partition("/")
+    if not slash or not mask:
+        raise ValidationError(
+            _("Prefix {value} has no mask: write it as a network with its length, such as 192.168.1.0/24.").format(
+                value=_shown(text)
+            )
+        )
+    try:
+        network = netaddr.IPNetwork(netaddr.IPAddress(address, flags=netaddr.INET_PTON))
+        network.prefixlen = int(mask) if mask.isascii() and mask.isdigit() and len(mask) <= 3 else -1
+    except (netaddr.AddrFormatError, ValueError):
+        raise ValidationError(
+            _("Prefix {value} is not valid: write a network with its length, such as 192.168.1.0/24.").format(
+                value=_shown(text)
+            )
+        ) from None
+    if network.ip != network.cidr.ip:
+        raise ValidationError(
+            _("Prefix {value} is not a network address: did you mean {network}?").format(
+                value=_shown(text), network=network.cidr
+            )
+        )
+    network = network.cidr
+    if bounds and not bounds[0] <= network.prefixlen <= bounds[1]:
+        raise ValidationError(
+            _("Prefix {value} has length /{length}: this pool takes /{min} to /{max}.").format(
+                value=network, length=network.prefixlen, min=bounds[0], max=bounds[1]
+            )
+        )
+    for unusable in UNUSABLE_NETWORKS:
+        if unusable.version == network.version and (network in unusable or unusable in network):
+            raise ValidationError(
+                _("Prefix {value} lies in or covers {unusable}, which hosts cannot use: take another network.").format(
+                    value=network, unusable=unusable
+                )
+            )
+    return network
+
+
+def prefix_length_bounds(pool, version, pool_versions):
+    """
+    Return the (shortest, longest) prefix length of a segment in `pool` for IP `version` 4 or 6.
+
+    The defaults are /16 to /31 (RFC 3021 gives /31 its use) and /48 to /127 (RFC 6164); both are settings. The pool's
+    own bounds replace them for its first version: IPv4 where it has an IPv4 container, else IPv6.
+
+    Args:
+        pool: The SegmentPool.
+        version: 4 or 6.
+        pool_versions: The IP versions of the pool's containers.
+    """
+    shortest, longest = get_setting(f"ipv{version}_prefix_lengths")
+    if version != min(pool_versions, default=version):
+        return shortest, longest
+    return pool.min_prefix_length or shortest, pool.max_prefix_length or longest
+
+
+def _shown(value):
+    """Return `value` quoted and cut to a length that an error text can bear."""
+    text = str(value)
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -1,0 +1,51 @@
+from .allocations import (
+    AllocateView,
+    AllocationBulkEditView,
+    AllocationBulkReleaseView,
+    AllocationEditView,
+    AllocationListView,
+    AllocationReleaseView,
+    AllocationView,
+)
+from .pools import (
+    SegmentPoolBulkDeleteView,
+    SegmentPoolBulkEditView,
+    SegmentPoolBulkImportView,
+    SegmentPoolDeleteView,
+    SegmentPoolEditView,
+    SegmentPoolListView,
+    SegmentPoolView,
+)
+from .segments import (
+    SegmentBulkDeleteView,
+    SegmentBulkEditView,
+    SegmentBulkImportView,
+    SegmentDeleteView,
+    SegmentEditView,
+    SegmentListView,
+    SegmentView,
+)
+
+__all__ = (
+    "AllocateView",
+    "AllocationBulkEditView",
+    "AllocationBulkReleaseView",
+    "AllocationEditView",
+    "AllocationListView",
+    "AllocationReleaseView",
+    "AllocationView",
+    "SegmentBulkDeleteView",
+    "SegmentBulkEditView",
+    "SegmentBulkImportView",
+    "SegmentDeleteView",
+    "SegmentEditView",
+    "SegmentListView",
+    "SegmentPoolBulkDeleteView",
+    "SegmentPoolBulkEditView",
+    "SegmentPoolBulkImportView",
+    "SegmentPoolDeleteView",
+    "SegmentPoolEditView",
+    "SegmentPoolListView",
+    "SegmentPoolView",
+    "SegmentView",
+)

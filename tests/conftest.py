@@ -1,0 +1,147 @@
+import os
+import shutil
+import signal
+
+import django
+import pytest
+from django.db import connections
+from django.test import TransactionTestCase
+from playwright.sync_api import Error, sync_playwright
+
+from tests.stack import Stack, StackError
+
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+stack_key = pytest.StashKey[Stack]()
+
+
+def pytest_configure(config):
+    if config.getoption("help") or config.getoption("version"):
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        stack = config.stash[stack_key] = Stack().start()
+    except StackError as e:
+        raise pytest.UsageError(str(e)) from None
+    os.environ.update(stack.create_database().env, NETBOX_CONFIGURATION="tests.stack.configuration_testing")
+    django.setup()
+
+
+def pytest_unconfigure(config):
+    if stack := config.stash.get(stack_key, None):
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(stack, django_test_environment):
+    """Replaces pytest-django's: the test database is there, a copy of the template."""
+
+    @classmethod
+    def renew(cls):
+        # Django would empty all tables, and with them what NetBox's migrations put there.
+        connections.close_all()
+        stack.renew_database(os.environ["DB_NAME"])
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(TransactionTestCase, "_fixture_teardown", renew)
+        yield
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig):
+    """The servers of this run, a Stack."""
+    return pytestconfig.stash[stack_key]
+
+
+@pytest.fixture
+def fresh_database(stack):
+    """
+    A function that makes another database with all tables, for tests that need commits and several processes. It
+    returns a Database: .connect() to it, .netbox("command", ...) on it, or start processes with .env.
+    """
+    databases = []
+
+    def create():
+        databases.append(stack.create_database())
+        return databases[-1]
+
+    yield create
+    for database in databases:
+        database.drop()
+
+
+@pytest.fixture(scope="session")
+def live_netbox(stack):
+    """A NetBox in processes of its own, a LiveNetBox: .url, .token, .username, .password, .database."""
+    live = stack.serve(stack.create_database())
+    yield live
+    live.stop()
+
+
+@pytest.fixture(scope="session")
+def netbox_url(live_netbox):
+    """The URL of live_netbox."""
+    return live_netbox.url
+
+
+@pytest.fixture(scope="session")
+def live_database(live_netbox):
+    """The Database of live_netbox."""
+    return live_netbox.database
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium that Playwright drives."""
+    # Playwright runs an event loop in this thread. The fixture ends with the module lest that disturb other tests.
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with pytest.MonkeyPatch.context() as monkeypatch, sync_playwright() as playwright:
+        monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        except Error:
+            message = "No Chromium starts: install one (Debian's package chromium), or run playwright install chromium."
+            raise pytest.fail.Exception(message, pytrace=False) from None
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_problems():
+    """What went wrong on the page so far. A test that provokes errors checks and clears this list."""
+    return []
+
+
+@pytest.fixture
+def page(browser, live_netbox, page_problems):
+    """
+    A page of live_netbox's, logged in as its superuser. The test fails if the page logs an error or a request fails.
+    """
+    with browser.new_context(base_url=live_netbox.url) as context:
+        context.add_cookies(live_netbox.login())
+        page = context.new_page()
+        page.on("pageerror", lambda error: page_problems.append(f"Uncaught: {error}"))
+        page.on("console", lambda message: _note_message(message, page_problems))
+        page.on("requestfailed", lambda request: _note_failure(request, page_problems))
+        yield page
+    assert page_problems == []
+
+
+def _note_message(message, problems):
+    if message.type == "error":
+        problems.append(f"Console: {message.text}")
+
+
+def _note_failure(request, problems):
+    # Leaving a page aborts what it still loads.
+    if request.failure != "net::ERR_ABORTED":
+        problems.append(f"{request.method} {request.url}: {request.failure}")

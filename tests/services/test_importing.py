@@ -1,0 +1,253 @@
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test import override_settings
+
+from core.models import ObjectChange
+from ipam.models import VLAN, Prefix
+from netbox_vlan_manager.models import Segment
+from netbox_vlan_manager.services import allocate
+from netbox_vlan_manager.services.consistency import find_drift
+from netbox_vlan_manager.services.importing import import_segments, parse_csv
+from tests.factories import make_pool, make_segment, make_user, permit
+
+pytestmark = pytest.mark.django_db
+
+HEADER = "site,vlan_id,epg_name,segment,vrf,dhcp,description\n"
+GOOD = "Site1,100,EPG_100,10.0.0.0/24,Network1,true,first\n"
+
+
+@pytest.fixture
+def pool():
+    return make_pool(vid_ranges=((1, 4094),), container="10.0.0.0/8")
+
+
+def load(text, **kwargs):
+    return import_segments(parse_csv(text), user=make_user(), enforce=False, **kwargs)
+
+
+def only_error(result):
+    """Return the errors of the only row that failed."""
+    (failed,) = (row for row in result.results if row.status == "failed")
+    return failed.errors
+
+
+def test_creates_the_segment_of_a_row(pool):
+    (row,) = load(HEADER + GOOD).results
+
+    segment = Segment.objects.get()
+    assert (row.index, row.line, row.status, row.segment, row.errors) == (0, 2, "created", segment.pk, {})
+    assert (segment.pool, segment.vid, segment.epg_name, segment.dhcp) == (pool, 100, "EPG_100", True)
+    assert (segment.description, str(segment.prefix)) == ("first", "10.0.0.0/24")
+    assert segment.prefix.vlan == segment.vlan
+    assert segment.owns_vlan
+    assert segment.owns_prefix
+
+
+def test_importing_again_changes_nothing(pool):
+    load(HEADER + GOOD)
+    changes = ObjectChange.objects.count()
+
+    assert load(HEADER + GOOD).count("unchanged") == 1
+    assert ObjectChange.objects.count() == changes
+
+
+def test_row_of_a_segment_that_is_there_updates_it(pool):
+    load(HEADER + GOOD)
+    result = load(HEADER + "site1,100,EPG_web,10.0.7.0/24,network1,no,second\n")
+
+    assert result.count("updated") == 1
+    segment = Segment.objects.get()
+    assert (segment.epg_name, segment.dhcp, segment.description) == ("EPG_web", False, "second")
+    assert str(segment.prefix) == "10.0.7.0/24"
+    assert VLAN.objects.count() == 1
+
+
+def test_columns_left_out_are_left_alone(pool):
+    load(HEADER + GOOD)
+    result = load("site,vlan_id,epg_name,segment,vrf\nSite1,100,EPG_new,10.0.0.0/24,Network1\n")
+
+    assert result.count("updated") == 1
+    segment = Segment.objects.get()
+    assert (segment.dhcp, segment.description) == (True, "first")
+
+
+def test_allocated_segment_keeps_its_prefix(pool):
+    load(HEADER + GOOD)
+    allocate("prod-01", pool=pool, user=make_user())
+    result = load(HEADER + "Site1,100,EPG_100,10.0.7.0/24,Network1,true,first\n")
+
+    assert "release it" in only_error(result)["segment"][0]
+    assert str(Segment.objects.get().prefix) == "10.0.0.0/24"
+
+
+def test_good_rows_land_and_bad_ones_are_listed_by_line(pool):
+    result = load(
+        HEADER + GOOD + "Site1,4095,EPG 1,10.0.1.1/24,Network1,maybe,\n" + "Site1,102,EPG_102,10.0.2.0/24,Network1,,\n"
+    )
+
+    assert [(row.line, row.status) for row in result.results] == [(2, "created"), (3, "failed"), (4, "created")]
+    assert only_error(result).keys() == {"dhcp"}
+    assert Segment.objects.count() == 2
+
+
+def test_every_wrong_value_of_a_row_is_told_at_once(pool):
+    errors = only_error(load(HEADER + "Site1,4095,EPG 1,10.0.1.1/24,Network1,,\n"))
+
+    assert errors.keys() == {"vlan_id", "epg_name", "segment"}
+    assert "10.0.1.0/24" in errors["segment"][0]
+
+
+def test_atomic_import_changes_nothing_when_a_row_fails(pool):
+    before = ObjectChange.objects.count(), VLAN.objects.count(), Prefix.objects.count()
+    result = load(HEADER + GOOD + "Site1,4095,EPG_1,10.0.1.0/24,Network1,,\n", atomic=True)
+
+    assert [(row.status, row.segment) for row in result.results] == [("skipped", None), ("failed", None)]
+    assert Segment.objects.count() == 0
+    assert before == (ObjectChange.objects.count(), VLAN.objects.count(), Prefix.objects.count())
+
+
+def test_atomic_import_changes_nothing_when_a_row_fails_in_the_database(pool):
+    make_segment(pool, 500, prefix="10.5.0.0/24")
+    result = load(HEADER + GOOD + "Site1,101,EPG_101,10.5.0.0/25,Network1,,\n", atomic=True)
+
+    assert [row.status for row in result.results] == ["skipped", "failed"]
+    assert "overlaps" in only_error(result)["segment"][0]
+    assert Segment.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ("Site1,100,EPG_1,10.0.9.0/24,Network1,,", "vlan_id"),
+        ("Site1,101,EPG_100,10.0.9.0/24,Network1,,", "epg_name"),
+        ("Site1,101,EPG_101,10.0.0.128/25,Network1,,", "segment"),
+        ("Site1,101,EPG_101,10.0.0.0/16,Network1,,", "segment"),
+    ],
+)
+def test_rows_of_one_file_that_collide(pool, row, column):
+    result = load(HEADER + GOOD + row + "\n")
+
+    assert [row.status for row in result.results] == ["created", "failed"]
+    assert column in only_error(result)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + HEADER + GOOD,
+        (HEADER + GOOD).replace("\n", "\r\n"),
+        (HEADER + GOOD).replace("\n", "\r"),
+        (HEADER + GOOD).replace(",", ";"),
+        (HEADER + GOOD).replace(",", "\t"),
+        (HEADER + GOOD).upper().replace("TRUE", "True"),
+        "\n\n" + HEADER + "\n" + GOOD + "\n,,,,,,\n",
+        HEADER.replace(",", " , ") + '"Site1"," 100 ","EPG_100","10.0.0.0/24","Network1","1","first"',
+    ],
+    ids=["bom", "crlf", "cr", "semicolons", "tabs", "upper case", "blank lines", "quotes and spaces"],
+)
+def test_every_spelling_of_a_csv_file(pool, text):
+    assert load(text).count("created") == 1
+
+
+def test_lines_are_counted_as_an_editor_counts_them(pool):
+    result = load(HEADER + "\n" + GOOD.replace("first", '"two\nlines"') + "Site1,bad,EPG_1,10.0.1.0/24,Network1,,\n")
+
+    assert [row.line for row in result.results] == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("\ufeff \n", "empty"),
+        (HEADER, "no line under it"),
+        (GOOD, "no header"),
+        ("site,vlan_id\nSite1,100\n", "Missing column: epg_name, segment, vrf"),
+        (HEADER.replace("dhcp", "gateway") + GOOD, "Unknown column: gateway"),
+        (HEADER.replace("dhcp", "site") + GOOD, "given twice: site"),
+        ("site\0,vlan_id", "zero bytes"),
+    ],
+)
+def test_file_that_is_no_import_at_all(text, says):
+    with pytest.raises(ValidationError) as error:
+        parse_csv(text)
+    assert says in " ".join(error.value.message_dict["csv"])
+
+
+def test_line_with_the_wrong_number_of_values(pool):
+    result = load(HEADER + GOOD + "Site1,101,EPG_101\n")
+
+    assert [row.status for row in result.results] == ["created", "failed"]
+    assert "3 values, the header 7" in only_error(result)["row"][0]
+
+
+def test_unknown_pool_names_those_that_exist(pool):
+    result = load(HEADER + "Site9,101,EPG_101,10.0.1.0/24,Network1,,\n")
+
+    assert "Site1 in Network1" in only_error(result)["site"][0]
+
+
+@pytest.mark.parametrize(
+    "row", [None, "text", [], 7, {}, {"site": None}, {"site": {}, "vlan_id": [1]}, {"color": "red"}]
+)
+def test_rows_of_any_shape_are_reported(pool, row):
+    (result,) = import_segments([(None, row)], user=make_user(), enforce=False).results
+
+    assert result.status == "failed"
+    assert result.errors
+
+
+def test_too_many_rows(pool):
+    with (
+        override_settings(PLUGINS_CONFIG={"netbox_vlan_manager": {"import_max_rows": 1}}),
+        pytest.raises(ValidationError),
+    ):
+        load(HEADER + GOOD + GOOD)
+
+
+def test_user_is_held_to_their_permissions(pool):
+    other = make_pool("Network2", vid_ranges=((1, 4094),), container="10.0.0.0/8")
+    user = make_user("bob")
+    permit(user, pool, "view")
+    permit(user, Segment, "add", constraints={"vid__lt": 200})
+    rows = parse_csv(
+        HEADER
+        + GOOD
+        + "Site1,300,EPG_300,10.0.3.0/24,Network1,,\n"
+        + f"Site1,101,EPG_101,10.0.1.0/24,{other.vrf.name},,\n"
+    )
+    result = import_segments(rows, user=user)
+
+    assert [row.status for row in result.results] == ["created", "failed", "failed"]
+    assert "permission" in result.results[1].errors["vlan_id"][0]
+    assert "Network2" not in str(result.results[2].errors).replace("'Network2'", "")
+    assert list(Segment.objects.values_list("vid", flat=True)) == [100]
+    assert not VLAN.objects.filter(vid=300).exists()
+
+
+def test_changes_are_logged_as_the_user_s_under_one_request(pool):
+    user = make_user("carol")
+    import_segments(parse_csv(HEADER + GOOD), user=user, enforce=False)
+    changes = ObjectChange.objects.filter(user=user)
+
+    assert sorted(changes.values_list("changed_object_type__model", flat=True)) == ["prefix", "segment", "vlan"]
+    assert changes.values("request_id").distinct().count() == 1
+
+
+def test_ten_thousand_rows(pool):
+    pools = [pool, *(make_pool(f"Network{n}", vid_ranges=((1, 4094),), container="10.0.0.0/8") for n in (2, 3))]
+    text = HEADER + "".join(
+        f"Site1,{n + 1},EPG_{n + 1},10.{n // 256}.{n % 256}.0/24,{pool.vrf.name},true,\n"
+        for pool in pools
+        for n in range(3334)
+    )
+
+    assert load(text).count("created") == 10002
+    assert load(text).count("unchanged") == 10002
+    with connection.cursor() as cursor:
+        # What autovacuum does within a minute of the commit that never comes here.
+        cursor.execute("ANALYZE")
+    assert find_drift() == []
+    assert Prefix.objects.get(prefix="10.0.0.0/8", vrf=pool.vrf).children == 3334
+    assert set(Prefix.objects.filter(vlan__isnull=False).values_list("_depth", flat=True)) == {1}

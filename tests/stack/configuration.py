@@ -1,0 +1,38 @@
+"""NetBox's configuration for tests and the demo. The servers come from the environment, see tests.stack."""
+
+import os
+
+ALLOWED_HOSTS = ["*"]
+
+DATABASES = {
+    "default": {
+        "NAME": os.environ["DB_NAME"],
+        "USER": os.environ["DB_USER"],
+        "PASSWORD": os.environ["DB_PASSWORD"],
+        "HOST": os.environ["DB_HOST"],
+        "PORT": os.environ["DB_PORT"],
+        "CONN_MAX_AGE": 300,
+    }
+}
+
+
+def _redis(database):
+    return {
+        "HOST": os.environ["REDIS_HOST"],
+        "PORT": int(os.environ["REDIS_PORT"]),
+        "PASSWORD": os.environ["REDIS_PASSWORD"],
+        "DATABASE": database,
+    }
+
+
+REDIS = {"tasks": _redis(0), "caching": _redis(1)}
+
+SECRET_KEY = "for-tests-and-the-demo-only-for-tests-and-the-demo-only"
+API_TOKEN_PEPPERS = {1: "for-tests-and-the-demo-only-for-tests-and-the-demo-only"}
+
+# Empty while the template database gets NetBox's own tables.
+PLUGINS = os.environ.get("NETBOX_PLUGINS", "netbox_vlan_manager").split()
+
+CENSUS_REPORTING_ENABLED = False
+ISOLATED_DEPLOYMENT = True
+DEVELOPER = os.environ.get("DEVELOPER") == "true"

@@ -1,0 +1,119 @@
+"""What NetBox needs to run, for as long as one process lives."""
+
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import ExitStack
+
+from tests.stack.database import PROJECT, Database, TemplateCache, create_database, ensure_templates
+from tests.stack.live import LiveNetBox
+from tests.stack.servers import PostgreSQL, Valkey, free_port
+
+__all__ = ("Stack",)
+
+
+class Stack:
+    """
+    PostgreSQL with a template database, and Valkey. Those that DB_HOST and REDIS_HOST name are used as they are; others
+    are started on this machine and stopped at the end.
+
+    Attributes:
+        inherited: The environment that this process was started with.
+        env: The environment for processes that use the stack, but for DB_NAME.
+    """
+
+    def __init__(self):
+        self._resources = ExitStack()
+        self.inherited = dict(os.environ)
+        self.env = {}
+
+    def start(self):
+        """
+        Start what is needed.
+
+        Raises:
+            StackError: Something is missing or does not start.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self):
+        # NetBox keeps media, reports and scripts below this.
+        root = tempfile.mkdtemp(prefix="netbox-root-")
+        self._resources.callback(shutil.rmtree, root, ignore_errors=True)
+        self.env = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "netbox.settings",
+            "NETBOX_CONFIGURATION": "tests.stack.configuration",
+            "NETBOX_ROOT": root,
+            "PYTHONPATH": str(PROJECT),
+        }
+        if "REDIS_HOST" in os.environ:
+            self.env = {"REDIS_PORT": "6379", "REDIS_PASSWORD": ""} | self.env
+        else:
+            valkey = Valkey()
+            self._resources.callback(valkey.stop)
+            valkey.start()
+            self.env |= valkey.env
+        if "DB_HOST" in os.environ:
+            self.env = {"DB_PORT": "5432", "DB_USER": "netbox", "DB_PASSWORD": ""} | self.env
+            ensure_templates(self.env)
+        else:
+            postgresql = PostgreSQL()
+            self._resources.callback(postgresql.stop)
+            TemplateCache(self.env).fill(postgresql)
+            postgresql.start()
+            self.env |= postgresql.env
+
+    def stop(self):
+        """Stop and delete everything that start() and the methods below made."""
+        # A second Ctrl-C must not leave half of it behind.
+        previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._resources.close()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def create_database(self):
+        """Make a database with all tables that goes away with the stack, and return it as a Database."""
+        database = create_database(self.env)
+        self._resources.callback(database.drop)
+        return database
+
+    def add(self, process):
+        """Have a Process stopped with the stack, and return it."""
+        self._resources.callback(process.stop)
+        return process
+
+    def renew_database(self, name):
+        """Replace a database by a fresh copy of the template."""
+        Database(name, self.env).drop()
+        create_database(self.env, name)
+
+    def serve(self, database, port=0, **account):
+        """
+        Run NetBox on a database.
+
+        Args:
+            database: The Database.
+            port: The port to listen on, if it is free; otherwise one after it.
+            account: username, password and token of the superuser to make; random ones unless given.
+
+        Returns:
+            A LiveNetBox. It stops with the stack if nobody stops it before.
+        """
+        live = LiveNetBox(database, free_port(port), **account)
+        self._resources.callback(live.stop)
+        live.start()
+        return live
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *args):
+        self.stop()

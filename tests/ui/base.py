@@ -1,0 +1,22 @@
+from pathlib import Path
+from unittest.mock import patch
+
+from core.models import ObjectChange
+from utilities.testing import query_counts
+
+__all__ = ("PluginViewMixin",)
+
+
+class PluginViewMixin:
+    """Lets NetBox's view tests find the plugin's URLs, and its query counts beside its tests."""
+
+    def _get_base_url(self):
+        return f"plugins:{self.model._meta.app_label}:{self.model._meta.model_name}_{{}}"
+
+    def setUp(self):
+        super().setUp()
+        path = Path(__file__).parent / query_counts.BASELINE_FILENAME
+        self.enterContext(patch.object(query_counts, "_baseline_path", lambda app_label: path))
+        self.enterContext(patch.object(query_counts, "_loaded_baselines", {}))
+        # NetBox's tests take every change of an object for the request's; the services log those of the test data.
+        ObjectChange.objects.all().delete()
