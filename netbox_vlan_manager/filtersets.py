@@ -64,6 +64,18 @@ class MultiValueNetworkFilter(django_filters.Filter):
         return qs.filter(**{f"{self.field_name}__in": value}) if value else qs
 
 
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
+class VRFFilter(django_filters.Filter):
+    """Finds by RD, like NetBox's own filters of that name, or by name: many a VRF has no RD."""
+
+    field_class = multivalue_field_factory(forms.CharField)
+
+    def filter(self, qs, value):
+        if not value:
+            return qs
+        return qs.filter(Q(**{f"{self.field_name}__rd__in": value}) | Q(**{f"{self.field_name}__name__in": value}))
+
+
 class PoolAttributesFilterSet(BaseFilterSet):
     """Filters segments and allocations by what their pool says."""
 
@@ -85,12 +97,9 @@ class PoolAttributesFilterSet(BaseFilterSet):
         distinct=False,
         label=_("VRF (ID)"),
     )
-    vrf = django_filters.ModelMultipleChoiceFilter(
-        field_name="pool__vrf__rd",
-        queryset=VRF.objects.all(),
-        distinct=False,
-        to_field_name="rd",
-        label=_("VRF (RD)"),
+    vrf = VRFFilter(
+        field_name="pool__vrf",
+        label=_("VRF (RD or name)"),
     )
     vlan_group_id = django_filters.ModelMultipleChoiceFilter(
         field_name="pool__vlan_group",
@@ -192,12 +201,8 @@ class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilter
         distinct=False,
         label=_("VRF (ID)"),
     )
-    vrf = django_filters.ModelMultipleChoiceFilter(
-        field_name="vrf__rd",
-        queryset=VRF.objects.all(),
-        distinct=False,
-        to_field_name="rd",
-        label=_("VRF (RD)"),
+    vrf = VRFFilter(
+        label=_("VRF (RD or name)"),
     )
     vrf_name = MultiValueCharFilter(
         field_name="vrf__name",

@@ -10,7 +10,7 @@ allocations = PluginMenuItem(
         PluginMenuButton(
             link="plugins:netbox_vlan_manager:allocation_allocate",
             title=_("Allocate"),
-            icon_class="mdi mdi-lan-connect",
+            icon_class="mdi mdi-link-variant",
             permissions=("netbox_vlan_manager.allocate_segmentpool",),
         ),
     ),

@@ -46,7 +46,8 @@ class AllocateSegment(ObjectAction):
     @classmethod
     def get_url(cls, obj):
         url = reverse("plugins:netbox_vlan_manager:allocation_allocate")
-        return f"{url}?{urlencode({'pool': obj.pk})}" if isinstance(obj, SegmentPool) else url
+        # On a list, NetBox's template makes an empty instance of the model.
+        return f"{url}?{urlencode({'pool': obj.pk})}" if isinstance(obj, SegmentPool) and obj.pk else url
 
 
 class ReleaseAllocation(ObjectAction):

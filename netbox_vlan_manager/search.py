@@ -2,13 +2,12 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 
 from ipam.models import VLAN, Prefix
-from netbox.search import FieldTypes, SearchIndex, register_search
+from netbox.search import FieldTypes, SearchIndex
 from netbox.search.backends import search_backend
 
 from .models import Segment, SegmentPool
 
 
-@register_search
 class SegmentPoolIndex(SearchIndex):
     model = SegmentPool
     fields = (
@@ -20,7 +19,6 @@ class SegmentPoolIndex(SearchIndex):
     display_attrs = ("status", "vrf", "vlan_group", "tenant", "role", "description")
 
 
-@register_search
 class SegmentIndex(SearchIndex):
     """A segment is found by its EPG name, which is its VLAN's, by its VLAN ID and by its CIDR or an address in it."""
 
@@ -41,6 +39,9 @@ class SegmentIndex(SearchIndex):
     @staticmethod
     def get_field_value(instance, field_name):
         return instance.epg_name if field_name == "vlan" else SearchIndex.get_field_value(instance, field_name)
+
+
+indexes = (SegmentPoolIndex, SegmentIndex)
 
 
 @receiver(post_save, sender=VLAN)

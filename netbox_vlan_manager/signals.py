@@ -1,6 +1,9 @@
 """Connects NetBox's signals to the rules in `services.guards`, one line each."""
 
+from contextlib import contextmanager
+
 from django.core.exceptions import ValidationError
+from django.db import OperationalError
 from django.db.models import ProtectedError
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.dispatch import receiver
@@ -11,14 +14,44 @@ from ipam.models import VLAN, Prefix, VLANGroup
 from netbox.signals import post_clean
 from utilities.exceptions import AbortRequest
 
+from .exceptions import Busy
 from .models import Allocation, Segment
 from .services import guards
+from .services.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 
 CHECKS = {
-    VLAN: (guards.check_vlan, {"vid", "name", "group"}),
-    Prefix: (guards.check_prefix, {"prefix", "vrf", "vlan"}),
+    VLAN: (guards.check_vlan, {"vid", "name", "group", "group_id"}),
+    Prefix: (guards.check_prefix, {"prefix", "vrf", "vrf_id", "vlan", "vlan_id"}),
     VLANGroup: (guards.check_vlan_group, {"vid_ranges"}),
 }
+
+
+def refuses_deletion_of(*senders):
+    """
+    Connect a receiver of pre_delete ahead of NetBox's own.
+
+    NetBox's takes a prefix out of the pools that it is a container of, and notes the deletion as done; neither may
+    happen before a refusal.
+    """
+
+    def connect(function):
+        for sender in senders:
+            pre_delete.connect(function, sender=sender)
+            pre_delete.receivers.insert(0, pre_delete.receivers.pop())
+        return function
+
+    return connect
+
+
+@contextmanager
+def busy_aborts_request():
+    """Turn a lock that a guard did not get in time into the exception with which NetBox abandons a request."""
+    try:
+        yield
+    except OperationalError as error:
+        if sqlstate(error) not in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED):
+            raise
+        raise AbortRequest(str(Busy())) from error
 
 
 @receiver(post_clean, sender=VLAN)
@@ -26,13 +59,8 @@ CHECKS = {
 @receiver(post_clean, sender=VLANGroup)
 def refuse_in_form(sender, instance, **kwargs):
     if not instance._state.adding:
-        CHECKS[sender][0](instance)
-
-
-@receiver(post_clean, sender=Prefix)
-def refuse_status_in_form(instance, **kwargs):
-    if not instance._state.adding:
-        guards.check_prefix_status(instance)
+        with busy_aborts_request():
+            CHECKS[sender][0](instance)
 
 
 @receiver(pre_save, sender=VLAN)
@@ -43,7 +71,8 @@ def refuse_save(sender, instance, raw=False, update_fields=None, **kwargs):
     if raw or instance._state.adding or not _touches(update_fields, watched):
         return
     try:
-        check(instance)
+        with busy_aborts_request():
+            check(instance)
     except ValidationError as error:
         raise AbortRequest(" ".join(error.messages)) from error
 
@@ -60,20 +89,17 @@ def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
         guards.follow_prefix(instance)
 
 
-@receiver(pre_delete, sender=Prefix)
+@refuses_deletion_of(Prefix)
 def keep_containers(instance, **kwargs):
     guards.check_container_deletion(instance)
 
 
-@receiver(pre_delete, sender=Region)
-@receiver(pre_delete, sender=SiteGroup)
-@receiver(pre_delete, sender=Site)
-@receiver(pre_delete, sender=Location)
+@refuses_deletion_of(Region, SiteGroup, Site, Location)
 def keep_scopes(instance, **kwargs):
     guards.check_scope_deletion(instance)
 
 
-@receiver(pre_delete, sender=Segment)
+@refuses_deletion_of(Segment)
 def keep_held_segments(instance, **kwargs):
     guards.check_segment_deletion(instance)
 
@@ -83,7 +109,7 @@ def delete_owned_objects(instance, **kwargs):
     guards.delete_owned_objects(instance)
 
 
-@receiver(pre_delete, sender=Allocation)
+@refuses_deletion_of(Allocation)
 def keep_allocations(instance, **kwargs):
     raise ProtectedError(_("Allocations are history: release them instead of deleting them."), [instance])
 

@@ -14,6 +14,9 @@ __all__ = (
     "SegmentTable",
 )
 
+# A name of 100 characters must not push the other columns off the page.
+LONG_NAME = {"td": {"class": "text-break", "style": "min-width: 10rem"}}
+
 # `may_allocate` and `may_release` are annotated by the list views, so that a button costs no query for each row.
 ALLOCATE_BUTTON = '{% include "netbox_vlan_manager/tables/allocate.html" %}'
 
@@ -36,6 +39,7 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
     name = tables.Column(
         verbose_name=_("Name"),
         linkify=True,
+        attrs=LONG_NAME,
     )
     status = columns.ChoiceFieldColumn(
         verbose_name=_("Status"),
@@ -188,6 +192,7 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
         accessor="active_allocations",
         template_code=HOLDERS,
         orderable=False,
+        attrs=LONG_NAME,
     )
     dhcp = columns.BooleanColumn(
         verbose_name=_("DHCP"),
@@ -241,6 +246,7 @@ class AllocationTable(PrimaryModelTable):
     cluster_name = tables.Column(
         verbose_name=_("Cluster Name"),
         linkify=True,
+        attrs=LONG_NAME,
     )
     cluster = tables.Column(
         verbose_name=_("Cluster"),
@@ -328,13 +334,11 @@ class AllocationTable(PrimaryModelTable):
             "cluster_name",
             "purpose",
             "status",
-            "vrf",
-            "pool",
             "vid",
             "epg_name",
             "prefix",
+            "vrf",
+            "pool",
             "allocated_at",
-            "allocated_by",
             "released_at",
-            "released_by",
         )

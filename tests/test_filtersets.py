@@ -84,6 +84,7 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
     def test_relations(self):
         self.assert_found([self.site_pool, self.room_pool], vrf_id=[self.vrf.pk])
         self.assert_found([self.site_pool, self.room_pool], vrf=["65000:1"])
+        self.assert_found([self.site_pool, self.room_pool], vrf=["Network1", "Nowhere"])
         self.assert_found([self.region_pool, self.group_pool], vrf_name=["Network2"])
         self.assert_found([self.site_pool], vlan_group_id=[self.site_pool.vlan_group_id])
         self.assert_found([self.site_pool], vlan_group=[self.site_pool.vlan_group.slug])
@@ -187,6 +188,7 @@ class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found(of_pool, pool=["network1-site1"])
         self.assert_found(of_pool, vrf_id=[self.vrf.pk])
         self.assert_found([self.elsewhere], vrf=["65000:2"])
+        self.assert_found([self.elsewhere], vrf=["Network2"])
         self.assert_found(of_pool, vlan_group_id=[self.site_pool.vlan_group_id])
         self.assert_found(of_pool, tenant_id=[self.tenant.pk])
         self.assert_found(of_pool, tenant=["tenant1"])

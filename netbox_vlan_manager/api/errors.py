@@ -5,9 +5,11 @@ Every error is {"detail", "code", ...}. NetBox's own endpoints keep the shape {f
 valid; the plugin's plain views wrap the same as {"detail", "code": "invalid", "errors": {field: [texts]}}.
 """
 
+import logging
+
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404
 from django.utils.translation import gettext as _
@@ -25,6 +27,8 @@ __all__ = (
     "as_api_exception",
 )
 
+logger = logging.getLogger("netbox_vlan_manager.api")
+
 STATUS_OF_CODE = {
     "invalid": 400,
     "pool_not_found": 404,
@@ -34,6 +38,7 @@ STATUS_OF_CODE = {
     "segment_in_use": 409,
     "protected": 409,
     "busy": 503,
+    "unavailable": 503,
 }
 
 # What an object of a batch may be refused with.
@@ -62,13 +67,13 @@ class CodedError(exceptions.APIException):
         self.wait = wait
 
 
-def as_api_exception(exc, user=None):
+def as_api_exception(exc, request=None):
     """
     Return `exc` as one of REST framework's exceptions where we know it, else as it is.
 
     Args:
         exc: Any exception.
-        user: Whose view decides which protected objects are named.
+        request: Its user's view decides which protected objects are named.
     """
     if isinstance(exc, PoolNotFound):
         known = [{"site": site, "vrf": vrf} for site, vrf in exc.combinations]
@@ -80,9 +85,12 @@ def as_api_exception(exc, user=None):
     if isinstance(exc, AbortRequest):
         return CodedError("invalid", str(exc.message))
     if isinstance(exc, ProtectedError | RestrictedError):
-        return CodedError("protected", _describe_protected(exc, user))
+        return CodedError("protected", _describe_protected(exc, request and request.user))
     if isinstance(exc, DataError):
         return CodedError("invalid", _("A value has a character or size that the database cannot store: change it."))
+    if isinstance(exc, OperationalError | InterfaceError):
+        logger.error("The database does not answer", exc_info=exc)
+        return CodedError("unavailable", _("The database does not answer; try again later."), wait=5)
     if isinstance(exc, Http404):
         return exceptions.NotFound(*exc.args)
     if isinstance(exc, PermissionDenied):
@@ -109,7 +117,7 @@ def _describe_protected(exc, user):
 
 def _handle(exc, context):
     """Return the response that `exc` becomes, with its code in the body, or None if we do not know it."""
-    exc = as_api_exception(exc, getattr(context.get("request"), "user", None))
+    exc = as_api_exception(exc, context["request"])
     response = views.exception_handler(exc, context)
     if response is not None and "detail" in response.data and "code" not in response.data:
         code = exc.get_codes()

@@ -1,4 +1,5 @@
 from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -15,6 +16,7 @@ __all__ = (
     "PrefixField",
     "PurposeField",
     "UsageField",
+    "UtilizationField",
 )
 
 
@@ -38,7 +40,8 @@ class PrefixField(SerializedPKRelatedField):
         return False
 
     def to_internal_value(self, data):
-        if isinstance(data, bool) or not isinstance(data, str | int | dict):
+        # No attributes at all would match any prefix.
+        if isinstance(data, bool) or not isinstance(data, str | int | dict) or data == {}:
             self.fail("incorrect_type")
         if isinstance(data, str) and not data.strip().isdecimal():
             return data.strip()
@@ -93,9 +96,9 @@ class PurposeField(serializers.Field):
         return value
 
 
-@extend_schema_field({"type": "number", "format": "double"})
+@extend_schema_field(OpenApiTypes.INT)
 class UsageField(serializers.Field):
-    """One of the numbers of a pool's SegmentUsage. Named like its annotation, so that lists can be ordered by it."""
+    """One of the counts of a pool's SegmentUsage. Named like its annotation, so that lists can be ordered by it."""
 
     def __init__(self, **kwargs):
         super().__init__(read_only=True, **kwargs)
@@ -105,3 +108,8 @@ class UsageField(serializers.Field):
 
     def to_representation(self, value):
         return value
+
+
+@extend_schema_field(OpenApiTypes.DOUBLE)
+class UtilizationField(UsageField):
+    """The share of a pool's segments that are allocated, in percent."""

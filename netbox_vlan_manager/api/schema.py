@@ -14,6 +14,7 @@ __all__ = (
     "FORBIDDEN",
     "FORMAT",
     "INVALID",
+    "NOTHING_TO_RELEASE",
     "NOT_FOUND",
     "POOL_CONFLICT",
     "POOL_NOT_FOUND",
@@ -25,6 +26,7 @@ INVALID = {400: OpenApiResponse(ErrorSerializer, "`invalid`: `errors` says what 
 FORBIDDEN = {403: OpenApiResponse(ErrorSerializer, "`permission_denied`, or not logged in")}
 NOT_FOUND = {404: OpenApiResponse(ErrorSerializer, "There is no such object that you may view")}
 POOL_NOT_FOUND = {404: OpenApiResponse(PoolNotFoundSerializer, "`pool_not_found`")}
+NOTHING_TO_RELEASE = {404: OpenApiResponse(PoolNotFoundSerializer, "`pool_not_found` or `allocation_not_found`")}
 POOL_CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`pool_exhausted` or `pool_paused`")}
 CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`segment_in_use`: release it first; or `protected`")}
 BUSY = {503: OpenApiResponse(ErrorSerializer, "`busy`: nothing was changed, try again after `Retry-After` seconds")}

@@ -4,6 +4,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ipam.models import VRF
 from netbox.forms import PrimaryModelBulkEditForm, PrimaryModelFilterSetForm, PrimaryModelForm
+from netbox.forms.mixins import ChangelogMessageMixin
 from utilities.forms.fields import DynamicModelMultipleChoiceField, TagFilterField
 from utilities.forms.rendering import FieldSet
 from utilities.forms.widgets import DateTimePicker
@@ -40,7 +41,7 @@ class PoolChoiceField(forms.ModelChoiceField):
         )
 
 
-class AllocateForm(forms.Form):
+class AllocateForm(ChangelogMessageMixin, forms.Form):
     """Asks for a segment for a cluster, from a pool that the user may allocate in."""
 
     pool = PoolChoiceField(
@@ -78,13 +79,9 @@ class AllocateForm(forms.Form):
         return clean_purpose(self.cleaned_data["purpose"])
 
 
-class BulkReleaseForm(forms.Form):
+class BulkReleaseForm(ChangelogMessageMixin, forms.Form):
     """Confirms the release of the allocations that were ticked."""
 
-    pk = forms.ModelMultipleChoiceField(
-        queryset=Allocation.objects.all(),
-        widget=forms.MultipleHiddenInput,
-    )
     return_url = forms.CharField(
         required=False,
         widget=forms.HiddenInput,

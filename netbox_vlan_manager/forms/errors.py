@@ -7,31 +7,27 @@ from django.utils.translation import gettext as _
 
 from utilities.exceptions import AbortRequest
 
-from ..exceptions import PoolExhausted, PoolPaused, VLANManagerError
+from ..exceptions import VLANManagerError
 
 __all__ = (
     "SERVICE_ERRORS",
     "abort_on_service_errors",
     "add_service_error",
+    "get_error_texts",
 )
 
-# What a form has to expect of a service.
-SERVICE_ERRORS = (ValidationError, VLANManagerError)
+# What a page has to expect of a service. AbortRequest comes from NetBox's signals, and those of other plugins.
+SERVICE_ERRORS = (ValidationError, VLANManagerError, AbortRequest)
 
-FIELD_OF_ERROR = {
-    PoolExhausted: "pool",
-    PoolPaused: "pool",
-}
+
+def get_error_texts(error):
+    """Return what an error that a service raised says, as a list."""
+    return error.messages if isinstance(error, ValidationError) else [str(error.message)]
 
 
 def add_service_error(form, error):
     """Show an error that a service raised at the form's fields, and above them what belongs to none."""
-    if isinstance(error, VLANManagerError):
-        errors = {FIELD_OF_ERROR.get(type(error)): [error.message]}
-    elif hasattr(error, "error_dict"):
-        errors = error.message_dict
-    else:
-        errors = {None: error.messages}
+    errors = error.message_dict if hasattr(error, "error_dict") else {None: get_error_texts(error)}
     for field, messages in errors.items():
         if field in form.fields:
             form.add_error(field, messages)

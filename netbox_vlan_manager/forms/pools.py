@@ -29,7 +29,7 @@ from utilities.forms.fields import (
     SlugField,
     TagFilterField,
 )
-from utilities.forms.rendering import FieldSet, InlineFields, TabbedGroups
+from utilities.forms.rendering import FieldSet, InlineFields
 
 from ..choices import SegmentPoolStatusChoices
 from ..models import SegmentPool
@@ -52,6 +52,9 @@ class CIDRListField(forms.CharField):
     """Networks separated by commas or white space; cleans to a list."""
 
     def to_python(self, value):
+        # In JSON and YAML a list is a list.
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
         networks, errors = [], []
         for text in re.split(r"[,\s]+", super().to_python(value)):
             try:
@@ -63,11 +66,17 @@ class CIDRListField(forms.CharField):
         return networks
 
 
+class VIDRangesField(NumericRangeArrayField):
+    def to_python(self, value):
+        # A single VLAN ID is a number in JSON and YAML, which NetBox's field does not expect.
+        return super().to_python(str(value) if value else "")
+
+
 class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
-    vid_ranges = NumericRangeArrayField(
+    vid_ranges = VIDRangesField(
         label=_("VLAN IDs"),
         required=False,
-        help_text=_("For a VLAN group that is made with the pool, such as 100-199,300-399"),
+        help_text=_("Without a VLAN group: those of a new one, such as 100-199,300-399; 1 to 4094 when empty"),
     )
 
     service_fields = (
@@ -112,7 +121,6 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
     vrf = DynamicModelChoiceField(
         label=_("VRF"),
         queryset=VRF.objects.all(),
-        quick_add=True,
         help_text=_("The VRF that the pool's prefixes belong to"),
     )
     scope = GenericObjectChoiceField(
@@ -153,13 +161,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
         FieldSet("name", "slug", "status", "role", "description", "tags", name=_("Segment Pool")),
         FieldSet("vrf", name=_("Serves")),
         FieldSet("scope", html_id="scope"),
-        FieldSet(
-            TabbedGroups(
-                FieldSet("vlan_group", name=_("VLAN group")),
-                FieldSet("vid_ranges", name=_("New VLAN group")),
-            ),
-            name=_("VLAN IDs"),
-        ),
+        FieldSet("vlan_group", "vid_ranges", name=_("VLAN IDs")),
         FieldSet(
             "prefixes",
             "new_prefixes",
@@ -206,6 +208,13 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
 
     def clean(self):
         super().clean()
+        vrf, scope = self.cleaned_data.get("vrf"), self.cleaned_data.get("scope")
+        if vrf and scope:
+            pools = SegmentPool.objects.filter(
+                vrf=vrf, scope_type=ContentType.objects.get_for_model(scope), scope_id=scope.pk
+            )
+            if pools.exclude(pk=self.instance.pk).exists():
+                self.add_error("scope", _("This VRF already has a pool at this scope."))
         if not self.errors and not self.cleaned_data["prefixes"] and not self.cleaned_data["new_prefixes"]:
             self.add_error("prefixes", _("A pool needs at least one container: choose one, or name a new one below."))
         return self.cleaned_data
@@ -298,7 +307,11 @@ class SegmentPoolImportForm(ScopedImportForm, SegmentPoolServiceForm, PrimaryMod
         if "scope_type" in self.fields and self.fields.keys().isdisjoint(("scope_id", "scope_name")):
             self.add_error("scope_type", _("Say which one, in a column scope_id or scope_name."))
             return self.cleaned_data
-        return super().clean()
+        super().clean()
+        scope_type, scope_id = self.cleaned_data.get("scope_type"), self.cleaned_data.get("scope_id")
+        if scope_type and scope_id and not scope_type.model_class().objects.filter(pk=scope_id).exists():
+            self.add_error("scope_id", _("There is none with this ID."))
+        return self.cleaned_data
 
     def get_service_values(self):
         values = super().get_service_values()

@@ -17,7 +17,7 @@ from utilities.forms.fields import (
     DynamicModelMultipleChoiceField,
     TagFilterField,
 )
-from utilities.forms.rendering import FieldSet
+from utilities.forms.rendering import FieldSet, ObjectAttribute
 from utilities.forms.widgets import BulkEditNullBooleanSelect
 
 from ..choices import SegmentStatusChoices
@@ -73,7 +73,8 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
         selector=True,
     )
 
-    fieldsets = (FieldSet("pool", "vid", "epg_name", "prefix", "dhcp", "description", "tags", name=_("Segment")),)
+    rows = ("vid", "epg_name", "prefix", "dhcp", "description", "tags")
+    fieldsets = (FieldSet("pool", *rows, name=_("Segment")),)
 
     class Meta:
         model = Segment
@@ -84,18 +85,16 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
 
         if not self.instance.pk:
             return
+        # A segment stays in its pool.
+        del self.fields["pool"]
+        self.fieldsets = (FieldSet(ObjectAttribute("pool"), *self.rows, name=_("Segment")),)
         for name in ("vid", "epg_name"):
             self.initial.setdefault(name, getattr(self.instance, name))
         self.initial.setdefault("prefix", str(self.instance.prefix))
-        self._fix("pool", _("A segment stays in its pool"))
         if self.instance.status == SegmentStatusChoices.ALLOCATED:
             for name in ("vid", "prefix"):
-                self._fix(name, _("Fixed while the segment is allocated"))
-
-    def _fix(self, name, reason):
-        """Show a field that cannot be changed, and why."""
-        self.fields[name].disabled = True
-        self.fields[name].help_text = reason
+                self.fields[name].disabled = True
+                self.fields[name].help_text = _("Fixed while the segment is allocated")
 
 
 class SegmentImportForm(SegmentServiceForm, PrimaryModelImportForm):

@@ -127,7 +127,7 @@ class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
     objects = SegmentPoolQuerySet.as_manager()
 
     clone_fields = ("vrf", "scope", "vlan_group", "tenant", "role", "min_prefix_length", "max_prefix_length")
-    prerequisite_models = ("ipam.VRF", "ipam.VLANGroup", "ipam.Prefix")
+    prerequisite_models = ("ipam.VRF",)
 
     class Meta:
         ordering = ("name",)

@@ -69,6 +69,7 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
         help_text=_("The prefix was made with the segment and goes with it"),
     )
 
+    prerequisite_models = ("netbox_vlan_manager.SegmentPool",)
     hot_columns = ("pool", "vlan", "prefix", "vid", "status", "owns_vlan", "owns_prefix")
 
     class Meta:

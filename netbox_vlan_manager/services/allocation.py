@@ -116,9 +116,13 @@ def _allocate(draft, fields):
     allocation.full_clean(
         exclude=("segment", "pool", "cluster", "allocated_by"), validate_unique=False, validate_constraints=False
     )
-    audit.update(segment, status=SegmentStatusChoices.ALLOCATED)
-    allocation.save()
-    audit.update(segment.prefix, status=get_setting("prefix_status_allocated"))
+    audit.write(
+        updates=[
+            (segment, {"status": SegmentStatusChoices.ALLOCATED}),
+            (segment.prefix, {"status": get_setting("prefix_status_allocated")}),
+        ],
+        creates=[allocation],
+    )
     return AllocationResult(allocation, created=True)
 
 
@@ -182,16 +186,20 @@ def _release(allocation, user, changelog_message):
     allocation._changelog_message = changelog_message
     # Whatever the clock did meanwhile, history does not end before it began.
     released_at = max(timezone.now(), allocation.allocated_at)
-    audit.update(
-        allocation,
-        released_at=released_at,
-        released_by=user,
+    ending = {
+        "released_at": released_at,
+        "released_by": user,
         # Their VLAN and prefix are followed at once, a new name of the pool or VRF here.
-        pool_name=segment.pool.name,
-        vrf_name=segment.pool.vrf.name,
+        "pool_name": segment.pool.name,
+        "vrf_name": segment.pool.vrf.name,
+    }
+    audit.write(
+        updates=[
+            (allocation, ending),
+            (segment, {"status": SegmentStatusChoices.AVAILABLE}),
+            (segment.prefix, {"status": get_setting("prefix_status_available")}),
+        ]
     )
-    audit.update(segment, status=SegmentStatusChoices.AVAILABLE)
-    audit.update(segment.prefix, status=get_setting("prefix_status_available"))
     return ReleaseResult(allocation, released=True)
 
 
@@ -224,6 +232,9 @@ def _lock_next(pool):
     if segment is None:
         transactions.set_lock_timeout(get_setting("last_segment_timeout"))
         segment = candidates.select_for_update(no_key=True, of=("self",)).first()
+        if segment:
+            # Whoever held the row may have changed its VLAN or prefix, which the statement read before it waited.
+            segment = candidates.get(pk=segment.pk)
     return segment
 
 

@@ -2,30 +2,38 @@
 The change log of the services: every write is logged with its user and request id, whoever calls.
 
 REST and the web pages bring a request, and with it NetBox's change tracking. Commands, jobs and nbshell do not; for
-them `change_tracking` makes one. Writing many objects goes through `create`, which does in a few statements what save()
-does one by one.
+them `change_tracking` makes one. Objects are written through `write`, which does in a few statements what save() does
+one by one, and logs the same.
 """
 
+import json
 import uuid
 from contextlib import contextmanager
 from functools import partial
 
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connection, transaction
+from django.db.models import Q
 from django.db.models.signals import post_save, pre_save
+from django.utils import timezone
 from django.utils.translation import gettext as _
-from django_prometheus.models import model_inserts
+from django_prometheus.models import model_inserts, model_updates
 
 from core.choices import ObjectChangeActionChoices
-from core.events import OBJECT_CREATED
+from core.events import OBJECT_CREATED, OBJECT_UPDATED
 from core.models import ObjectChange
 from core.signals import handle_changed_object
 from extras.events import enqueue_event, flush_events
-from extras.models import CustomField, Tag
+from extras.models import CustomField, Subscription, TaggedItem
+from extras.signals import notify_object_changed
 from ipam.signals import handle_prefix_saved
 from netbox.context import current_request, events_queue
 from netbox.context_managers import event_tracking
+from netbox.registry import registry
+from netbox.search.signals import caching_handler
 from utilities.request import NetBoxFakeRequest
 
 __all__ = (
@@ -33,11 +41,12 @@ __all__ = (
     "create",
     "get_user",
     "update",
+    "write",
 )
 
 BATCH_SIZE = 1000
 
-# What `create` and its callers do themselves, for all objects at once.
+# What `write` and its callers do themselves, for all objects at once.
 REPLACED_RECEIVERS = (handle_changed_object, handle_prefix_saved)
 
 
@@ -91,64 +100,147 @@ def change_tracking(user):
 
 def update(instance, **values):
     """Set `values` on `instance` and save only those, change-logged. Call it under the lock of the instance's row."""
-    instance.snapshot()
-    for name, value in values.items():
-        setattr(instance, name, value)
-    instance.save(update_fields=(*values, "last_updated"))
+    write(updates=[(instance, values)])
 
 
 def create(objects):
-    """
-    Insert new objects of one model, change-logged, with a number of statements that does not grow with theirs.
+    """Insert new objects of one model, change-logged (see `write`), and return them."""
+    write(creates=objects)
+    return objects
 
-    It stands for a save() of each: custom field defaults, change log, events, counters, search, and every signal
-    receiver that other plugins connect. What is left to the caller is validation, and the cached depths of prefixes.
+
+def write(updates=(), creates=()):
+    """
+    Update some objects and insert others, change-logged, in a transaction of the caller's.
+
+    It stands for a save() of each: custom field defaults, change log, events, notifications, counters, search, and
+    every signal receiver that other plugins connect. The statements are one for each object updated and a fixed number
+    for all else, however many are created. What is left to the caller is validation, the locks of the rows updated, and
+    the cached depths of prefixes created.
 
     Args:
-        objects: Unsaved instances of one model, without tags.
-
-    Returns:
-        The same list, with primary keys.
+        updates: (instance, {field name: new value}) pairs; only those fields are written.
+        creates: Unsaved instances of one model, without tags.
     """
-    if not objects:
-        return objects
-    model = type(objects[0])
+    changes = []
+    if updates:
+        _remember_tags([instance for instance, _values in updates])
+        changes += [_update(instance, values) for instance, values in updates]
+    if creates:
+        changes += _create(creates)
     request = current_request.get()
+    for change in changes:
+        change.user = request.user
+        change.user_name = request.user.username
+        change.request_id = request.id
+    ObjectChange.objects.bulk_create(changes, batch_size=BATCH_SIZE)
+
+    _send_post_save(updates, creates)
+    queue = events_queue.get()
+    for instance, event_type in _with_event_types(updates, creates):
+        enqueue_event(queue, instance, request, event_type)
+    events_queue.set(queue)
+
+
+def _remember_tags(instances):
+    """Fetch the tags of all instances in one query, where serialising each would ask for its own."""
+    by_object = {(ContentType.objects.get_for_model(instance).pk, instance.pk): [] for instance in instances}
+    condition = Q(pk__in=())
+    for content_type, pk in by_object:
+        condition |= Q(content_type=content_type, object_id=pk)
+    for item in TaggedItem.objects.filter(condition).select_related("tag"):
+        by_object[(item.content_type_id, item.object_id)].append(item.tag)
+    for instance, tags in zip(instances, by_object.values(), strict=True):
+        instance._prefetched_objects_cache = {**getattr(instance, "_prefetched_objects_cache", {}), "tags": tags}
+
+
+def _update(instance, values):
+    """Write `values` and return the ObjectChange, not saved yet."""
+    model = type(instance)
+    names = (*values, "last_updated")
+    instance.snapshot()
+    for name, value in values.items():
+        setattr(instance, name, value)
+    instance.last_updated = timezone.now()
+    pre_save.send(sender=model, instance=instance, raw=False, using=connection.alias, update_fields=frozenset(names))
+    model.objects.filter(pk=instance.pk).update(**values, last_updated=instance.last_updated)
+    model_updates.labels(model._meta.model_name).inc()
+
+    # The rest of the row is as the snapshot found it a moment ago, under the caller's lock.
+    written = json.loads(serializers.serialize("json", [instance], fields=names))[0]["fields"]
+    if "last_updated" not in instance._prechange_snapshot:
+        del written["last_updated"]
+    instance._postchange_snapshot = {**instance._prechange_snapshot, **written}
+    del instance._prefetched_objects_cache["tags"]
+    return ObjectChange(
+        changed_object=instance,
+        object_repr=str(instance)[:200],
+        action=ObjectChangeActionChoices.ACTION_UPDATE,
+        message=instance._changelog_message or "",
+        prechange_data=instance._prechange_snapshot,
+        postchange_data=instance._postchange_snapshot,
+    )
+
+
+def _create(objects):
+    """Insert `objects` and return their ObjectChanges, not saved yet."""
+    model = type(objects[0])
     defaults = CustomField.objects.get_defaults_for_model(model)
     for instance in objects:
         instance.custom_field_data = {**defaults, **instance.custom_field_data}
         pre_save.send(sender=model, instance=instance, raw=False, using=connection.alias, update_fields=None)
     model.objects.bulk_create(objects, batch_size=BATCH_SIZE)
+    model_inserts.labels(model._meta.model_name).inc(len(objects))
 
     changes = []
     for instance in objects:
         # Nothing just made has tags; without this each change would ask the database for them.
-        instance._prefetched_objects_cache = {"tags": Tag.objects.none()}
-        change = instance.to_objectchange(ObjectChangeActionChoices.ACTION_CREATE)
-        change.user = request.user
-        change.user_name = request.user.username
-        change.request_id = request.id
-        changes.append(change)
-    ObjectChange.objects.bulk_create(changes, batch_size=BATCH_SIZE)
-
-    queue = events_queue.get()
-    for instance in objects:
-        enqueue_event(queue, instance, request, OBJECT_CREATED)
-    events_queue.set(queue)
-    model_inserts.labels(model._meta.model_name).inc(len(objects))
-
-    receivers, _async_receivers = post_save._live_receivers(model)
-    for instance in objects:
+        instance._prefetched_objects_cache = {"tags": []}
+        changes.append(instance.to_objectchange(ObjectChangeActionChoices.ACTION_CREATE))
         del instance._prefetched_objects_cache["tags"]
-        for receiver in receivers:
-            if receiver not in REPLACED_RECEIVERS:
-                receiver(
-                    signal=post_save,
-                    sender=model,
-                    instance=instance,
-                    created=True,
-                    raw=False,
-                    using=connection.alias,
-                    update_fields=None,
-                )
-    return objects
+    return changes
+
+
+def _send_post_save(updates, creates):
+    """Call the receivers of post_save whose work is not done here for all objects at once."""
+    subscribed = _subscribed([instance for instance, _values in updates])
+    for instance, values in updates:
+        names = frozenset((*values, "last_updated"))
+        done = [*REPLACED_RECEIVERS]
+        if (type(instance), instance.pk) not in subscribed:
+            done.append(notify_object_changed)
+        if not _is_indexed(instance, names):
+            done.append(caching_handler)
+        _call_receivers(instance, done, created=False, update_fields=names)
+    for instance in creates:
+        _call_receivers(instance, REPLACED_RECEIVERS, created=True, update_fields=None)
+
+
+def _call_receivers(instance, done, **kwargs):
+    model = type(instance)
+    receivers, _async_receivers = post_save._live_receivers(model)
+    for receiver in receivers:
+        if receiver not in done:
+            receiver(signal=post_save, sender=model, instance=instance, raw=False, using=connection.alias, **kwargs)
+
+
+def _subscribed(instances):
+    """Return the (model, primary key) of those instances that somebody wants to be notified of."""
+    condition = Q(pk__in=())
+    for instance in instances:
+        condition |= Q(object_type=ContentType.objects.get_for_model(instance), object_id=instance.pk)
+    if not instances:
+        return set()
+    found = Subscription.objects.filter(condition).order_by().values_list("object_type", "object_id")
+    return {(ContentType.objects.get_for_id(type_pk).model_class(), pk) for type_pk, pk in found}
+
+
+def _is_indexed(instance, names):
+    """Whether the global search shows any of the fields."""
+    indexer = registry["search"].get(instance._meta.label_lower)
+    return indexer is not None and not names.isdisjoint(name for name, _weight in indexer.fields)
+
+
+def _with_event_types(updates, creates):
+    yield from ((instance, OBJECT_UPDATED) for instance, _values in updates)
+    yield from ((instance, OBJECT_CREATED) for instance in creates)

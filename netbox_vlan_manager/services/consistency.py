@@ -5,13 +5,16 @@ Most of it the database or `guards` refuses; a bare SQL statement, a queryset's 
 bring it about. Each check is one or two statements over all pools.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
-from django.db.models import Count, Exists, F, OuterRef, Q
-from django.db.models.functions import Upper
+from django.contrib.contenttypes.prefetch import GenericPrefetch
+from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q
+from django.db.models.functions import Cast, Upper
 from django.utils.translation import gettext as _
 
-from ipam.models import VLANGroup
+from dcim.models import Location, Region, Site, SiteGroup
+from ipam.choices import PrefixStatusChoices
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
@@ -65,18 +68,16 @@ def regrouped_vlans():
 
 
 def vids_out_of_range():
-    for group in VLANGroup.objects.filter(segment_pools__isnull=False).distinct():
-        segments = _segments().filter(pool__vlan_group=group)
-        for vids in group.vid_ranges:
-            segments = segments.exclude(vid__gte=vids.lower, vid__lt=vids.upper)
-        for segment in segments:
-            yield Drift(
-                "vid_out_of_range",
-                segment,
-                _("VLAN ID {vid} of segment {segment} is outside the ranges of VLAN group {group}").format(
-                    vid=segment.vid, segment=segment, group=group
-                ),
-            )
+    # Ranges of integers contain no smallint, which the column is.
+    in_range = Q(pool__vlan_group__vid_ranges__range_contains=Cast("vid", IntegerField()))
+    for segment in _segments().select_related("pool__vlan_group").exclude(in_range):
+        yield Drift(
+            "vid_out_of_range",
+            segment,
+            _("VLAN ID {vid} of segment {segment} is outside the ranges of VLAN group {group}").format(
+                vid=segment.vid, segment=segment, group=segment.pool.vlan_group
+            ),
+        )
 
 
 def invalid_epg_names():
@@ -206,9 +207,28 @@ def stale_allocations():
 
 
 def broken_pools():
-    for pool in SegmentPool.objects.select_related("scope_type", "vrf").prefetch_related("scope", "prefixes"):
+    scopes = GenericPrefetch(
+        "scope",
+        [
+            Location.objects.select_related("site__region", "site__group"),
+            Site.objects.select_related("region", "group"),
+            SiteGroup.objects.all(),
+            Region.objects.all(),
+        ],
+    )
+    for pool in SegmentPool.objects.select_related("scope_type", "vrf").prefetch_related(scopes, "prefixes"):
         if pool.scope is None:
             yield Drift("pool_scope", pool, _("The scope of pool {pool} is gone").format(pool=pool))
+        elif _places_are_stale(pool):
+            yield Drift(
+                "pool_places",
+                pool,
+                _("The places that pool {pool} is found by are not those of its scope {scope}").format(
+                    pool=pool, scope=pool.scope
+                ),
+            )
+        if not pool.prefixes.all():
+            yield Drift("container_missing", pool, _("Pool {pool} has no container").format(pool=pool))
         for prefix in pool.prefixes.all():
             if prefix.vrf_id != pool.vrf_id:
                 yield Drift(
@@ -218,6 +238,24 @@ def broken_pools():
                         prefix=prefix, pool=pool, vrf=pool.vrf
                     ),
                 )
+            if prefix.status != PrefixStatusChoices.STATUS_CONTAINER:
+                yield Drift(
+                    "container_status",
+                    pool,
+                    _("Container {prefix} of pool {pool} has status {status}").format(
+                        prefix=prefix, pool=pool, status=prefix.status
+                    ),
+                )
+
+
+def _places_are_stale(pool):
+    """Whether the location, site, site group and region that `pool` has cached are others than its scope's."""
+    cached = copy(pool)
+    cached.cache_related_objects()
+    return any(
+        getattr(pool, name) != getattr(cached, name)
+        for name in ("_location_id", "_site_id", "_site_group_id", "_region_id")
+    )
 
 
 CHECKS = (

@@ -112,7 +112,8 @@ def segment_rows(segments, viewer=None):
             str(prefix),
             dhcp,
             description,
-            ", ".join(clusters),
+            # NULL where the viewer may view no allocation at all: then there is no subquery.
+            ", ".join(clusters or ()),
             _timestamp(allocated_at),
             _timestamp(released_at),
             status,

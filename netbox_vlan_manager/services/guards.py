@@ -2,7 +2,8 @@
 Keeps segments and pools true when their parts are edited or deleted in NetBox's own pages, or by a script.
 
 An edit that fits is followed (a VLAN's new ID appears on its segment); one that does not is refused with a reason.
-Forms and REST ask before they save and show the reason at the field; a bare save() meets the same rules.
+Forms and REST ask before they save and show the reason at the field; a bare save() meets the same rules. Only what
+changes is asked about, so that whatever is wrong already stands in the way of no other edit.
 """
 
 from django.core.exceptions import ValidationError
@@ -10,19 +11,20 @@ from django.db import connection
 from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
-from ipam.models import VLAN, Prefix
+from ipam.choices import PrefixStatusChoices
+from ipam.models import VLAN, Prefix, VLANGroup
+from utilities.data import ranges_to_string
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_epg_name
-from . import audit, transactions
+from . import transactions
 from .spaces import Containers, PrefixSpace
 
 __all__ = (
     "check_container_deletion",
     "check_prefix",
-    "check_prefix_status",
     "check_scope_deletion",
     "check_segment_deletion",
     "check_vlan",
@@ -36,39 +38,59 @@ __all__ = (
 
 def check_vlan(vlan):
     """
-    Make sure that a VLAN which a segment uses may become what `vlan` says.
+    Make sure that a VLAN which a segment uses may become what `vlan` says; its name is trimmed.
+
+    Within a transaction this locks the segment when its ID or name changes, so that nobody comes to hold it meanwhile.
 
     Raises:
-        ValidationError: It leaves the pool's VLAN group, its name is no EPG name, or its ID would change while a
-            cluster holds the segment.
+        ValidationError: It leaves the pool's VLAN group or the group's ranges, its name is no EPG name, or its ID would
+            change while a cluster holds the segment.
     """
-    segment = Segment.objects.filter(vlan=vlan.pk).select_related("vlan", "pool__vlan_group").first()
+    segment = Segment.objects.filter(vlan=vlan.pk).select_related("vlan", "pool__vlan_group").order_by().first()
     if segment is None:
         return
     errors = {}
-    if vlan.group_id != segment.pool.vlan_group_id:
+    group = segment.pool.vlan_group
+    if vlan.group_id not in (group.pk, segment.vlan.group_id):
         errors["group"] = _("The VLAN belongs to a segment of pool {pool}: it stays in VLAN group {group}.").format(
-            pool=segment.pool, group=segment.pool.vlan_group
+            pool=segment.pool, group=group
         )
+    if (vlan.vid, vlan.name) != (segment.vlan.vid, segment.vlan.name):
+        _lock(segment)
     if vlan.name != segment.vlan.name:
         try:
-            clean_epg_name(vlan.name)
+            vlan.name = clean_epg_name(vlan.name)
         except ValidationError as error:
             errors["name"] = error.messages
-    if vlan.vid != segment.vlan.vid and segment.status == SegmentStatusChoices.ALLOCATED:
-        errors["vid"] = _("The VLAN's segment is allocated: release it before its VLAN ID changes.")
+    if vlan.vid != segment.vlan.vid:
+        if segment.status == SegmentStatusChoices.ALLOCATED:
+            errors["vid"] = _("The VLAN's segment is allocated: release it before its VLAN ID changes.")
+        elif not any(vlan.vid in vids for vids in group.vid_ranges):
+            errors["vid"] = _("VLAN ID {vid} is not in VLAN group {group}: use one of {ranges}.").format(
+                vid=vlan.vid, group=group, ranges=ranges_to_string(group.vid_ranges)
+            )
     if errors:
         raise ValidationError(errors)
 
 
+def _lock(segment):
+    """Within a transaction, lock the row of `segment` and read its status anew."""
+    if connection.in_atomic_block:
+        rows = Segment.objects.select_for_update(no_key=True).filter(pk=segment.pk).order_by()
+        segment.status = rows.values_list("status", flat=True).first()
+
+
 def follow_vlan(vlan):
     """Carry a VLAN's ID and name over to its segment and to the allocation that holds it."""
-    segment = Segment.objects.filter(vlan=vlan.pk).select_related("pool__vrf", "prefix").first()
+    segment = Segment.objects.filter(vlan=vlan.pk).select_related("pool__vrf", "prefix").order_by().first()
     if segment is None:
         return
     segment.vlan = vlan
     if segment.vid != vlan.vid:
-        audit.update(segment, vid=vlan.vid)
+        # By save(), not by `audit`: whoever edits the VLAN need not be tracking changes.
+        segment.snapshot()
+        segment.vid = vlan.vid
+        segment.save(update_fields=("vid", "last_updated"))
     _follow_segment(segment)
 
 
@@ -76,61 +98,76 @@ def check_prefix(prefix):
     """
     Make sure that a prefix which a segment or a pool uses may become what `prefix` says.
 
-    Within a transaction this locks the VRF, so that no segment can be made in the same place meanwhile.
+    Within a transaction this locks the VRF and the segment when its CIDR changes, so that no segment can be made in the
+    same place and nobody comes to hold this one meanwhile.
 
     Raises:
         ValidationError: A segment's prefix leaves its VRF, its VLAN or the pool's containers, overlaps another segment,
-            or would change while a cluster holds it; or a container leaves its VRF or its segments.
+            gets a status other than the segment's, or would change while a cluster holds it; or a container leaves its
+            VRF or its segments, or becomes something else than a container.
     """
+    errors = {}
     segment = Segment.objects.filter(prefix=prefix.pk).select_related("prefix", "pool__vrf").order_by().first()
     if segment:
-        _check_segment_prefix(segment, prefix)
-    pools = SegmentPool.objects.filter(prefixes=prefix.pk).select_related("vrf").order_by()
-    for pool in pools:
-        _check_container(pool, prefix)
+        errors |= _segment_prefix_errors(segment, prefix)
+    pools = SegmentPool.objects.filter(prefixes=prefix.pk).select_related("vrf").order_by("name")
+    if pools:
+        stored = Prefix.objects.get(pk=prefix.pk)
+        for pool in pools:
+            errors |= _container_errors(pool, prefix, stored)
+    if errors:
+        raise ValidationError(errors)
 
 
-def _check_segment_prefix(segment, prefix):
-    errors = {}
-    if prefix.vrf_id != segment.pool.vrf_id:
-        errors["vrf"] = _("The prefix belongs to a segment of pool {pool}: it stays in VRF {vrf}.").format(
-            pool=segment.pool, vrf=segment.pool.vrf
-        )
-    if prefix.vlan_id != segment.vlan_id:
-        errors["vlan"] = _("The prefix belongs to a segment: it stays with VLAN {vlan}.").format(vlan=segment.vlan)
-    if prefix.prefix != segment.prefix.prefix:
+def _segment_prefix_errors(segment, prefix):
+    errors, stored = {}, segment.prefix
+    if str(prefix.prefix) != str(stored.prefix):
+        if connection.in_atomic_block:
+            transactions.lock_spaces([segment.pool.vrf_id])
+        _lock(segment)
         if segment.status == SegmentStatusChoices.ALLOCATED:
             errors["prefix"] = _("The prefix's segment is allocated: release it before its prefix changes.")
         else:
             try:
                 network = Containers(segment.pool).clean(prefix.prefix)
-                if connection.in_atomic_block:
-                    transactions.lock_spaces([segment.pool.vrf_id])
                 errors |= PrefixSpace(segment.pool.vrf, [network], exclude_prefix=prefix.pk).errors(network)
             except ValidationError as error:
                 errors["prefix"] = error.messages
-    if errors:
-        raise ValidationError(errors)
+    if prefix.vrf_id not in (segment.pool.vrf_id, stored.vrf_id):
+        errors["vrf"] = _("The prefix belongs to a segment of pool {pool}: it stays in VRF {vrf}.").format(
+            pool=segment.pool, vrf=segment.pool.vrf
+        )
+    if prefix.vlan_id not in (segment.vlan_id, stored.vlan_id):
+        errors["vlan"] = _("The prefix belongs to a segment: it stays with VLAN {vlan}.").format(vlan=segment.vlan)
+    if prefix.status not in (_prefix_status(segment), stored.status):
+        errors["status"] = _(
+            "The prefix belongs to a segment, which is {status}: allocate or release the segment instead."
+        ).format(status=segment.get_status_display().lower())
+    return errors
 
 
-def _check_container(pool, prefix):
-    if prefix.vrf_id != pool.vrf_id:
-        raise ValidationError(
-            {
-                "vrf": _("The prefix is a container of pool {pool}: it stays in VRF {vrf}.").format(
-                    pool=pool, vrf=pool.vrf
-                )
-            }
+def _prefix_status(segment):
+    """Return the status that the prefix of `segment` has to have."""
+    if segment.status == SegmentStatusChoices.ALLOCATED:
+        return get_setting("prefix_status_allocated")
+    return get_setting("prefix_status_available")
+
+
+def _container_errors(pool, prefix, stored):
+    errors = {}
+    if prefix.vrf_id not in (pool.vrf_id, stored.vrf_id):
+        errors["vrf"] = _("The prefix is a container of pool {pool}: it stays in VRF {vrf}.").format(
+            pool=pool, vrf=pool.vrf
         )
-    others = pool.prefixes.exclude(pk=prefix.pk).values_list("prefix", flat=True)
-    if outside := find_outside(pool, [*others, prefix.prefix]):
-        raise ValidationError(
-            {
-                "prefix": _("Pool {pool} has segments outside {prefix}, such as {outside}: keep them inside.").format(
-                    pool=pool, prefix=prefix.prefix, outside=outside
-                )
-            }
-        )
+    if prefix.status not in (PrefixStatusChoices.STATUS_CONTAINER, stored.status):
+        errors["status"] = _("The prefix is a container of pool {pool}: its status stays Container.").format(pool=pool)
+    if str(prefix.prefix) != str(stored.prefix):
+        others = pool.prefixes.exclude(pk=prefix.pk).values_list("prefix", flat=True)
+        if outside := find_outside(pool, [*others, prefix.prefix]):
+            errors["prefix"] = _(
+                "Pool {pool} has segments outside {prefix}, such as {outside}: keep them inside."
+            ).format(pool=pool, prefix=prefix.prefix, outside=outside)
+    return errors
 
 
 def find_outside(pool, containers):
@@ -139,31 +176,6 @@ def find_outside(pool, containers):
     for container in containers:
         segments = segments.exclude(prefix__prefix__net_contained_or_equal=str(container))
     return segments.values_list("prefix__prefix", flat=True).first()
-
-
-def check_prefix_status(prefix):
-    """
-    Refuse a status that somebody gives to a segment's prefix by hand: it says whether the segment is allocated.
-
-    Raises:
-        ValidationError: The status is another one than the segment's.
-    """
-    segment = Segment.objects.filter(prefix=prefix.pk).order_by().first()
-    if segment and prefix.status != expected_prefix_status(segment):
-        raise ValidationError(
-            {
-                "status": _(
-                    "The prefix belongs to a segment, which is {status}: allocate or release the segment instead."
-                ).format(status=segment.get_status_display().lower())
-            }
-        )
-
-
-def expected_prefix_status(segment):
-    """Return the status that the prefix of `segment` has to have."""
-    if segment.status == SegmentStatusChoices.ALLOCATED:
-        return get_setting("prefix_status_allocated")
-    return get_setting("prefix_status_available")
 
 
 def follow_prefix(prefix):
@@ -186,7 +198,7 @@ def _follow_segment(segment):
 
 def check_vlan_group(group):
     """
-    Make sure that the ranges of a VLAN group still hold every segment of its pools.
+    Make sure that new ranges of a VLAN group still hold every segment of its pools.
 
     Raises:
         ValidationError: A segment's VLAN ID lies outside.
@@ -196,7 +208,8 @@ def check_vlan_group(group):
         last = vids.upper if vids.upper_inc else vids.upper - 1
         first = vids.lower if vids.lower_inc else vids.lower + 1
         segments = segments.exclude(vid__range=(first, last))
-    if outside := segments.values_list("vid", flat=True).first():
+    outside = segments.values_list("vid", flat=True).first()
+    if outside and VLANGroup.objects.get(pk=group.pk).vid_ranges != group.vid_ranges:
         raise ValidationError(
             {"vid_ranges": _("VLAN ID {vid} belongs to a segment: keep it in a range.").format(vid=outside)}
         )

@@ -103,7 +103,8 @@ def parse_csv(text):
         )
     header_line = text.lstrip().splitlines()[0]
     delimiter = max(",;\t", key=header_line.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    # Strict, lest a quote that is never closed swallow the lines after it.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     rows, header = [], None
     try:
         line = 1

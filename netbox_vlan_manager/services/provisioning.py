@@ -162,15 +162,15 @@ def _update_pool(pk, values):
         else get_container(pool.vrf, prefix, pool.scope, tenant=pool.tenant, role=pool.role)
         for prefix in values.get("prefixes", pool.prefixes.all())
     ]
-    check_containers(pool.vrf, containers)
     _check_segments_stay(pool, containers, *before)
+    check_containers(pool.vrf, containers)
     pool.save()
     pool.prefixes.set(containers)
     return pool
 
 
 def _check_segments_stay(pool, containers, vrf, vlan_group):
-    """Make sure that what `pool` is about to become still holds its segments, which were made in `vrf`, `vlan_group`."""
+    """Make sure that what `pool` is about to become still holds its segments, which are in `vrf` and `vlan_group`."""
     errors = {}
     if pool.vrf != vrf:
         errors["vrf"] = _("The pool's segments are in VRF {vrf}: it stays there while it has any.").format(vrf=vrf)
@@ -179,9 +179,9 @@ def _check_segments_stay(pool, containers, vrf, vlan_group):
             "The pool's segments are in VLAN group {group}: it stays there while it has any."
         ).format(group=vlan_group)
     if outside := guards.find_outside(pool, [prefix.prefix for prefix in containers]):
-        errors["prefixes"] = _("The pool has segments outside these containers, such as {outside}: keep theirs.").format(
-            outside=outside
-        )
+        errors["prefixes"] = _(
+            "The pool has segments outside these containers, such as {outside}: keep theirs."
+        ).format(outside=outside)
     if errors and pool.segments.exists():
         raise ValidationError(errors)
 

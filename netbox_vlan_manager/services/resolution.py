@@ -21,7 +21,7 @@ from ipam.models import VRF
 
 from ..exceptions import AmbiguousPool, PoolNotFound
 from ..models import SegmentPool
-from .statistics import scope_name
+from .statistics import with_scope_name
 
 __all__ = (
     "ResolvedPool",
@@ -118,7 +118,7 @@ def check_pool_permission(user, pool, action):
 
 def combinations(user=None):
     """Return up to 50 (site, VRF) names that have a pool the user may see, sorted."""
-    pools = visible_pools(user).annotate(scope_name=scope_name()).exclude(scope_name=None).order_by("name")
+    pools = with_scope_name(visible_pools(user)).exclude(scope_name=None).order_by("name")
     return sorted(pools.values_list("scope_name", "vrf__name")[:COMBINATIONS_LISTED])
 
 

@@ -60,6 +60,8 @@ def iterate_statistics(pools):
 
 
 def _with_statistics(pools):
+    # In a query of their own: what they are filtered by must not multiply or narrow what is counted.
+    pools = SegmentPool.objects.filter(pk__in=pools.values("pk"))
     return with_scope_name(pools).with_usage().select_related("vrf").order_by("name")
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
+from core.signals import _signals_received
 from netbox.context import events_queue
 
 from ..exceptions import Busy
@@ -76,16 +77,18 @@ def run(work):
 @contextmanager
 def _events_savepoint():
     """
-    Put NetBox's event queue back to what it was when the block fails.
+    Put NetBox's event queue, and its note of what the request has deleted, back to what they were when the block fails.
 
     NetBox's own `discard_events_on_rollback` empties the whole queue, and with it the events of what the request had
-    done before.
+    done before. What the note has is not change-logged again.
     """
     before = {key: copy.copy(event) for key, event in events_queue.get().items()}
+    deleted = set(getattr(_signals_received, "pre_delete", ()))
     try:
         yield
     except BaseException:
         events_queue.set(before)
+        _signals_received.pre_delete = deleted
         raise
 
 
@@ -105,10 +108,10 @@ def lock_clusters(keys):
         keys: (pool id, cluster name, purpose) tuples; names are compared without case.
     """
     numbers = sorted({_cluster_number(*key) for key in keys})
+    timeout = f"{get_setting('lock_timeout')}ms"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{get_setting('lock_timeout')}ms"])
         for number in numbers:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+            cursor.execute("SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(%s)", [timeout, number])
 
 
 def lock_spaces(vrf_ids=(), vlan_group_ids=()):

@@ -15,7 +15,7 @@ class ReleaseAllocation(actions.LinkAction):
             view_name="plugins:netbox_vlan_manager:allocation_release",
             label=_("Release"),
             button_class="orange",
-            button_icon="lan-disconnect",
+            button_icon="link-variant-off",
         )
 
     def get_url(self, context):

@@ -105,6 +105,9 @@ class CurrentAllocationPanel(AllocationPanel):
         template_name="netbox_vlan_manager/attrs/cluster_name.html",
     )
 
+    def __init__(self):
+        super().__init__(exclude=["status", "released_at", "released_by"])
+
     def render(self, context):
         return super().render(context) if context.get("allocation") else ""
 
@@ -130,7 +133,10 @@ class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
     vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
     epg_name = attrs.TextAttr("epg_name", label=_("EPG name"), copy_button=True)
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
-    vrf_name = attrs.TextAttr("vrf_name", label=_("VRF"))
-    pool_name = attrs.TextAttr("pool_name", label=_("Pool"))
     segment = attrs.RelatedObjectAttr("segment", linkify=True)
-    pool = attrs.RelatedObjectAttr("pool", linkify=True)
+    vrf_name = attrs.TextAttr("vrf_name", label=_("VRF"))
+    pool_name = attrs.TemplatedAttr(
+        "pool_name",
+        template_name="netbox_vlan_manager/attrs/pool_name.html",
+        label=_("Pool"),
+    )

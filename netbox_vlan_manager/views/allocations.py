@@ -13,14 +13,13 @@ from netbox.ui.breadcrumbs import Breadcrumb, filtered_list_url
 from netbox.ui.panels import CommentsPanel
 from netbox.views import generic
 from netbox.views.generic.base import BaseMultiObjectView, BaseObjectView
-from utilities.forms import ConfirmationForm
+from utilities.forms import DeleteForm
 from utilities.htmx import htmx_partial
 from utilities.querydict import normalize_querydict
 from utilities.views import ContentTypePermissionRequiredMixin, GetReturnURLMixin, register_model_view
 
 from .. import filtersets, forms, tables
-from ..exceptions import VLANManagerError
-from ..forms.errors import SERVICE_ERRORS, add_service_error
+from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Allocation, SegmentPool
 from ..object_actions import AllocateSegment, BulkReleaseAllocations, PoolActionsMixin, ReleaseAllocation
 from ..services import allocate, release_allocation
@@ -76,11 +75,15 @@ class AllocationView(PoolActionsMixin, generic.ObjectView):
 class AllocationEditView(generic.ObjectEditView):
     queryset = Allocation.objects.all()
     form = forms.AllocationForm
+    template_name = "netbox_vlan_manager/object_edit.html"
 
 
 @register_model_view(Allocation, "bulk_edit", path="edit", detail=False)
 class AllocationBulkEditView(generic.BulkEditView):
-    queryset = Allocation.objects.select_related("pool", "segment__vlan", "allocated_by", "released_by")
+    # The view shows every column of the table, and leaves it to the queryset to read what is behind them.
+    queryset = Allocation.objects.select_related(
+        "pool", "segment__vlan", "cluster", "allocated_by", "released_by"
+    ).prefetch_related("owner__group", "tags")
     filterset = filtersets.AllocationFilterSet
     table = tables.AllocationTable
     form = forms.AllocationBulkEditForm
@@ -132,13 +135,14 @@ class AllocateView(GetReturnURLMixin, ContentTypePermissionRequiredMixin, View):
         return render(
             self.request,
             self.template_name,
-            {"form": form, "return_url": self.get_return_url(self.request)},
+            # Under the name of "form", NetBox would repeat its errors in a box that goes away.
+            {"allocate_form": form, "return_url": self.get_return_url(self.request)},
         )
 
     def report(self, allocation, created):
         """Tell the user what the cluster holds, and whether it held it before."""
         if created:
-            level, text = messages.SUCCESS, _("Cluster {cluster} got VLAN {vid}, prefix {prefix}, EPG {epg}.")
+            level, text = messages.SUCCESS, _("Allocated VLAN {vid}, prefix {prefix}, EPG {epg} to cluster {cluster}.")
         else:
             level, text = (
                 messages.INFO,
@@ -177,18 +181,20 @@ class AllocationReleaseView(GetReturnURLMixin, BaseObjectView):
 
     def get(self, request, **kwargs):
         allocation = self.get_object(**kwargs)
-        form = ConfirmationForm(initial=normalize_querydict(request.GET))
+        form = DeleteForm(instance=allocation, initial=normalize_querydict(request.GET))
         return self.render(allocation, form)
 
     def post(self, request, **kwargs):
         allocation = self.get_object(**kwargs)
-        form = ConfirmationForm(request.POST)
+        form = DeleteForm(request.POST, instance=allocation)
         if not form.is_valid():
             return self.render(allocation, form)
         try:
-            allocation, released = release_allocation(allocation, user=request.user)
-        except VLANManagerError as error:
-            messages.error(request, error.message)
+            allocation, released = release_allocation(
+                allocation, user=request.user, changelog_message=form.cleaned_data["changelog_message"]
+            )
+        except SERVICE_ERRORS as error:
+            messages.error(request, " ".join(get_error_texts(error)))
             return redirect(allocation.get_absolute_url())
         if released:
             messages.success(request, _("Released {allocation}.").format(allocation=allocation))
@@ -240,34 +246,31 @@ class AllocationBulkReleaseView(GetReturnURLMixin, BaseMultiObjectView):
         if not selected:
             messages.warning(request, _("None of the selected allocations is active and yours to release."))
             return redirect(self.get_return_url(request))
-        if "_confirm" in request.POST:
-            self.release(selected)
-            return redirect(self.get_return_url(request))
-        return render(
-            request,
-            self.template_name,
-            {
-                "form": forms.BulkReleaseForm(
-                    initial={
-                        "pk": [allocation.pk for allocation in selected],
-                        "return_url": self.get_return_url(request),
-                    }
-                ),
-                "table": self.table(selected, orderable=False),
-                "return_url": self.get_return_url(request),
-            },
+        return_url = self.get_return_url(request)
+        form = forms.BulkReleaseForm(
+            request.POST if "_confirm" in request.POST else None, initial={"return_url": return_url}
         )
+        if form.is_valid():
+            self.release(selected, form.cleaned_data["changelog_message"])
+            return redirect(return_url)
+        hidden = set(self.table.base_columns).difference(self.table.Meta.default_columns)
+        table = self.table(selected, orderable=False, exclude=(*hidden, "released_at"))
+        return render(request, self.template_name, {"form": form, "table": table, "return_url": return_url})
 
-    def release(self, allocations):
+    def release(self, allocations, changelog_message):
         """Release each and tell the user how many were, and which were not and why."""
         released = 0
         for allocation in allocations:
             try:
-                released += release_allocation(allocation, user=self.request.user).released
-            except VLANManagerError as error:
+                released += release_allocation(
+                    allocation, user=self.request.user, changelog_message=changelog_message
+                ).released
+            except SERVICE_ERRORS as error:
                 messages.error(
                     self.request,
-                    _("{allocation} was not released: {reason}").format(allocation=allocation, reason=error.message),
+                    _("{allocation} was not released: {reason}").format(
+                        allocation=allocation, reason=" ".join(get_error_texts(error))
+                    ),
                 )
         if released:
             messages.success(

@@ -1,4 +1,5 @@
 from django.db.models import Exists, OuterRef
+from django.utils.translation import ngettext
 
 from extras.ui.panels import CustomFieldsPanel, TagsPanel
 from netbox.object_actions import (
@@ -20,7 +21,7 @@ from .. import filtersets, forms, tables
 from ..models import SegmentPool
 from ..object_actions import AllocateSegment, PoolActionsMixin
 from ..ui import panels
-from .mixins import ServiceImportMixin
+from .mixins import RefusableBulkDeleteMixin, RefusableDeleteMixin, ServiceImportMixin
 
 __all__ = (
     "SegmentPoolBulkDeleteView",
@@ -30,6 +31,21 @@ __all__ = (
     "SegmentPoolEditView",
     "SegmentPoolListView",
     "SegmentPoolView",
+)
+
+
+# The bulk views show every column of the table, and leave it to their queryset to read what is behind them.
+BULK_QUERYSET = SegmentPool.objects.with_usage().prefetch_related(
+    "vrf",
+    "scope_type",
+    "scope",
+    "vlan_group",
+    "prefixes",
+    "tenant__group",
+    "role",
+    "owner__group",
+    "contacts__contact",
+    "tags",
 )
 
 
@@ -79,11 +95,23 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
 class SegmentPoolEditView(generic.ObjectEditView):
     queryset = SegmentPool.objects.all()
     form = forms.SegmentPoolForm
+    template_name = "netbox_vlan_manager/object_edit.html"
+
+
+class PoolRefusalMixin:
+    def get_refusal(self, queryset):
+        if pool := queryset.filter(total_segments__gt=0).first():
+            return ngettext(
+                "Pool {pool} has {count} segment: delete it first.",
+                "Pool {pool} has {count} segments: delete them first.",
+                pool.total_segments,
+            ).format(pool=pool, count=pool.total_segments)
+        return None
 
 
 @register_model_view(SegmentPool, "delete")
-class SegmentPoolDeleteView(generic.ObjectDeleteView):
-    queryset = SegmentPool.objects.all()
+class SegmentPoolDeleteView(PoolRefusalMixin, RefusableDeleteMixin, generic.ObjectDeleteView):
+    queryset = SegmentPool.objects.with_usage()
 
 
 @register_model_view(SegmentPool, "bulk_import", path="import", detail=False)
@@ -94,14 +122,14 @@ class SegmentPoolBulkImportView(ServiceImportMixin, generic.BulkImportView):
 
 @register_model_view(SegmentPool, "bulk_edit", path="edit", detail=False)
 class SegmentPoolBulkEditView(generic.BulkEditView):
-    queryset = SegmentPool.objects.with_usage()
+    queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable
     form = forms.SegmentPoolBulkEditForm
 
 
 @register_model_view(SegmentPool, "bulk_delete", path="delete", detail=False)
-class SegmentPoolBulkDeleteView(generic.BulkDeleteView):
-    queryset = SegmentPool.objects.with_usage()
+class SegmentPoolBulkDeleteView(PoolRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView):
+    queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable

@@ -5,12 +5,12 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from core.models import ObjectChange, ObjectType
-from extras.models import CachedValue, CustomField
+from extras.models import CachedValue, CustomField, Notification, Subscription, Tag
 from ipam.models import VLAN, Prefix
 from netbox.context import current_request
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate, release
-from netbox_vlan_manager.services.audit import change_tracking, create
+from netbox_vlan_manager.services.audit import change_tracking, create, update
 from tests.factories import make_pool, make_segment, make_user
 
 pytestmark = pytest.mark.django_db
@@ -72,6 +72,77 @@ def test_create_logs_what_save_would_have_logged(model):
     assert logged(made)["postchange"]["custom_fields"] == {"ticket": "none"}
 
 
+@pytest.mark.parametrize("kind", ["segment", "prefix", "vlan"])
+@pytest.mark.parametrize("skips_empty_changes", [True, False])
+def test_update_logs_what_save_would_have_logged(kind, skips_empty_changes, settings):
+    settings.CHANGELOG_SKIP_EMPTY_CHANGES = skips_empty_changes
+    segment = make_segment(make_pool(), 100)
+    instance = {"segment": segment, "prefix": segment.prefix, "vlan": segment.vlan}[kind]
+    instance.tags.add(*(Tag.objects.create(name=name, slug=name) for name in ("b", "a")))
+    instance = type(instance).objects.get(pk=instance.pk)
+    values = {"description": "x"} if kind != "segment" else {"dhcp": True, "description": "x"}
+    with change_tracking(make_user("alice")):
+        instance._changelog_message = "why"
+        instance.snapshot()
+        for name, value in values.items():
+            setattr(instance, name, value)
+        instance.save()
+        saved = change_of(instance)
+        type(instance).objects.filter(pk=instance.pk).update(
+            description="", **({"dhcp": False} if len(values) > 1 else {})
+        )
+        instance = type(instance).objects.get(pk=instance.pk)
+        instance._changelog_message = "why"
+        update(instance, **values)
+
+    written = change_of(instance)
+    for data in ("prechange_data", "postchange_data"):
+        before, after = getattr(saved, data), getattr(written, data)
+        assert before.keys() == after.keys()
+        assert ("last_updated" in before) is not skips_empty_changes
+        assert before | {"last_updated": None} == after | {"last_updated": None}
+    for name in ("user", "user_name", "action", "object_repr", "message", "changed_object", "related_object_id"):
+        assert getattr(saved, name) == getattr(written, name)
+    instance.refresh_from_db()
+    assert instance.description == "x"
+    if not skips_empty_changes:
+        assert written.postchange_data["last_updated"] == instance.last_updated.isoformat()[:23] + "Z"
+
+
+def change_of(instance):
+    """Return the newest change of `instance`."""
+    return ObjectChange.objects.filter(
+        changed_object_type__model=instance._meta.model_name, changed_object_id=instance.pk
+    ).latest("pk")
+
+
+def test_update_notifies_subscribers_and_calls_other_plugins_receivers():
+    segment = make_segment(make_pool(), 100)
+    subscriber = make_user("subscriber")
+    Subscription.objects.create(user=subscriber, object=segment.prefix)
+    seen = []
+
+    def receiver(instance, created, update_fields, **kwargs):
+        seen.append((instance.pk, created, sorted(update_fields)))
+
+    post_save.connect(receiver, sender=Prefix)
+    try:
+        allocate("prod-01", pool=segment.pool, user=make_user())
+    finally:
+        post_save.disconnect(receiver, sender=Prefix)
+
+    assert seen == [(segment.prefix_id, False, ["last_updated", "status"])]
+    assert Notification.objects.get().user == subscriber
+
+
+@pytest.mark.django_db(transaction=True)
+def test_update_of_a_field_that_search_shows_is_found():
+    segment = make_segment(make_pool(), 100)
+    with change_tracking(make_user()), transaction.atomic():
+        update(segment.vlan, description="findme")
+    assert CachedValue.objects.filter(object_id=segment.vlan_id, value="findme").exists()
+
+
 def test_create_serves_other_plugins_receivers_and_search():
     seen = []
     pool = make_pool()
@@ -115,8 +186,8 @@ def test_every_write_of_allocate_and_release_is_logged_with_user_and_request():
     changes = list(ObjectChange.objects.order_by("pk"))
     assert [(change.changed_object_type.model, change.action) for change in changes] == [
         ("segment", "update"),
-        ("allocation", "create"),
         ("prefix", "update"),
+        ("allocation", "create"),
         ("allocation", "update"),
         ("segment", "update"),
         ("prefix", "update"),
@@ -125,7 +196,7 @@ def test_every_write_of_allocate_and_release_is_logged_with_user_and_request():
     assert len({change.request_id for change in changes[:3]}) == len({change.request_id for change in changes[3:]}) == 1
     assert changes[0].request_id != changes[3].request_id
     assert (changes[0].prechange_data["status"], changes[0].postchange_data["status"]) == ("available", "allocated")
-    assert (changes[2].prechange_data["status"], changes[2].postchange_data["status"]) == ("active", "reserved")
+    assert (changes[1].prechange_data["status"], changes[1].postchange_data["status"]) == ("active", "reserved")
     assert changes[3].prechange_data["released_at"] is None
 
 

@@ -1,14 +1,12 @@
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 
-from core.models import ObjectType
 from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VRF
 from netbox_vlan_manager.exceptions import AmbiguousPool, PoolNotFound
 from netbox_vlan_manager.models import SegmentPool
 from netbox_vlan_manager.services.resolution import check_pool_permission, combinations, resolve_pool, visible_pools
-from tests.factories import make_pool, make_site, make_user, make_vrf
-from users.models import ObjectPermission
+from tests.factories import make_pool, make_site, make_user, make_vrf, permit
 
 pytestmark = pytest.mark.django_db
 
@@ -28,14 +26,6 @@ def make_group(name, parent=None):
 
 def make_location(name, site, parent=None):
     return Location.objects.create(name=name, slug=name.lower().replace(" ", "-"), site=site, parent=parent)
-
-
-def grant(user, *actions, **constraints):
-    """Permit `user` these actions on the pools that meet the constraints."""
-    permission = ObjectPermission.objects.create(name="Some pools", actions=actions, constraints=constraints or None)
-    permission.object_types.add(ObjectType.objects.get_for_model(SegmentPool))
-    permission.users.add(user)
-    return user
 
 
 def resolve(site, vrf="Network1", **kwargs):
@@ -369,18 +359,18 @@ def hidden():
 
 @pytest.mark.parametrize("action", ["view", "allocate", "release"])
 def test_user_with_any_permission_finds_the_pool(pool, hidden, action):
-    user = grant(make_user("bob"), action, name=pool.name)
+    user = permit(make_user("bob"), pool, action)
     assert resolve("Site1", user=user) == pool
 
 
 @pytest.mark.parametrize("action", ["add", "change", "delete"])
 def test_user_with_another_permission_does_not(pool, action):
     with pytest.raises(PoolNotFound):
-        resolve("Site1", user=grant(make_user("bob"), action))
+        resolve("Site1", user=permit(make_user("bob"), SegmentPool, action))
 
 
 def test_pool_that_the_user_may_not_see_is_not_found_and_not_named(pool, hidden):
-    user = grant(make_user("bob"), "view", name=pool.name)
+    user = permit(make_user("bob"), pool, "view")
     with pytest.raises(PoolNotFound) as caught:
         resolve("Site2", user=user)
     assert caught.value.combinations == [("Site1", "Network1")]
@@ -388,7 +378,7 @@ def test_pool_that_the_user_may_not_see_is_not_found_and_not_named(pool, hidden)
 
 
 def test_hidden_pool_and_no_pool_read_the_same(pool, hidden):
-    user = grant(make_user("bob"), "view", name=pool.name)
+    user = permit(make_user("bob"), pool, "view")
     texts = []
     for site in ("Site2", "Site9"):
         with pytest.raises(PoolNotFound) as caught:
@@ -413,7 +403,7 @@ def test_superuser_sees_all(pool, hidden):
 def test_ambiguity_names_only_pools_that_the_user_may_see():
     for site in ("Site1", "Site2", "Site3"):
         make_pool(scope=make_location("Hall", make_site(site)), name=f"Pool {site}", slug=site)
-    user = grant(make_user("bob"), "view", name__in=["Pool Site1", "Pool Site3"])
+    user = permit(make_user("bob"), SegmentPool, "view", constraints={"name__in": ["Pool Site1", "Pool Site3"]})
     with pytest.raises(AmbiguousPool) as caught:
         resolve("Hall", user=user)
     assert "Pool Site1" in str(caught.value)
@@ -423,7 +413,7 @@ def test_ambiguity_names_only_pools_that_the_user_may_see():
 def test_hidden_namesake_is_no_ambiguity_to_the_user():
     for site in ("Site1", "Site2"):
         make_pool(scope=make_location("Hall", make_site(site)), name=f"Pool {site}", slug=site)
-    user = grant(make_user("bob"), "view", name="Pool Site2")
+    user = permit(make_user("bob"), SegmentPool, "view", constraints={"name": "Pool Site2"})
     assert resolve("Hall", user=user).name == "Pool Site2"
 
 
@@ -432,27 +422,29 @@ def test_hidden_pool_is_not_replaced_by_the_one_around_it():
     make_pool(scope=make_site("Site1", region=region), name="Hidden")
     make_pool(scope=region, name="Around")
     with pytest.raises(PoolNotFound):
-        resolve("Site1", user=grant(make_user("bob"), "view", name="Around"))
+        resolve("Site1", user=permit(make_user("bob"), SegmentPool, "view", constraints={"name": "Around"}))
 
 
 def test_constraint_on_the_scope_holds(pool, hidden):
-    user = grant(make_user("bob"), "allocate", vrf__name="Network1", _site__slug="site1")
+    user = permit(
+        make_user("bob"), SegmentPool, "allocate", constraints={"vrf__name": "Network1", "_site__slug": "site1"}
+    )
     assert list(visible_pools(user)) == [pool]
 
 
 def test_permission_for_an_action(pool):
-    check_pool_permission(grant(make_user("bob"), "allocate", name=pool.name), pool, "allocate")
+    check_pool_permission(permit(make_user("bob"), pool, "allocate"), pool, "allocate")
 
 
 @pytest.mark.parametrize("action", ["view", "release", "change"])
 def test_permission_for_another_action_is_not_enough(pool, action):
     with pytest.raises(PermissionDenied, match=f"You may not allocate in pool {pool}"):
-        check_pool_permission(grant(make_user("bob"), action), pool, "allocate")
+        check_pool_permission(permit(make_user("bob"), SegmentPool, action), pool, "allocate")
 
 
 def test_permission_for_another_pool_is_not_enough(pool, hidden):
     with pytest.raises(PermissionDenied):
-        check_pool_permission(grant(make_user("bob"), "allocate", name=hidden.name), pool, "allocate")
+        check_pool_permission(permit(make_user("bob"), hidden, "allocate"), pool, "allocate")
 
 
 # Queries
@@ -468,7 +460,7 @@ def test_direct_hit_takes_two_queries(pool, django_assert_num_queries, site):
 
 
 def test_direct_hit_of_a_user_takes_no_more(pool, django_assert_num_queries):
-    user = grant(make_user("bob"), "allocate", name=pool.name)
+    user = permit(make_user("bob"), pool, "allocate")
     resolve("Site1", user=user)
     with django_assert_num_queries(2):
         resolve("Site1", user=user)

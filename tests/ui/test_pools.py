@@ -1,13 +1,15 @@
+import json
+
 import pytest
-from django.urls import reverse
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.messages import get_messages
 
 from core.models import ObjectChange
-from dcim.models import Region, Site
-from django.contrib.contenttypes.models import ContentType
+from dcim.models import Site
 from ipam.models import VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import SegmentPool
-from netbox_vlan_manager.services import allocate
-from tests.factories import make_pool, make_segment, make_site, make_user, make_vrf, permit
+from netbox_vlan_manager.services import allocate, delete_segment, release_allocation
+from tests.factories import make_pool, make_site, make_user, make_vrf
 from tests.ui.base import PluginViewMixin
 from utilities.testing import ViewTestCases, create_tags
 
@@ -45,7 +47,7 @@ class SegmentPoolTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCa
             "default": (
                 "name,vrf,scope_type,scope_name,vid_ranges,prefixes",
                 'Pool 4,Network1,dcim.site,Site4,100-199,"10.4.0.0/16,10.14.0.0/16"',
-                "Pool 5,Network1,dcim.site,Site5,\"100-199,300\",10.5.0.0/16",
+                'Pool 5,Network1,dcim.site,Site5,"100-199,300",10.5.0.0/16',
                 "Pool 6,Network1,dcim.site,Site6,,10.6.0.0/16",
             ),
             "all columns": (
@@ -69,3 +71,223 @@ class SegmentPoolTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCa
             "min_prefix_length": 18,
             "max_prefix_length": 26,
         }
+
+
+@pytest.fixture
+def admin(client):
+    user = make_user("root", is_superuser=True)
+    client.force_login(user)
+    return user
+
+
+ADD_URL = "/plugins/vlan-manager/pools/add/"
+IMPORT_URL = "/plugins/vlan-manager/pools/import/"
+
+
+def form_data(**fields):
+    return {
+        "name": "New pool",
+        "slug": "new-pool",
+        "status": "active",
+        "vrf": make_vrf().pk,
+        "scope_content_type": ContentType.objects.get_for_model(Site).pk,
+        "scope_object_id": make_site("Site9").pk,
+        "new_prefixes": "10.9.0.0/16",
+        **fields,
+    }
+
+
+def edit_data(pool, **fields):
+    return {
+        "name": pool.name,
+        "slug": pool.slug,
+        "status": pool.status,
+        "vrf": pool.vrf.pk,
+        "scope_content_type": pool.scope_type.pk,
+        "scope_object_id": pool.scope_id,
+        "vlan_group": pool.vlan_group.pk,
+        "prefixes": [prefix.pk for prefix in pool.prefixes.all()],
+        **fields,
+    }
+
+
+def messages_of(response):
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("admin")
+class TestForm:
+    def test_makes_the_vlan_group_and_the_containers(self, client):
+        data = form_data(vid_ranges="100-199, 300", new_prefixes="10.9.0.0/16\n10.10.0.0/16, 2001:db8::/32")
+        assert client.post(ADD_URL, data).status_code == 302
+
+        pool = SegmentPool.objects.get()
+        assert pool.vlan_group.name == "Network1-Site9"
+        assert pool.vlan_group.vid_ranges_list == "100-199,300"
+        assert {str(prefix) for prefix in pool.prefixes.all()} == {"10.9.0.0/16", "10.10.0.0/16", "2001:db8::/32"}
+        assert {prefix.status for prefix in pool.prefixes.all()} == {"container"}
+
+    @pytest.mark.parametrize(
+        ("fields", "wrong"),
+        [
+            ({"new_prefixes": ""}, "prefixes"),
+            ({"new_prefixes": "10.9.0.1/16"}, "new_prefixes"),
+            ({"new_prefixes": "10.9.0.0/16, nonsense"}, "new_prefixes"),
+            ({"vid_ranges": "nonsense"}, "vid_ranges"),
+            ({"vid_ranges": "200-100"}, "vid_ranges"),
+            ({"vid_ranges": "0-5000"}, "vid_ranges"),
+            ({"vid_ranges": "100-200,150-300"}, "vid_ranges"),
+            ({"min_prefix_length": 28, "max_prefix_length": 20}, "__all__"),
+            ({"min_prefix_length": 0}, "min_prefix_length"),
+            ({"scope_object_id": ""}, "scope"),
+            ({"scope_object_id": 0}, "scope"),
+            ({"vrf": ""}, "vrf"),
+            ({"status": "unknown"}, "status"),
+            ({"name": "x" * 101}, "name"),
+        ],
+    )
+    def test_wrong_values_are_reported_at_their_field(self, client, fields, wrong):
+        response = client.post(ADD_URL, form_data(**fields))
+
+        assert response.status_code == 200
+        assert wrong in response.context["form"].errors
+        assert not SegmentPool.objects.exists()
+        assert not VLANGroup.objects.exists()
+        assert not Prefix.objects.exists()
+
+    def test_a_prefix_that_is_no_container(self, client):
+        Prefix.objects.create(prefix="10.9.0.0/16", vrf=make_vrf(), status="active")
+
+        errors = client.post(ADD_URL, form_data()).context["form"].errors
+        assert "have the status Container" in errors["prefixes"][0]
+
+    def test_one_pool_for_a_vrf_and_a_scope(self, client):
+        make_pool(scope="Site9")
+
+        errors = client.post(ADD_URL, form_data()).context["form"].errors
+        assert "already has a pool" in errors["scope"][0]
+
+    def test_a_vlan_group_or_the_ids_of_a_new_one(self, client):
+        group = VLANGroup.objects.create(name="Fabric", slug="fabric")
+
+        errors = client.post(ADD_URL, form_data(vlan_group=group.pk, vid_ranges="1-9")).context["form"].errors
+        assert "not both" in errors["vid_ranges"][0]
+
+    def test_a_pool_with_segments_stays_in_its_spaces(self, client):
+        pool = make_pool(segments=1)
+        fields = {
+            "vrf": VRF.objects.create(name="Network9").pk,
+            "vlan_group": VLANGroup.objects.create(name="Fabric", slug="fabric").pk,
+            "prefixes": [],
+            "new_prefixes": "10.9.0.0/16",
+        }
+
+        errors = client.post(f"{pool.get_absolute_url()}edit/", edit_data(pool, **fields)).context["form"].errors
+        assert {"vrf", "vlan_group", "prefixes"} <= set(errors)
+        assert SegmentPool.objects.get().vrf == pool.vrf
+        assert not Prefix.objects.filter(prefix="10.9.0.0/16").exists()
+
+    def test_edit_adds_containers(self, client):
+        pool = make_pool(segments=1)
+        response = client.post(f"{pool.get_absolute_url()}edit/", edit_data(pool, new_prefixes="10.9.0.0/16"))
+
+        assert response.status_code == 302
+        assert {str(prefix) for prefix in pool.prefixes.all()} == {"10.0.0.0/16", "10.9.0.0/16"}
+        assert ObjectChange.objects.filter(changed_object_id=pool.pk, action="update").count() == 1
+
+    def test_names_are_escaped(self, client):
+        pool = make_pool(name="<script>alert(1)</script>")
+
+        for url in (pool.get_absolute_url(), ADD_URL.replace("add/", ""), f"{pool.get_absolute_url()}edit/"):
+            assert "<script>alert(1)" not in client.get(url).content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("admin")
+class TestImport:
+    def load(self, client, *lines):
+        data = {"data": "\n".join(lines), "format": "csv", "csv_delimiter": "auto", "import_method": "direct"}
+        return client.post(IMPORT_URL, data)
+
+    @pytest.mark.parametrize(
+        ("columns", "values", "error"),
+        [
+            ("scope_type,scope_id", "dcim.site,9999", "scope_id: There is none with this ID."),
+            ("scope_type", "dcim.site", "scope_id: Please select a site"),
+            ("scope_type,scope_name", "dcim.rack,Site9", "scope_type: Invalid object type"),
+            ("scope_type,scope_name", "dcim.site,Nowhere", "scope_name:"),
+            ("scope_type,scope_name,vid_ranges", "dcim.site,Site9,9-1", "vid_ranges: Range 9-1 is upside down"),
+        ],
+    )
+    def test_says_which_column_of_which_record_is_wrong(self, client, columns, values, error):
+        make_vrf(), make_site("Site9")
+        response = self.load(client, f"name,vrf,prefixes,{columns}", f"New,Network1,10.9.0.0/16,{values}")
+
+        assert response.status_code == 200
+        assert any(f"Record 1 {error}" in text for text in response.context["form"].non_field_errors())
+        assert not SegmentPool.objects.exists()
+
+    def test_json(self, client):
+        make_vrf(), make_site("Site9")
+        record = {
+            "name": "New",
+            "vrf": "Network1",
+            "scope_type": "dcim.site",
+            "scope_name": "Site9",
+            "prefixes": ["10.9.0.0/16", "10.10.0.0/16"],
+            "vid_ranges": 100,
+        }
+        data = {"data": json.dumps([record]), "format": "json", "import_method": "direct"}
+
+        assert client.post(IMPORT_URL, data).status_code == 302
+        assert SegmentPool.objects.get().vlan_group.vid_ranges_list == "100"
+
+    def test_update_moves_the_scope(self, client):
+        pool = make_pool()
+        make_site("Site9")
+
+        assert self.load(client, "id,scope_type,scope_name", f"{pool.pk},dcim.site,Site9").status_code == 302
+        assert SegmentPool.objects.get().scope.name == "Site9"
+        assert self.load(client, "id,scope_type", f"{pool.pk},dcim.site").status_code == 200
+        assert self.load(client, "id,status", f"{pool.pk},").status_code == 302
+        assert SegmentPool.objects.get().status == "active"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("admin")
+class TestDelete:
+    def test_a_pool_with_segments_stays(self, client):
+        pool = make_pool(segments=2)
+        url = f"{pool.get_absolute_url()}delete/"
+        list_url = ADD_URL.replace("add/", "")
+
+        for response in (client.get(url), client.post(url, {"confirm": True})):
+            assert response.url == pool.get_absolute_url()
+            assert messages_of(response)[-1] == "Pool Network1 Site1 has 2 segments: delete them first."
+        assert client.get(url, headers={"HX-Request": "true"})["HX-Redirect"] == pool.get_absolute_url()
+        for data in ({"pk": pool.pk}, {"pk": pool.pk, "_confirm": True, "confirm": True}, {"_all": True}):
+            assert client.post(f"{list_url}delete/", data).url == list_url
+        assert SegmentPool.objects.exists()
+
+    def test_history_outlives_the_pool(self, client):
+        pool = make_pool(segments=1)
+        user = make_user()
+        held = release_allocation(allocate("prod-01", pool=pool, user=user).allocation, user=user).allocation
+        delete_segment(pool.segments.get(), user=user)
+
+        client.post(f"{pool.get_absolute_url()}delete/", {"confirm": True})
+        assert not SegmentPool.objects.exists()
+        assert pool.name in client.get(held.get_absolute_url()).content.decode()
+
+
+@pytest.mark.django_db
+def test_usage_counts_are_those_of_the_pool(client, admin):
+    pool = make_pool(segments=4)
+    make_pool(scope="Site2", container="10.1.0.0/16", segments=1)
+    allocate("prod-01", pool=pool, user=admin)
+
+    table = client.get("/plugins/vlan-manager/pools/", {"sort": "-utilization"}).context["table"]
+    rows = [(row.record.name, row.get_cell_value("allocated"), row.get_cell_value("available")) for row in table.rows]
+    assert rows == [("Network1 Site1", 1, 3), ("Network1 Site2", 0, 1)]
+    assert "25.0%" in client.get(pool.get_absolute_url()).content.decode()

@@ -1,5 +1,10 @@
+import pytest
+from django.contrib.messages import get_messages
+
+from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Segment
-from tests.factories import make_pool
+from netbox_vlan_manager.services import allocate
+from tests.factories import make_pool, make_user, permit
 from tests.ui.base import PluginViewMixin
 from utilities.testing import ViewTestCases, create_tags
 
@@ -54,3 +59,184 @@ class SegmentTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCase):
         # A new VLAN ID is written on the VLAN, which the segment follows: another change than that of the form.
         self.form_data = {**self.form_data, "vid": 100}
         super().test_edit_object_with_permission()
+
+
+LIST_URL = "/plugins/vlan-manager/segments/"
+
+
+@pytest.fixture
+def admin(client):
+    user = make_user("root", is_superuser=True)
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def pool():
+    return make_pool(segments=2)
+
+
+def messages_of(response):
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("admin")
+class TestForm:
+    def data(self, pool, **fields):
+        return {"pool": pool.pk, "vid": 200, "epg_name": "EPG_200", "prefix": "10.0.99.0/24", **fields}
+
+    def test_makes_the_vlan_and_the_prefix(self, client, pool):
+        assert client.post(f"{LIST_URL}add/", self.data(pool)).status_code == 302
+
+        segment = Segment.objects.get(vid=200)
+        assert (segment.vlan.name, str(segment.prefix), segment.prefix.vrf) == ("EPG_200", "10.0.99.0/24", pool.vrf)
+
+    @pytest.mark.parametrize(
+        ("fields", "wrong"),
+        [
+            ({"vid": ""}, "vid"),
+            ({"vid": 0}, "vid"),
+            ({"vid": 4095}, "vid"),
+            ({"vid": "abc"}, "vid"),
+            ({"vid": 100}, "vid"),
+            ({"vid": 50}, "vid"),
+            ({"epg_name": "not valid"}, "epg_name"),
+            ({"epg_name": "EPG_100"}, "epg_name"),
+            ({"epg_name": "x" * 65}, "epg_name"),
+            ({"prefix": "10.0.99.1/24"}, "prefix"),
+            ({"prefix": "10.0.99.0"}, "prefix"),
+            ({"prefix": "192.168.0.0/24"}, "prefix"),
+            ({"prefix": "10.0.0.0/23"}, "prefix"),
+            ({"prefix": "10.0.0.0/16"}, "prefix"),
+            ({"prefix": "nonsense\0"}, "prefix"),
+            ({"pool": ""}, "pool"),
+            ({"pool": 0}, "pool"),
+            ({"description": "x" * 201}, "description"),
+        ],
+    )
+    def test_wrong_values_are_reported_at_their_field(self, client, pool, fields, wrong):
+        response = client.post(f"{LIST_URL}add/", self.data(pool) | fields)
+
+        assert response.status_code == 200
+        assert wrong in response.context["form"].errors
+        assert Segment.objects.count() == 2
+
+    def test_edit_moves_the_vlan_and_the_prefix(self, client, pool):
+        segment = Segment.objects.get(vid=100)
+        response = client.post(f"{segment.get_absolute_url()}edit/", self.data(pool))
+
+        assert response.status_code == 302
+        segment = Segment.objects.get(pk=segment.pk)
+        assert (segment.vid, segment.epg_name, str(segment.prefix)) == (200, "EPG_200", "10.0.99.0/24")
+
+    def test_edit_leaves_the_pool_alone(self, client, pool):
+        other = make_pool(scope="Site2", container="10.1.0.0/16")
+        segment = Segment.objects.get(vid=100)
+        client.post(f"{segment.get_absolute_url()}edit/", self.data(other))
+
+        assert Segment.objects.get(pk=segment.pk).pool == pool
+
+    def test_edit_of_an_allocated_segment_leaves_what_was_handed_out_alone(self, client, admin, pool):
+        segment = allocate("prod-01", pool=pool, user=admin).allocation.segment
+        response = client.post(f"{segment.get_absolute_url()}edit/", self.data(pool, description="New"))
+
+        assert response.status_code == 302
+        segment = Segment.objects.get(pk=segment.pk)
+        assert (segment.vid, str(segment.prefix)) == (100, "10.0.0.0/24")
+        assert (segment.epg_name, segment.description, segment.status) == ("EPG_200", "New", "allocated")
+
+    def test_a_stale_form_does_not_undo_an_allocation(self, client, admin, pool):
+        segment = Segment.objects.get(vid=100)
+        stale = client.get(f"{segment.get_absolute_url()}edit/").context["form"]
+        allocate("prod-01", pool=pool, user=admin)
+        data = {name: stale[name].value() for name in ("vid", "epg_name", "prefix")}
+
+        assert client.post(f"{segment.get_absolute_url()}edit/", data).status_code == 302
+        assert Segment.objects.get(pk=segment.pk).status == "allocated"
+
+    def test_add_another_keeps_the_pool(self, client, pool):
+        response = client.post(f"{LIST_URL}add/", self.data(pool, _addanother=True))
+
+        assert f"pool={pool.pk}" in response.url
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("admin")
+class TestImport:
+    def load(self, client, *lines):
+        data = {"data": "\n".join(lines), "format": "csv", "csv_delimiter": "auto", "import_method": "direct"}
+        return client.post(f"{LIST_URL}import/", data)
+
+    def test_says_which_column_of_which_record_is_wrong_and_saves_nothing(self, client, pool):
+        response = self.load(
+            client,
+            "pool,vid,epg_name,prefix",
+            f"{pool.name},200,EPG_200,10.0.99.0/24",
+            f"{pool.name},201,EPG_201,10.0.99.128/25",
+        )
+
+        assert response.status_code == 200
+        assert any("Record 2 prefix: Prefix" in text for text in response.context["form"].non_field_errors())
+        assert Segment.objects.count() == 2
+
+    def test_update_of_an_allocated_segment(self, client, admin, pool):
+        segment = allocate("prod-01", pool=pool, user=admin).allocation.segment
+
+        response = self.load(client, "id,vid", f"{segment.pk},300")
+        assert any("is allocated: release it" in text for text in response.context["form"].non_field_errors())
+        assert self.load(client, "id,epg_name", f"{segment.pk},EPG_web").status_code == 302
+        assert Segment.objects.get(pk=segment.pk).epg_name == "EPG_web"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("admin")
+class TestDelete:
+    def test_an_allocated_segment_stays(self, client, admin, pool):
+        segment = allocate("prod-01", pool=pool, user=admin).allocation.segment
+        url = f"{segment.get_absolute_url()}delete/"
+
+        for response in (client.get(url), client.post(url, {"confirm": True})):
+            assert response.url == segment.get_absolute_url()
+            assert messages_of(response)[-1] == "Segment EPG_100 (100) is allocated: release it before you delete it."
+        both = {"pk": [segment.pk for segment in Segment.objects.all()], "_confirm": True, "confirm": True}
+        assert client.post(f"{LIST_URL}delete/", both).url == LIST_URL
+        assert Segment.objects.count() == 2
+
+    def test_says_what_goes_with_it(self, client, pool):
+        segment = Segment.objects.get(vid=100)
+        url = f"{segment.get_absolute_url()}delete/"
+
+        assert set(client.get(url).context["dependent_objects"]) == {VLAN, Prefix}
+        client.post(url, {"confirm": True})
+        assert not VLAN.objects.filter(vid=100).exists()
+        assert not Prefix.objects.filter(prefix="10.0.0.0/24").exists()
+
+
+@pytest.mark.django_db
+def test_whoever_may_change_a_segment_need_not_view_its_pool(client, pool):
+    segment = Segment.objects.get(vid=100)
+    client.force_login(permit(make_user("bob"), Segment, "change"))
+    data = {"vid": 100, "epg_name": "EPG_new", "prefix": "10.0.0.0/24"}
+
+    assert client.get(f"{segment.get_absolute_url()}edit/").status_code == 200
+    assert client.post(f"{segment.get_absolute_url()}edit/", data).status_code == 302
+    assert Segment.objects.get(pk=segment.pk).epg_name == "EPG_new"
+
+
+@pytest.mark.django_db
+def test_pages_show_who_holds_a_segment(client, admin, pool):
+    held = allocate("prod-01", pool=pool, user=admin).allocation
+
+    for url in (LIST_URL, held.segment.get_absolute_url()):
+        assert f'<a href="{held.get_absolute_url()}">prod-01</a>' in client.get(url).content.decode()
+    history = client.get("/plugins/vlan-manager/allocations/", {"segment_id": held.segment_id, "embedded": True})
+    assert "prod-01" in history.content.decode()
+
+
+@pytest.mark.django_db
+def test_export_names_the_holder(client, admin, pool):
+    allocate("prod-01", pool=pool, user=admin)
+
+    lines = client.get(LIST_URL, {"export": "table"}).content.decode().splitlines()
+    assert "100,EPG_100,10.0.0.0/24,Network1 Site1,Network1,Site1,Allocated,prod-01,False" in lines[1]

@@ -4,9 +4,9 @@ from .contract import (
     ErrorSerializer,
     PoolNotFoundSerializer,
     ReleasedVLANSerializer,
-    VLANRequestSerializer,
+    VLANOfClusterSerializer,
 )
-from .importing import ImportRequestSerializer, ImportResultSerializer
+from .importing import ImportResultSerializer, ImportRowSerializer, ImportSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
 from .statistics import HealthSerializer, PoolStatisticsSerializer
@@ -16,12 +16,13 @@ __all__ = (
     "AllocationSerializer",
     "ErrorSerializer",
     "HealthSerializer",
-    "ImportRequestSerializer",
     "ImportResultSerializer",
+    "ImportRowSerializer",
+    "ImportSerializer",
     "PoolNotFoundSerializer",
     "PoolStatisticsSerializer",
     "ReleasedVLANSerializer",
     "SegmentPoolSerializer",
     "SegmentSerializer",
-    "VLANRequestSerializer",
+    "VLANOfClusterSerializer",
 )

@@ -6,7 +6,6 @@ from rest_framework import serializers
 
 from ipam.api.field_serializers import IPNetworkField
 from netbox.api.fields import ChoiceField
-from netbox.api.serializers import PrimaryModelSerializer
 from users.api.serializers import UserSerializer
 from virtualization.api.serializers import ClusterSerializer
 
@@ -24,7 +23,7 @@ __all__ = ("AllocationSerializer",)
 REQUEST_FIELDS = ("pool", "site", "vrf", "cluster_name", "purpose")
 
 
-class AllocationSerializer(PrimaryModelSerializer, ServiceModelSerializer):
+class AllocationSerializer(ServiceModelSerializer):
     """
     `is_new` says after save() whether the allocation was made, or is one that the cluster had already.
     """

@@ -1,13 +1,16 @@
-from netbox.api.serializers import ValidatedModelSerializer
+from django.utils.translation import gettext as _
+from rest_framework import serializers
+
+from netbox.api.serializers import PrimaryModelSerializer, ValidatedModelSerializer
 
 __all__ = ("ServiceModelSerializer",)
 
 
-class ServiceModelSerializer(ValidatedModelSerializer):
+class ServiceWritesMixin(ValidatedModelSerializer):
     """
     Writes through a service, which also validates, under its locks.
 
-    List it after PrimaryModelSerializer: what NetBox does about tags and change log messages then goes on around it.
+    It comes after PrimaryModelSerializer: what NetBox does about tags and change log messages goes on around it.
     """
 
     def validate(self, data):
@@ -25,6 +28,32 @@ class ServiceModelSerializer(ValidatedModelSerializer):
             updated._prechange_snapshot = instance._prechange_snapshot
         updated._changelog_message = instance._changelog_message
         return updated
+
+
+class ServiceModelSerializer(PrimaryModelSerializer, ServiceWritesMixin):
+    """NetBox's serializer for a model that is written through services."""
+
+    def to_internal_value(self, data):
+        try:
+            return super().to_internal_value(data)
+        except (TypeError, ValueError):
+            # NetBox looks related objects up by whatever attributes it is given, such as an id that is no number.
+            raise serializers.ValidationError(
+                {name: [_("No object can be found by these attributes.")] for name in self._find_unreadable(data)}
+            ) from None
+
+    def _find_unreadable(self, data):
+        """Return the names of the fields that cannot be looked up."""
+        names = []
+        for name, field in self.fields.items():
+            try:
+                if name in data and isinstance(field, serializers.BaseSerializer):
+                    field.run_validation(data[name])
+            except serializers.ValidationError:
+                continue
+            except (TypeError, ValueError):
+                names.append(name)
+        return names or ["__all__"]
 
     def create_object(self, values):
         """Return a new object made from validated values."""

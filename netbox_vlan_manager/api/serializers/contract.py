@@ -10,11 +10,11 @@ __all__ = (
     "ErrorSerializer",
     "PoolNotFoundSerializer",
     "ReleasedVLANSerializer",
-    "VLANRequestSerializer",
+    "VLANOfClusterSerializer",
 )
 
 
-class VLANRequestSerializer(serializers.Serializer):
+class VLANOfClusterSerializer(serializers.Serializer):
     cluster_name = ClusterNameField()
     site = NameOrIDField(help_text=_("Id, slug or name of a site, location, site group or region"))
     vrf = NameOrIDField(help_text=_("Id, name or RD of a VRF"))

@@ -4,8 +4,9 @@ from rest_framework import serializers
 from ...services.importing import COLUMNS
 
 __all__ = (
-    "ImportRequestSerializer",
     "ImportResultSerializer",
+    "ImportRowSerializer",
+    "ImportSerializer",
 )
 
 
@@ -21,7 +22,7 @@ class ImportRowSerializer(serializers.Serializer):
     description = serializers.CharField(required=False, allow_blank=True)
 
 
-class ImportRequestSerializer(serializers.Serializer):
+class ImportSerializer(serializers.Serializer):
     """Rows, or a CSV text with the columns {columns}."""
 
     __doc__ = __doc__.format(columns=",".join(COLUMNS))

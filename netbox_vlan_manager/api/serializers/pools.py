@@ -5,7 +5,6 @@ from rest_framework import serializers
 from ipam.api.serializers import RoleSerializer, VLANGroupSerializer, VRFSerializer
 from netbox.api.fields import ChoiceField, ContentTypeField
 from netbox.api.gfk_fields import GFKSerializerField
-from netbox.api.serializers import PrimaryModelSerializer
 from tenancy.api.serializers import TenantSerializer
 from utilities.api import get_related_object_by_attrs
 
@@ -14,13 +13,13 @@ from ...models import SegmentPool
 from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
 from ...services.resolution import visible_pools
-from ..fields import PrefixField, UsageField
+from ..fields import PrefixField, UsageField, UtilizationField
 from .base import ServiceModelSerializer
 
 __all__ = ("SegmentPoolSerializer",)
 
 
-class SegmentPoolSerializer(PrimaryModelSerializer, ServiceModelSerializer):
+class SegmentPoolSerializer(ServiceModelSerializer):
     status = ChoiceField(choices=SegmentPoolStatusChoices, required=False)
     vrf = VRFSerializer(nested=True)
     scope_type = ContentTypeField(
@@ -43,7 +42,7 @@ class SegmentPoolSerializer(PrimaryModelSerializer, ServiceModelSerializer):
     available = UsageField()
     quarantined = UsageField()
     disabled = UsageField()
-    utilization = UsageField()
+    utilization = UtilizationField(help_text=_("Percent"))
 
     class Meta:
         model = SegmentPool
@@ -88,6 +87,9 @@ class SegmentPoolSerializer(PrimaryModelSerializer, ServiceModelSerializer):
 
     def to_internal_value(self, data):
         if self.nested:
+            # No attributes at all would match the pool of whoever may use only one.
+            if data == {}:
+                raise serializers.ValidationError(_("Say which pool: by its id, or by attributes such as its slug."))
             # Even an id names a pool only to those who may know of it: the services' errors speak of the pool.
             return get_related_object_by_attrs(visible_pools(self.user), data)
         return super().to_internal_value(data)

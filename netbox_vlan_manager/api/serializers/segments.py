@@ -4,7 +4,7 @@ from rest_framework import serializers
 from ipam.api.serializers import VLANSerializer
 from ipam.models import Prefix
 from netbox.api.fields import ChoiceField
-from netbox.api.serializers import BaseModelSerializer, PrimaryModelSerializer
+from netbox.api.serializers import BaseModelSerializer
 
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment
@@ -25,7 +25,7 @@ class NestedAllocationSerializer(BaseModelSerializer):
         fields = ["id", "url", "display_url", "display", "cluster_name", "purpose", "allocated_at"]
 
 
-class SegmentSerializer(PrimaryModelSerializer, ServiceModelSerializer):
+class SegmentSerializer(ServiceModelSerializer):
     pool = SegmentPoolSerializer(nested=True)
     epg_name = serializers.CharField(max_length=EPG_NAME_MAX_LENGTH)
     prefix = PrefixField(help_text=_("CIDR or id"))

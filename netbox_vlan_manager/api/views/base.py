@@ -63,6 +63,12 @@ class ServiceViewSet(ModelErrorsMixin, NetBoxModelViewSet, ServiceDestroyMixin):
     def lock_for_write(self, instances):
         """Take the locks that changing or deleting these objects needs, in the order that all keep to."""
 
+    def update(self, request, *args, **kwargs):
+        # NetBox would take a list for several objects, though the URL is that of one.
+        if isinstance(request.data, list):
+            raise ValidationError({"__all__": [_("Invalid data. Expected a dictionary, but got list.")]})
+        return super().update(request, *args, **kwargs)
+
     def bulk_create(self, request, *args, **kwargs):
         pks, errors, status = self.perform_bulk_create(request.data)
         if errors:
@@ -100,7 +106,7 @@ class ServiceViewSet(ModelErrorsMixin, NetBoxModelViewSet, ServiceDestroyMixin):
             serializer = self.get_serializer(data=item)
             serializer.is_valid(raise_exception=True)
         except REFUSALS as error:
-            return as_api_exception(error, self.request.user)
+            return as_api_exception(error, self.request)
         return serializer
 
     def perform_bulk_update(self, objects, update_data, partial):
@@ -159,7 +165,7 @@ class ServiceViewSet(ModelErrorsMixin, NetBoxModelViewSet, ServiceDestroyMixin):
             except Busy:
                 raise
             except REFUSALS as error:
-                error = as_api_exception(error, self.request.user)
+                error = as_api_exception(error, self.request)
                 errors.append({**name, **_entry_errors(error)})
                 statuses.add(error.status_code)
         if errors:

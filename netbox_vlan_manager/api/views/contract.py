@@ -7,8 +7,8 @@ from rest_framework.response import Response
 from ...services import allocate, release, resolve_pool
 from ...services.resolution import check_pool_permission
 from ..permissions import MayWrite
-from ..schema import BUSY, FORBIDDEN, INVALID, POOL_CONFLICT, POOL_NOT_FOUND
-from ..serializers import AllocatedVLANSerializer, ReleasedVLANSerializer, VLANRequestSerializer
+from ..schema import BUSY, FORBIDDEN, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
+from ..serializers import AllocatedVLANSerializer, ReleasedVLANSerializer, VLANOfClusterSerializer
 from .base import PlainView
 
 __all__ = (
@@ -22,7 +22,7 @@ class VLANView(PlainView):
 
     def resolve(self, request, action):
         """Return what was asked for and the ResolvedPool, in which the user may do `action`."""
-        serializer = VLANRequestSerializer(data=request.data)
+        serializer = VLANOfClusterSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
         resolved = resolve_pool(asked.pop("site"), asked.pop("vrf"), user=request.user)
@@ -36,7 +36,7 @@ class AllocateVLANView(VLANView):
     """
 
     @extend_schema(
-        request=VLANRequestSerializer,
+        request=VLANOfClusterSerializer,
         responses={
             200: AllocatedVLANSerializer,
             **INVALID,
@@ -59,8 +59,8 @@ class ReleaseVLANView(VLANView):
     """
 
     @extend_schema(
-        request=VLANRequestSerializer,
-        responses={200: ReleasedVLANSerializer, **INVALID, **FORBIDDEN, **POOL_NOT_FOUND, **BUSY},
+        request=VLANOfClusterSerializer,
+        responses={200: ReleasedVLANSerializer, **INVALID, **FORBIDDEN, **NOTHING_TO_RELEASE, **BUSY},
     )
     def post(self, request):
         asked, resolved = self.resolve(request, "release")

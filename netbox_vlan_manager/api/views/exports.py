@@ -3,7 +3,7 @@ from itertools import chain
 from django.http import FileResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
@@ -21,7 +21,17 @@ __all__ = (
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 FORMATS = ("csv", "json", "xlsx")
-CONTENT = {(200, "text/csv"): OpenApiTypes.STR, (200, XLSX): OpenApiTypes.BINARY}
+EXPORT = extend_schema(
+    parameters=[FORMAT],
+    responses={
+        (200, "text/csv"): OpenApiTypes.STR,
+        (200, "application/json"): {"type": "array", "items": {"type": "object"}},
+        (200, XLSX): OpenApiTypes.BINARY,
+        **INVALID,
+        **FORBIDDEN,
+    },
+    filters=True,
+)
 
 
 class JSONErrorsNegotiation(DefaultContentNegotiation):
@@ -62,6 +72,7 @@ class ExportView(FilteredView):
         return response
 
 
+@extend_schema_view(get=EXPORT)
 class SegmentExportView(ExportView):
     """
     The segments with their allocations, as a file.
@@ -75,16 +86,8 @@ class SegmentExportView(ExportView):
     def get_rows(self):
         return export.segment_rows(self.get_filtered_queryset(), viewer=self.request.user)
 
-    @extend_schema(
-        operation_id="plugins_vlan_manager_export_segments",
-        parameters=[FORMAT],
-        responses={**CONTENT, **INVALID, **FORBIDDEN},
-        filters=True,
-    )
-    def get(self, request):
-        return super().get(request)
 
-
+@extend_schema_view(get=EXPORT)
 class StatisticsExportView(ExportView):
     """
     The statistics of the pools, as a file.
@@ -97,15 +100,6 @@ class StatisticsExportView(ExportView):
 
     def get_rows(self):
         return export.statistics_rows(self.get_filtered_queryset())
-
-    @extend_schema(
-        operation_id="plugins_vlan_manager_export_statistics",
-        parameters=[FORMAT],
-        responses={**CONTENT, **INVALID, **FORBIDDEN},
-        filters=True,
-    )
-    def get(self, request):
-        return super().get(request)
 
 
 def _start(rows):

@@ -1,5 +1,5 @@
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
@@ -8,7 +8,7 @@ from ...services.importing import import_segments, parse_csv
 from ..parsers import CSVParser, JSONParser, decode
 from ..permissions import ImportPermissions
 from ..schema import BUSY, FORBIDDEN
-from ..serializers import ImportRequestSerializer, ImportResultSerializer
+from ..serializers import ImportResultSerializer, ImportRowSerializer, ImportSerializer
 from .base import PlainView
 
 __all__ = ("SegmentImportView",)
@@ -29,13 +29,13 @@ class SegmentImportView(PlainView):
     @extend_schema(
         parameters=[OpenApiParameter("atomic", bool, description="Change nothing if any row fails")],
         request={
-            "application/json": {
-                "oneOf": [
-                    {"type": "array", "items": {"$ref": "#/components/schemas/ImportRow"}},
-                    {"$ref": "#/components/schemas/ImportRequest"},
-                ]
-            },
-            "multipart/form-data": ImportRequestSerializer,
+            "application/json": PolymorphicProxySerializer(
+                "ImportBody",
+                [ImportSerializer, ImportRowSerializer(many=True)],
+                resource_type_field_name=None,
+                many=False,
+            ),
+            "multipart/form-data": ImportSerializer,
             "text/csv": str,
         },
         responses={200: ImportResultSerializer, 400: ImportResultSerializer, **FORBIDDEN, **BUSY},
@@ -55,6 +55,8 @@ class SegmentImportView(PlainView):
             return parse_csv(data), _clean_atomic(atomic)
         if isinstance(data, list):
             return _numberless(data), _clean_atomic(atomic)
+        if not isinstance(data, dict):
+            raise ValidationError({"rows": [_("Give a list of rows, or an object with rows, csv or file.")]})
         atomic = _clean_atomic(data.get("atomic", atomic))
         given = [name for name in ("rows", "csv", "file") if name in data]
         if len(given) != 1:

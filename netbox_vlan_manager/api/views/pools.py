@@ -1,16 +1,17 @@
-from django.db.models import F, FloatField
+from django.db.models import F, FloatField, Prefetch
 from django.db.models.functions import Cast, NullIf
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
+from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from netbox.config import get_config
 from utilities.api import get_prefetches_for_serializer
 
 from ... import filtersets
-from ...models import SegmentPool
+from ...models import Allocation, SegmentPool
 from ...services import available_segments, transactions
 from .. import serializers
 from ..schema import NOT_FOUND
@@ -58,18 +59,28 @@ class SegmentPoolViewSet(ServiceViewSet):
             OpenApiParameter("limit", int, description="How many segments; NetBox's page size and its maximum apply")
         ],
         responses={200: serializers.SegmentSerializer(many=True), **NOT_FOUND},
-        filters=False,
     )
-    @action(detail=True, url_path="available-segments", pagination_class=None)
+    @action(
+        detail=True,
+        url_path="available-segments",
+        serializer_class=serializers.SegmentSerializer,
+        pagination_class=None,
+        filter_backends=(),
+    )
     def available_segments(self, request, pk):
         """
         The segments that would be allocated next, in that order. Allocates nothing.
         """
-        segments = available_segments(self.get_object()).restrict(request.user, "view").select_related("vlan", "prefix")
-        segments = segments.prefetch_related(*get_prefetches_for_serializer(serializers.SegmentSerializer))
-        serializer = serializers.SegmentSerializer(
-            segments[: _get_limit(request)], many=True, context={"request": request}, omit=["allocations"]
+        pool = get_object_or_404(self.queryset, pk=pk)
+        prefetches = get_prefetches_for_serializer(serializers.SegmentSerializer, **self.field_kwargs)
+        segments = (
+            available_segments(pool)
+            .restrict(request.user, "view")
+            .select_related("vlan", "prefix")
+            # Nothing holds what is available.
+            .prefetch_related(*prefetches, Prefetch("allocations", queryset=Allocation.objects.none()))
         )
+        serializer = self.get_serializer(segments[: _get_limit(request)], many=True)
         return Response(serializer.data)
 
     def lock_for_write(self, instances):

@@ -1,3 +1,4 @@
+from django.db import transaction
 from django.utils.text import slugify
 
 from dcim.models import Site, SiteGroup
@@ -43,7 +44,7 @@ class Command(ServiceCommand):
             return
         with self.service_errors():
             user = get_user(user)
-            with change_tracking(user):
+            with change_tracking(user), transaction.atomic():
                 self._create_places(user)
                 self._allocate(user)
         self.stdout.write(f"Made {SegmentPool.objects.count()} pools")

@@ -1,0 +1,24 @@
+import pytest
+
+from netbox_vlan_manager.models import Allocation, SegmentPool
+from tests.factories import make_user, permit
+
+ROOT = "/plugins/vlan-manager"
+
+
+@pytest.mark.django_db
+def test_menu_shows_what_the_user_may_use(client):
+    user = make_user("alice")
+    client.force_login(user)
+    assert ROOT not in client.get("/").content.decode()
+
+    permit(permit(user, Allocation, "view"), SegmentPool, "allocate")
+    content = client.get("/").content.decode()
+    assert f"{ROOT}/allocations/" in content
+    assert f"{ROOT}/allocations/allocate/" in content
+    assert f"{ROOT}/pools/" not in content
+
+    client.force_login(make_user("root", is_superuser=True))
+    content = client.get("/").content.decode()
+    for path in ("pools", "pools/add", "pools/import", "segments", "segments/add", "segments/import", "allocations"):
+        assert f'"{ROOT}/{path}/"' in content
