@@ -119,7 +119,7 @@ def _handle(exc, context):
     """Return the response that `exc` becomes, with its code in the body, or None if we do not know it."""
     exc = as_api_exception(exc, context["request"])
     response = views.exception_handler(exc, context)
-    if response is not None and "detail" in response.data and "code" not in response.data:
+    if response is not None and isinstance(response.data, dict) and response.data.keys() == {"detail"}:
         code = exc.get_codes()
         response.data["code"] = "invalid" if not isinstance(code, str) or code == "parse_error" else code
     return response
@@ -127,11 +127,11 @@ def _handle(exc, context):
 
 def _handle_plain(exc, context):
     """Do what `_handle` does, and wrap the errors of fields."""
-    response = _handle(exc, context)
-    if response is not None and response.status_code == 400 and "code" not in response.data:
-        errors = as_serializer_error(exceptions.ValidationError(response.data))
-        response.data = {"detail": " ".join(_texts(errors)), "code": "invalid", "errors": errors}
-    return response
+    exc = as_api_exception(exc, context["request"])
+    if isinstance(exc, exceptions.ValidationError):
+        errors = as_serializer_error(exc)
+        exc = CodedError("invalid", " ".join(_texts(errors)), errors=errors)
+    return _handle(exc, context)
 
 
 def _texts(errors, path=""):

@@ -345,6 +345,15 @@ class AllocationsTestCase(PlainTestCase):
             clusters(ordering=name)
         self.assertEqual(list(self.get(self.list_url, {"status": "nonsense"}, status=400)), ["status"])
 
+    def test_number_of_queries_of_a_call(self):
+        self.delete(self.create(cluster_name="warm-up"))
+        with self.assertNumQueries(32):
+            allocation = self.create()
+        with self.assertNumQueries(15):
+            self.create(status=200)
+        with self.assertNumQueries(31):
+            self.delete(allocation)
+
     def test_number_of_queries_does_not_grow(self):
         self.grant("view", model=Allocation)
         self.hold("a", "b", "c")

@@ -3,7 +3,7 @@
 from unittest.mock import patch
 from uuid import uuid4
 
-from django.test import TestCase
+from django.test import SimpleTestCase, TestCase
 from django.urls import include, path, reverse
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
@@ -11,8 +11,10 @@ from drf_spectacular.validation import validate_schema
 
 from core.models import Job, ObjectType
 from extras.events import serialize_for_event
-from extras.models import ExportTemplate
+from extras.models import CustomField, ExportTemplate
 from netbox.jobs import AsyncAPIJob
+from netbox_vlan_manager import exceptions
+from netbox_vlan_manager.api.errors import STATUS_OF_CODE
 from netbox_vlan_manager.api.urls import urlpatterns
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
@@ -163,6 +165,20 @@ class NetBoxFeaturesTestCase(PlainTestCase):
         data = serialize_for_event(SegmentPool.objects.get())
         self.assertEqual((data["allocated"], data["prefixes"][0]["prefix"]), (1, "10.0.0.0/16"))
 
+    def test_custom_fields_that_name_our_objects(self):
+        allocation = allocate("prod-01", pool=self.pool, user=self.user).allocation
+        self.grant("view", "change", model=SegmentPool)
+        url = url_of("segmentpool-detail", pk=self.pool.pk)
+        for instance in (self.pool, allocation.segment, allocation):
+            object_type = ObjectType.objects.get_for_model(instance)
+            field = CustomField.objects.create(
+                name=f"related_{object_type.model}", type="object", related_object_type=object_type
+            )
+            field.object_types.add(ObjectType.objects.get_for_model(SegmentPool))
+            pool = self.call("patch", url, {"custom_fields": {field.name: instance.pk}})
+            self.assertEqual(pool["custom_fields"][field.name]["display"], str(instance))
+            self.call("patch", url, {"custom_fields": {field.name: "x"}}, status=400)
+
     def run_in_background(self, method, url, data):
         """Return the job that does the request, done."""
         with (
@@ -208,3 +224,9 @@ class NetBoxFeaturesTestCase(PlainTestCase):
         allocate("prod-01", pool=self.pool, user=make_user())
         job = self.run_in_background("delete", url, [{"id": Segment.objects.get(vid=100).pk}])
         self.assertEqual(job.data["status_code"], 409)
+
+
+class ErrorsTestCase(SimpleTestCase):
+    def test_every_code_of_the_services_has_a_status(self):
+        codes = {error.code for error in vars(exceptions).values() if isinstance(error, type)} - {"error"}
+        self.assertLessEqual(codes, set(STATUS_OF_CODE))

@@ -36,6 +36,8 @@ BODIES = (
     b'{"pool": {"pk": {"in": 5}}, "vrf": {"id": "x"}, "owner": {"id": []}}',
     b'{"changelog_message": 5, "tags": [{"id": "x"}], "add_tags": 7, "remove_tags": {}}',
     b'{"changelog_message": {}, "add_tags": [null]}',
+    b'{"add_tags": [{"id": "x"}]}',
+    b'[{"changelog_message": {"a": 1}}]',
     b"\xff",
     b"[" * 50_000,
 )
@@ -138,6 +140,10 @@ class RobustnessTestCase(PlainTestCase):
             for query in QUERIES:
                 response = self.send("get", f"{url}?{query}")
                 self.assertLess(response.status_code, 500, (url, query))
+
+    def test_options(self):
+        for url in self.get(url_of("api-root")).values():
+            self.assertEqual(self.send("options", url).status_code, 200, url)
 
     def test_ids(self):
         for pk in ("0", "-1", "x", "1" + "0" * 30, "%00", "%F0%9F%98%80", "1e3"):

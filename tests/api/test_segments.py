@@ -154,6 +154,7 @@ class SegmentsTestCase(PlainTestCase):
             "owner": (10**30, "x", {"name": "Nobody"}),
             "tags": ("x", [{"name": "Nothing"}], [10**30]),
             "custom_fields": ({"nothing": 1}, [], "x", {"nothing": "\0"}),
+            "changelog_message": (5, {"a": 1}, [1], "x" * 201, "\0"),
         }.items():
             for value in values:
                 error = self.post(self.list_url, self.new(**{field: value}), status=400)

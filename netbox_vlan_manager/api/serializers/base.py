@@ -1,6 +1,7 @@
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
+from core.models import ObjectChange
 from netbox.api.serializers import PrimaryModelSerializer, ValidatedModelSerializer
 
 __all__ = ("ServiceModelSerializer",)
@@ -34,13 +35,18 @@ class ServiceModelSerializer(PrimaryModelSerializer, ServiceWritesMixin):
     """NetBox's serializer for a model that is written through services."""
 
     def to_internal_value(self, data):
-        try:
+        if self.nested:
             return super().to_internal_value(data)
+        try:
+            values = super().to_internal_value(data)
         except (TypeError, ValueError):
             # NetBox looks related objects up by whatever attributes it is given, such as an id that is no number.
             raise serializers.ValidationError(
                 {name: [_("No object can be found by these attributes.")] for name in self._find_unreadable(data)}
             ) from None
+        if "changelog_message" in values:
+            _check_message(values["changelog_message"])
+        return values
 
     def _find_unreadable(self, data):
         """Return the names of the fields that cannot be looked up."""
@@ -65,4 +71,15 @@ class ServiceModelSerializer(PrimaryModelSerializer, ServiceWritesMixin):
 
     @property
     def user(self):
-        return self.context["request"].user
+        """The user who asks; None outside a request, where nothing is hidden."""
+        request = self.context.get("request")
+        return request and request.user
+
+
+def _check_message(message):
+    """NetBox hands the message on to the change log as it came."""
+    longest = ObjectChange._meta.get_field("message").max_length
+    if not isinstance(message, str) or len(message) > longest:
+        raise serializers.ValidationError(
+            {"changelog_message": [_("Give text of at most {max} characters.").format(max=longest)]}
+        )

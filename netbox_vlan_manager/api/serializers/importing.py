@@ -1,8 +1,6 @@
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from ...services.importing import COLUMNS
-
 __all__ = (
     "ImportResultSerializer",
     "ImportRowSerializer",
@@ -23,9 +21,7 @@ class ImportRowSerializer(serializers.Serializer):
 
 
 class ImportSerializer(serializers.Serializer):
-    """Rows, or a CSV text with the columns {columns}."""
-
-    __doc__ = __doc__.format(columns=",".join(COLUMNS))
+    """Rows, or a CSV text with the same columns."""
 
     rows = ImportRowSerializer(many=True, required=False)
     csv = serializers.CharField(required=False)

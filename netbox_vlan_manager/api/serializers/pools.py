@@ -91,7 +91,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
             if data == {}:
                 raise serializers.ValidationError(_("Say which pool: by its id, or by attributes such as its slug."))
             # Even an id names a pool only to those who may know of it: the services' errors speak of the pool.
-            return get_related_object_by_attrs(visible_pools(self.user), data)
+            return get_related_object_by_attrs(visible_pools(self.user).select_related("vrf"), data)
         return super().to_internal_value(data)
 
     def validate(self, data):
