@@ -111,7 +111,7 @@ def clean_cluster_name(value):
                 value=_shown(name), length=len(name), max=CLUSTER_NAME_MAX_LENGTH
             )
         )
-    if "," in name or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+    if "," in name or any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name):
         raise ValidationError(
             _("Cluster name {value} is not valid: leave out commas, line breaks and control characters.").format(
                 value=_shown(name)

@@ -44,8 +44,9 @@ class Allocation(HotColumnsMixin, PrimaryModel):
     """
     A cluster holds a segment from `allocated_at` until `released_at`. Releasing ends it; the row stays as history.
 
-    `pool_name`, `vrf_name`, `vid`, `epg_name` and `prefix` say what was held. They follow the segment while the
-    allocation is active and stay as they were from then on, whatever becomes of the pool and its segments.
+    `pool_name`, `vrf_name`, `vid`, `epg_name` and `prefix` say what was held. The last three follow the segment while
+    the allocation is active, the names are brought up to date when it is released; from then on all stay as they were,
+    whatever becomes of the pool and its segments.
     """
 
     segment = models.ForeignKey(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from django.utils import timezone
 
+from ipam.models import Prefix
 from virtualization.models import Cluster
 
 from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
@@ -81,11 +82,12 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, purpose="", 
     draft = Allocation(
         pool=pool,
         cluster_name=cluster_name,
-        cluster=_netbox_cluster(cluster_name),
+        cluster_id=_netbox_cluster_id(cluster_name),
         purpose=purpose,
         allocated_by=user,
     )
     with audit.change_tracking(user):
+        audit.prepare(Allocation, Segment, Prefix)
         # Where somebody writes past the locks, the unique index refuses this call, and its next try reads the winner.
         return transactions.run(partial(_allocate, draft, fields))
 
@@ -105,7 +107,7 @@ def _allocate(draft, fields):
         segment=segment,
         pool=pool,
         cluster_name=cluster_name,
-        cluster=draft.cluster,
+        cluster_id=draft.cluster_id,
         purpose=purpose,
         allocated_by=draft.allocated_by,
         allocated_at=timezone.now(),
@@ -209,15 +211,11 @@ def available_segments(pool):
 
 
 def _held_by(pool, cluster_name, purpose):
-    """Return the active allocation of a cluster in a pool with its segment, VLAN and prefix, or None; one query."""
-    return (
-        Allocation.objects.active()
-        .of_cluster(cluster_name)
-        .filter(pool=pool, purpose=purpose)
-        .select_related("segment__vlan", "segment__prefix", "pool__vrf")
-        .order_by()
-        .first()
-    )
+    """Return the active allocation of a cluster in `pool`, or None; one query, of one table."""
+    held = Allocation.objects.active().of_cluster(cluster_name).filter(pool=pool, purpose=purpose).order_by().first()
+    if held:
+        held.pool = pool
+    return held
 
 
 def _lock_next(pool):
@@ -238,7 +236,7 @@ def _lock_next(pool):
     return segment
 
 
-def _netbox_cluster(cluster_name):
-    """Return the virtualization.Cluster of that name where there is exactly one, else None."""
-    matches = list(Cluster.objects.filter(name__iexact=cluster_name).order_by()[:2])
+def _netbox_cluster_id(cluster_name):
+    """Return the id of the virtualization.Cluster of that name where there is exactly one, else None."""
+    matches = Cluster.objects.filter(name__iexact=cluster_name).order_by().values_list("pk", flat=True)[:2]
     return matches[0] if len(matches) == 1 else None

@@ -24,13 +24,13 @@ from django_prometheus.models import model_inserts, model_updates
 
 from core.choices import ObjectChangeActionChoices
 from core.events import OBJECT_CREATED, OBJECT_UPDATED
-from core.models import ObjectChange
+from core.models import ObjectChange, ObjectType
 from core.signals import handle_changed_object
 from extras.events import enqueue_event, flush_events
 from extras.models import CustomField, Subscription, TaggedItem
 from extras.signals import notify_object_changed
 from ipam.signals import handle_prefix_saved
-from netbox.context import current_request, events_queue
+from netbox.context import current_request, events_queue, query_cache
 from netbox.context_managers import event_tracking
 from netbox.registry import registry
 from netbox.search.signals import caching_handler
@@ -40,6 +40,7 @@ __all__ = (
     "change_tracking",
     "create",
     "get_user",
+    "prepare",
     "update",
     "write",
 )
@@ -96,6 +97,23 @@ def change_tracking(user):
             events = list(events_queue.get().values())
             events_queue.set({})
             transaction.on_commit(partial(flush_events, events))
+
+
+def prepare(created, *updated):
+    """
+    Fetch what `write` will need for objects of these models, in two queries, so that it asks nothing under a lock.
+
+    NetBox's caches last as long as its request; they are filled here as it fills them, but at once.
+
+    Args:
+        created: The model that objects will be created of; its custom fields are fetched too.
+        updated: Models that objects will be updated of.
+    """
+    known = query_cache.get()["object_types"]
+    missing = [model for model in (created, *updated) if (model, True) not in known]
+    if missing:
+        known.update({(model, True): found for model, found in ObjectType.objects.get_for_models(*missing).items()})
+    CustomField.objects.get_for_model(created)
 
 
 def update(instance, **values):

@@ -108,7 +108,7 @@ def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, field
         prefix if isinstance(prefix, Prefix) else get_container(vrf, prefix, scope, tenant=tenant, role=role)
         for prefix in prefixes
     ]
-    check_containers(vrf, containers)
+    check_containers(vrf, containers, fields)
     pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug or slugify(name), **fields)
     pool.full_clean()
     pool.save()
@@ -163,7 +163,7 @@ def _update_pool(pk, values):
         for prefix in values.get("prefixes", pool.prefixes.all())
     ]
     _check_segments_stay(pool, containers, *before)
-    check_containers(pool.vrf, containers)
+    check_containers(pool.vrf, containers, vars(pool))
     pool.save()
     pool.prefixes.set(containers)
     return pool
@@ -259,12 +259,17 @@ def get_container(vrf, cidr, scope=None, tenant=None, role=None):
     return container
 
 
-def check_containers(vrf, prefixes):
+def check_containers(vrf, prefixes, lengths):
     """
     Make sure that `prefixes` can be the containers of a pool in `vrf`.
 
+    Args:
+        vrf: The VRF.
+        prefixes: Prefixes.
+        lengths: A mapping with the pool's min_prefix_length and max_prefix_length, if it has any.
+
     Raises:
-        ValidationError: There is none, or one lies in another VRF, is no container, or belongs to a segment.
+        ValidationError: There is none, one lies in another VRF or is no container, or the lengths are none of theirs.
     """
     errors = []
     if not prefixes:
@@ -284,6 +289,11 @@ def check_containers(vrf, prefixes):
             )
     if errors:
         raise ValidationError({"prefixes": errors})
+    longest = 32 if any(prefix.family == 4 for prefix in prefixes) else 128
+    too_long = [name for name in ("min_prefix_length", "max_prefix_length") if (lengths.get(name) or 0) > longest]
+    if too_long:
+        text = _("The pool's containers are IPv4: use a length up to /{longest}.").format(longest=longest)
+        raise ValidationError(dict.fromkeys(too_long, text))
 
 
 def clean_spec(pool, containers, *, vid, epg_name, prefix, **fields):

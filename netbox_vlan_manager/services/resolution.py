@@ -46,7 +46,7 @@ class ResolvedPool(NamedTuple):
     site: str
 
 
-def resolve_pool(site, vrf, user=None):
+def resolve_pool(site, vrf, user=None, action=None):
     """
     Return the ResolvedPool that serves `site` in `vrf`.
 
@@ -54,23 +54,27 @@ def resolve_pool(site, vrf, user=None):
         site: Id (an int), or id, slug or name (text), of a location, site, site group or region.
         vrf: Id (an int), or id, name or RD (text), of a VRF.
         user: Whose view decides which pools exist; None sees all.
+        action: "allocate" or "release", which the user must be permitted to do in the pool.
 
     Raises:
         ValidationError: A value is missing, or is neither an id nor a name.
         PoolNotFound: No pool that the user may see serves the two.
         AmbiguousPool: Several do.
+        PermissionDenied: The user may see the pool, but not do `action` in it.
     """
     site, vrf = _clean_names(site=site, vrf=vrf)
     places, vrfs = _matches(site, vrf)
     pools = SegmentPool.objects.filter(vrf__in=vrfs).select_related("vrf")
     if user is not None:
-        pools = pools.annotate(visible=Exists(visible_pools(user).filter(pk=OuterRef("pk"))))
+        pools = pools.annotate(visible=_among(visible_pools(user)))
+    if action is not None:
+        pools = pools.annotate(permitted=_among(SegmentPool.objects.restrict(user, action)))
     found = _serving(pools, places, vrfs)
     if user is not None:
         found = {pool: name for pool, name in found.items() if pool.visible}
     if len(found) > 1:
         raise AmbiguousPool(
-            _("Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Give an id instead of a name.").format(
+            _("Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Give ids or the pool itself.").format(
                 site=site,
                 vrf=vrf,
                 pools=", ".join(sorted(f"{pool} ({pool.scope}, {pool.vrf}, id {pool.pk})" for pool in found)),
@@ -84,7 +88,10 @@ def resolve_pool(site, vrf, user=None):
             ),
             known,
         )
-    return ResolvedPool(*found.popitem())
+    resolved = ResolvedPool(*found.popitem())
+    if action is not None and not resolved.pool.permitted:
+        raise _refused(resolved.pool, action)
+    return resolved
 
 
 def visible_pools(user):
@@ -109,11 +116,20 @@ def check_pool_permission(user, pool, action):
         PermissionDenied: No object permission grants it.
     """
     if not SegmentPool.objects.restrict(user, action).filter(pk=pool.pk).exists():
-        raise PermissionDenied(
-            _("You may not {action} in pool {pool}; ask for the permission “{action}” on segment pools.").format(
-                action=action, pool=pool
-            )
+        raise _refused(pool, action)
+
+
+def _refused(pool, action):
+    return PermissionDenied(
+        _("You may not {action} in pool {pool}; ask for the permission “{action}” on segment pools.").format(
+            action=action, pool=pool
         )
+    )
+
+
+def _among(pools):
+    """Return the condition that a pool of the query is one of `pools`."""
+    return Exists(pools.filter(pk=OuterRef("pk")))
 
 
 def combinations(user=None):

@@ -22,7 +22,7 @@ from netbox_vlan_manager.services import (  # noqa: E402
     allocate,
     export,
 )
-from netbox_vlan_manager.services import statistics as pool_statistics
+from netbox_vlan_manager.services import statistics as pool_statistics  # noqa: E402
 from tests.factories import make_user  # noqa: E402
 
 FORK = multiprocessing.get_context("fork")

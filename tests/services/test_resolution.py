@@ -205,7 +205,7 @@ def test_two_places_of_one_name_are_an_error_that_names_both_pools():
     assert str(caught.value) == (
         "Site 'north' and VRF 'Network1' match more than one pool: "
         f"First (North, Network1, id {first.pk}), Second (North, Network1, id {second.pk}). "
-        "Give an id instead of a name."
+        "Give ids or the pool itself."
     )
     assert caught.value.code == "invalid"
 

@@ -5,7 +5,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
 from ...services import allocate, release, resolve_pool
-from ...services.resolution import check_pool_permission
 from ..permissions import MayWrite
 from ..schema import BUSY, FORBIDDEN, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
 from ..serializers import AllocatedVLANSerializer, ReleasedVLANSerializer, VLANOfClusterSerializer
@@ -25,9 +24,7 @@ class VLANView(PlainView):
         serializer = VLANOfClusterSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
-        resolved = resolve_pool(asked.pop("site"), asked.pop("vrf"), user=request.user)
-        check_pool_permission(request.user, resolved.pool, action)
-        return asked, resolved
+        return asked, resolve_pool(asked.pop("site"), asked.pop("vrf"), user=request.user, action=action)
 
 
 class AllocateVLANView(VLANView):
