@@ -248,11 +248,6 @@ class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilter
         model = SegmentPool
         fields = ("id", "name", "slug", "scope_id", "min_prefix_length", "max_prefix_length", "description")
 
-    def filter_queryset(self, queryset):
-        """Find the pools in a query of their own: joined containers, tags or contacts would multiply `with_usage()`."""
-        found = super().filter_queryset(SegmentPool.objects.order_by())
-        return queryset.filter(pk__in=found.values("pk"))
-
     def search(self, queryset, name, value):
         value = value.strip()
         if not value:

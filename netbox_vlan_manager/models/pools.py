@@ -1,10 +1,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from dcim.models.mixins import CachedScopeMixin
@@ -40,13 +42,22 @@ class SegmentUsage:
         return round(100 * self.allocated / self.total_segments, 1) if self.total_segments else 0.0
 
 
+def _count_segments(**condition):
+    """Return an expression for the number of a pool's segments that meet `condition`."""
+    segments = apps.get_model("netbox_vlan_manager", "Segment").objects.filter(pool=OuterRef("pk"), **condition)
+    return Coalesce(Subquery(segments.order_by().values("pool").annotate(count=Count("*")).values("count")), 0)
+
+
 class SegmentPoolQuerySet(RestrictedQuerySet):
     def with_usage(self):
-        """Annotate each pool with the counts of SegmentUsage, in the same query."""
-        counts = {
-            status: Count("segments", filter=Q(segments__status=status)) for status in SegmentStatusChoices.values()
-        }
-        return self.annotate(total_segments=Count("segments"), **counts)
+        """
+        Annotate each pool with the counts of SegmentUsage, in the same query.
+
+        Each count is a subquery: a join would have to count all pools before it shows a page of them, and would count
+        wrong beside other joins.
+        """
+        counts = {status: _count_segments(status=status) for status in SegmentStatusChoices.values()}
+        return self.annotate(total_segments=_count_segments(), **counts)
 
 
 class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):

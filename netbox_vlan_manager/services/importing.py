@@ -319,7 +319,9 @@ def _write(rows, viewer, atomic):
             row.result.status = "unchanged"
             continue
         try:
-            transactions.run(partial(provisioning.update_segment_in_transaction, segment.pk, row.spec, row.values))
+            segment.pool = row.pool
+            values = {"epg_name": row.spec.epg_name, "prefix": row.spec.prefix, **row.values}
+            transactions.run(partial(provisioning.update_segment_in_transaction, segment, values))
             row.result.status = "updated"
         except ValidationError as error:
             problems[row.result.index] = _by_column(error.message_dict)

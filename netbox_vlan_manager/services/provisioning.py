@@ -20,7 +20,7 @@ from ipam.signals import handle_prefix_saved
 from ipam.utils import rebuild_prefixes
 
 from ..choices import SegmentStatusChoices
-from ..exceptions import SegmentInUse
+from ..exceptions import Busy, SegmentInUse
 from ..models import Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid
@@ -309,19 +309,21 @@ def clean_spec(pool, containers, *, vid, epg_name, prefix, **fields):
     Raises:
         ValidationError: Keyed by field, all that is wrong at once.
     """
+    return SegmentSpec(pool=pool, **_clean_values(containers, vid=vid, epg_name=epg_name, prefix=prefix), **fields)
+
+
+def _clean_values(containers, **typed):
+    """Return the VLAN ID, EPG name and prefix among `typed` as they are to be stored, or raise for all at once."""
+    cleaners = {"vid": clean_vid, "epg_name": clean_epg_name, "prefix": containers.clean}
     errors, values = {}, {}
-    for name, clean, value in (
-        ("vid", clean_vid, vid),
-        ("epg_name", clean_epg_name, epg_name),
-        ("prefix", containers.clean, prefix),
-    ):
+    for name, value in typed.items():
         try:
-            values[name] = clean(value)
+            values[name] = cleaners[name](value)
         except ValidationError as error:
             errors[name] = error.messages
     if errors:
         raise ValidationError(errors)
-    return SegmentSpec(pool=pool, **values, **fields)
+    return values
 
 
 def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
@@ -372,6 +374,7 @@ def build_segments(specs):
     Returns:
         Two lists, each as long as `specs`: the Segment or None, and {field: text} with what was wrong.
     """
+    _check_pools_unchanged(specs)
     vlan_spaces, prefix_spaces = _spaces(specs)
     plans, errors = [], []
     for spec in specs:
@@ -409,6 +412,24 @@ def _count_hierarchy(prefixes):
     else:
         for vrf in {prefix.vrf for prefix in prefixes}:
             rebuild_prefixes(vrf)
+
+
+def _check_pools_unchanged(specs):
+    """
+    Make sure that the pools are still those that the specs were checked against, before the locks.
+
+    Raises:
+        Busy: Somebody changed one meanwhile. The same call, made again, sees it as it is now.
+    """
+    pools = {spec.pool.pk: spec.pool for spec in specs}
+    containers = {}
+    for now in SegmentPool.objects.filter(pk__in=pools).prefetch_related("prefixes").order_by():
+        checked = pools[now.pk]
+        if (now.vrf_id, now.vlan_group_id) == (checked.vrf_id, checked.vlan_group_id):
+            containers[now.pk] = [prefix.prefix for prefix in now.prefixes.all()]
+    for spec in specs:
+        if not any(spec.prefix in container for container in containers.get(spec.pool.pk, ())):
+            raise Busy
 
 
 def _spaces(specs):
@@ -514,43 +535,44 @@ def update_segment(segment, *, user, **values):
         Busy: Locks were not had in time; nothing was changed.
     """
     user = audit.get_user(user)
-    spec = clean_spec(
-        segment.pool,
-        Containers(segment.pool),
-        vid=values.pop("vid", segment.vid),
-        epg_name=values.pop("epg_name", segment.epg_name),
-        prefix=values.pop("prefix", segment.prefix.prefix),
-    )
     with audit.change_tracking(user):
-        return transactions.run(partial(update_segment_in_transaction, segment.pk, spec, values))
+        return transactions.run(partial(update_segment_in_transaction, segment, values))
 
 
-def update_segment_in_transaction(pk, spec, values):
+def update_segment_in_transaction(segment, values):
     """Do the part of `update_segment` that needs locks, in the caller's transaction."""
-    transactions.lock_spaces([spec.pool.vrf_id], [spec.pool.vlan_group_id])
+    transactions.lock_spaces([segment.pool.vrf_id], [segment.pool.vlan_group_id])
     segments = Segment.objects.select_related("vlan__group", "prefix__vrf", "pool__vrf")
-    segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=pk)
+    segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=segment.pk)
     vlan, prefix = segment.vlan, segment.prefix
-    if segment.status == SegmentStatusChoices.ALLOCATED and (spec.vid, spec.prefix) != (vlan.vid, prefix.prefix):
+    typed = {name: values[name] for name in ("vid", "epg_name", "prefix") if name in values}
+    # What nobody gave stays as it is now, whatever the caller read before the lock.
+    wanted = {"vid": vlan.vid, "epg_name": vlan.name, "prefix": prefix.prefix}
+    wanted |= _clean_values(Containers(segment.pool), **typed)
+
+    renumbered = (wanted["vid"], wanted["prefix"]) != (vlan.vid, prefix.prefix)
+    if renumbered and segment.status == SegmentStatusChoices.ALLOCATED:
         raise SegmentInUse(
             _("Segment {segment} is allocated: release it before its VLAN ID or prefix changes.").format(
                 segment=segment
             )
         )
-    if (spec.vid, spec.epg_name) != (vlan.vid, vlan.name):
-        space = VLANSpace(vlan.group, [spec.vid], [spec.epg_name], exclude_vlan=vlan)
-        if errors := space.errors(spec.vid, spec.epg_name, may_adopt=False):
+    if (wanted["vid"], wanted["epg_name"]) != (vlan.vid, vlan.name):
+        space = VLANSpace(vlan.group, [wanted["vid"]], [wanted["epg_name"]], exclude_vlan=vlan)
+        if errors := space.errors(wanted["vid"], wanted["epg_name"], may_adopt=False):
             raise ValidationError(errors)
-        _save_changed(vlan, {"name": "epg_name", "vid": "vid"}, "vid", vid=spec.vid, name=spec.epg_name)
-    if spec.prefix != prefix.prefix:
-        _save_changed(prefix, {"prefix": "prefix"}, "prefix", prefix=spec.prefix)
+        fields = {"name": "epg_name", "vid": "vid"}
+        _save_changed(vlan, fields, "vid", vid=wanted["vid"], name=wanted["epg_name"])
+    if wanted["prefix"] != prefix.prefix:
+        _save_changed(prefix, {"prefix": "prefix"}, "prefix", prefix=wanted["prefix"])
+    # Saved even where only its VLAN or prefix changed: the segment's ETag stands for all that it shows.
     segment.refresh_from_db(fields=("vid",))
-    if values:
-        segment.snapshot()
-        for name, value in values.items():
+    segment.snapshot()
+    for name, value in values.items():
+        if name not in typed:
             setattr(segment, "_changelog_message" if name == "changelog_message" else name, value)
-        segment.full_clean(exclude=segment.hot_columns, validate_constraints=False)
-        segment.save()
+    segment.full_clean(exclude=segment.hot_columns, validate_constraints=False)
+    segment.save()
     return segment
 
 

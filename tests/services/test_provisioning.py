@@ -5,7 +5,7 @@ from django.db.models import ProtectedError
 from core.models import ObjectChange
 from dcim.models import Region, Site, SiteGroup
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
-from netbox_vlan_manager.exceptions import SegmentInUse
+from netbox_vlan_manager.exceptions import Busy, SegmentInUse
 from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services import (
     allocate,
@@ -13,9 +13,13 @@ from netbox_vlan_manager.services import (
     create_segment,
     delete_segment,
     release,
+    update_pool,
     update_segment,
 )
+from netbox_vlan_manager.services.audit import change_tracking
 from netbox_vlan_manager.services.consistency import find_drift
+from netbox_vlan_manager.services.provisioning import build_segments, clean_spec
+from netbox_vlan_manager.services.spaces import Containers
 from tenancy.models import Tenant
 from tests.factories import make_pool, make_segment, make_site, make_user, make_vrf
 
@@ -225,6 +229,35 @@ def test_update_with_a_wrong_value_changes_nothing(user, pool, values, field):
     assert field in errors(error)
     segment = Segment.objects.get(pk=segment.pk)
     assert (segment.vid, segment.epg_name, str(segment.prefix), segment.dhcp) == (100, "EPG_100", "10.0.0.0/24", False)
+
+
+def test_update_leaves_alone_what_nobody_gave(user, pool):
+    segment = make_segment(pool, 100)
+    stale = Segment.objects.select_related("vlan", "prefix").get(pk=segment.pk)
+    update_segment(segment, user=user, vid=200, epg_name="EPG_new", prefix="10.0.9.0/24")
+    update_segment(stale, user=user, description="x")
+
+    segment = Segment.objects.get()
+    assert (segment.vid, segment.epg_name, str(segment.prefix), segment.description) == (
+        200,
+        "EPG_new",
+        "10.0.9.0/24",
+        "x",
+    )
+
+
+def test_new_epg_name_is_an_update_of_the_segment(user, pool):
+    segment = make_segment(pool, 100)
+    before = segment.last_updated
+    assert update_segment(segment, user=user, epg_name="EPG_new").last_updated > before
+
+
+def test_pool_that_changes_while_a_segment_is_made_is_noticed(user, pool):
+    spec = clean_spec(pool, Containers(pool), vid=100, epg_name="EPG_100", prefix="10.0.0.0/24")
+    update_pool(pool, user=user, prefixes=["10.9.0.0/16"])
+    with change_tracking(user), pytest.raises(Busy):
+        build_segments([spec])
+    assert VLAN.objects.count() == 0
 
 
 def test_allocated_segment_keeps_its_vlan_id_and_prefix_but_not_its_texts(user, pool):
