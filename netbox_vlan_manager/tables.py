@@ -332,7 +332,6 @@ class AllocationTable(PrimaryModelTable):
         default_columns = (
             "pk",
             "cluster_name",
-            "purpose",
             "status",
             "vid",
             "epg_name",

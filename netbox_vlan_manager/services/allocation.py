@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from django.utils import timezone
 
-from ipam.models import Prefix
 from virtualization.models import Cluster
 
 from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
@@ -87,7 +86,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, purpose="", 
         allocated_by=user,
     )
     with audit.change_tracking(user):
-        audit.prepare(Allocation, Segment, Prefix)
+        audit.prepare(Allocation)
         # Where somebody writes past the locks, the unique index refuses this call, and its next try reads the winner.
         return transactions.run(partial(_allocate, draft, fields))
 

@@ -9,14 +9,15 @@ one by one, and logs the same.
 import json
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.core import serializers
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connection, transaction
-from django.db.models import Q
 from django.db.models.signals import post_save, pre_save
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -24,13 +25,13 @@ from django_prometheus.models import model_inserts, model_updates
 
 from core.choices import ObjectChangeActionChoices
 from core.events import OBJECT_CREATED, OBJECT_UPDATED
-from core.models import ObjectChange, ObjectType
+from core.models import ObjectChange
 from core.signals import handle_changed_object
 from extras.events import enqueue_event, flush_events
-from extras.models import CustomField, Subscription, TaggedItem
+from extras.models import CustomField, EventRule, Subscription, Tag, TaggedItem
 from extras.signals import notify_object_changed
 from ipam.signals import handle_prefix_saved
-from netbox.context import current_request, events_queue, query_cache
+from netbox.context import current_request, events_queue
 from netbox.context_managers import event_tracking
 from netbox.registry import registry
 from netbox.search.signals import caching_handler
@@ -49,6 +50,23 @@ BATCH_SIZE = 1000
 
 # What `write` and its callers do themselves, for all objects at once.
 REPLACED_RECEIVERS = (handle_changed_object, handle_prefix_saved)
+
+DEFAULT_EVENTS_PIPELINE = ["extras.events.process_event_queue"]
+
+LOOK_UP = f"""
+SELECT 'tag', item.content_type_id, item.object_id, tag.name
+FROM {TaggedItem._meta.db_table} AS item JOIN {Tag._meta.db_table} AS tag ON tag.id = item.tag_id
+WHERE (item.content_type_id, item.object_id) IN ({{keys}})
+UNION ALL
+SELECT 'subscription', object_type_id, object_id, NULL
+FROM {Subscription._meta.db_table}
+WHERE (object_type_id, object_id) IN ({{keys}})
+UNION ALL
+SELECT DISTINCT 'event rule', link.contenttype_id, NULL::bigint, NULL
+FROM {EventRule._meta.db_table} AS rule
+JOIN {EventRule.object_types.through._meta.db_table} AS link ON link.eventrule_id = rule.id
+WHERE rule.enabled AND link.contenttype_id = ANY (%s)
+"""
 
 
 def get_user(user):
@@ -99,21 +117,9 @@ def change_tracking(user):
             transaction.on_commit(partial(flush_events, events))
 
 
-def prepare(created, *updated):
-    """
-    Fetch what `write` will need for objects of these models, in two queries, so that it asks nothing under a lock.
-
-    NetBox's caches last as long as its request; they are filled here as it fills them, but at once.
-
-    Args:
-        created: The model that objects will be created of; its custom fields are fetched too.
-        updated: Models that objects will be updated of.
-    """
-    known = query_cache.get()["object_types"]
-    missing = [model for model in (created, *updated) if (model, True) not in known]
-    if missing:
-        known.update({(model, True): found for model, found in ObjectType.objects.get_for_models(*missing).items()})
-    CustomField.objects.get_for_model(created)
+def prepare(model):
+    """Fetch, before any lock, what creating objects of `model` asks NetBox for: the custom fields it may have."""
+    CustomField.objects.get_for_model(model)
 
 
 def update(instance, **values):
@@ -140,10 +146,12 @@ def write(updates=(), creates=()):
         updates: (instance, {field name: new value}) pairs; only those fields are written.
         creates: Unsaved instances of one model, without tags.
     """
+    updated = [instance for instance, _values in updates]
+    known = _look_up(updated, creates)
     changes = []
-    if updates:
-        _remember_tags([instance for instance, _values in updates])
-        changes += [_update(instance, values) for instance, values in updates]
+    for instance, values in updates:
+        tags = [Tag(name=name) for name in known.tags.get(_key(instance), ())]
+        changes.append(_update(instance, values, tags))
     if creates:
         changes += _create(creates)
     request = current_request.get()
@@ -153,30 +161,69 @@ def write(updates=(), creates=()):
         change.request_id = request.id
     ObjectChange.objects.bulk_create(changes, batch_size=BATCH_SIZE)
 
-    _send_post_save(updates, creates)
+    for instance, values in updates:
+        _send_post_save(instance, values, subscribed=_key(instance) in known.subscribed)
+    for instance in creates:
+        _call_receivers(instance, REPLACED_RECEIVERS, created=True, update_fields=None)
+
     queue = events_queue.get()
-    for instance, event_type in _with_event_types(updates, creates):
-        enqueue_event(queue, instance, request, event_type)
+    for instances, event_type in ((updated, OBJECT_UPDATED), (creates, OBJECT_CREATED)):
+        for instance in instances:
+            if known.wants_events(instance):
+                enqueue_event(queue, instance, request, event_type)
     events_queue.set(queue)
 
 
-def _remember_tags(instances):
-    """Fetch the tags of all instances in one query, where serialising each would ask for its own."""
-    by_object = {(ContentType.objects.get_for_model(instance).pk, instance.pk): [] for instance in instances}
-    condition = Q(pk__in=())
-    for content_type, pk in by_object:
-        condition |= Q(content_type=content_type, object_id=pk)
-    for item in TaggedItem.objects.filter(condition).select_related("tag"):
-        by_object[(item.content_type_id, item.object_id)].append(item.tag)
-    for instance, tags in zip(instances, by_object.values(), strict=True):
-        instance._prefetched_objects_cache = {**getattr(instance, "_prefetched_objects_cache", {}), "tags": tags}
+@dataclass(frozen=True)
+class _Known:
+    """What other tables say about the objects written, which are named by (content type id, primary key)."""
+
+    tags: dict
+    subscribed: set
+    types_with_rules: set
+
+    def wants_events(self, instance):
+        """Whether anything would look at an event of `instance`: an event rule, or a stage that a plugin added."""
+        return list(settings.EVENTS_PIPELINE) != DEFAULT_EVENTS_PIPELINE or _key(instance)[0] in self.types_with_rules
 
 
-def _update(instance, values):
+def _key(instance):
+    return ContentType.objects.get_for_model(instance).pk, instance.pk
+
+
+def _look_up(updated, created):
+    """
+    Return what is _Known about objects, in one statement where NetBox's own code makes one or more for each object.
+
+    It is raw SQL because of that: no ORM query spans these tables.
+    """
+    keys = [_key(instance) for instance in updated]
+    types = sorted({_key(instance)[0] for instance in (*updated, *created[:1])})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            LOOK_UP.format(keys=", ".join(["(%s, %s)"] * len(keys)) or "(NULL, NULL)"),
+            [*(part for key in keys for part in key)] * 2 + [types],
+        )
+        rows = cursor.fetchall()
+    known = _Known(tags={}, subscribed=set(), types_with_rules=set())
+    for kind, content_type, pk, name in rows:
+        if kind == "tag":
+            known.tags.setdefault((content_type, pk), []).append(name)
+        elif kind == "subscription":
+            known.subscribed.add((content_type, pk))
+        else:
+            known.types_with_rules.add(content_type)
+    return known
+
+
+def _update(instance, values, tags):
     """Write `values` and return the ObjectChange, not saved yet."""
     model = type(instance)
     names = (*values, "last_updated")
+    # A snapshot has the tags, and would ask the database for them.
+    instance._prefetched_objects_cache = {**getattr(instance, "_prefetched_objects_cache", {}), "tags": tags}
     instance.snapshot()
+    del instance._prefetched_objects_cache["tags"]
     for name, value in values.items():
         setattr(instance, name, value)
     instance.last_updated = timezone.now()
@@ -189,7 +236,6 @@ def _update(instance, values):
     if "last_updated" not in instance._prechange_snapshot:
         del written["last_updated"]
     instance._postchange_snapshot = {**instance._prechange_snapshot, **written}
-    del instance._prefetched_objects_cache["tags"]
     return ObjectChange(
         changed_object=instance,
         object_repr=str(instance)[:200],
@@ -219,19 +265,15 @@ def _create(objects):
     return changes
 
 
-def _send_post_save(updates, creates):
-    """Call the receivers of post_save whose work is not done here for all objects at once."""
-    subscribed = _subscribed([instance for instance, _values in updates])
-    for instance, values in updates:
-        names = frozenset((*values, "last_updated"))
-        done = [*REPLACED_RECEIVERS]
-        if (type(instance), instance.pk) not in subscribed:
-            done.append(notify_object_changed)
-        if not _is_indexed(instance, names):
-            done.append(caching_handler)
-        _call_receivers(instance, done, created=False, update_fields=names)
-    for instance in creates:
-        _call_receivers(instance, REPLACED_RECEIVERS, created=True, update_fields=None)
+def _send_post_save(instance, values, subscribed):
+    """Call the receivers of post_save whose work is not done here, or for which there is none."""
+    names = frozenset((*values, "last_updated"))
+    done = [*REPLACED_RECEIVERS]
+    if not subscribed:
+        done.append(notify_object_changed)
+    if not _is_indexed(instance, names):
+        done.append(caching_handler)
+    _call_receivers(instance, done, created=False, update_fields=names)
 
 
 def _call_receivers(instance, done, **kwargs):
@@ -242,23 +284,7 @@ def _call_receivers(instance, done, **kwargs):
             receiver(signal=post_save, sender=model, instance=instance, raw=False, using=connection.alias, **kwargs)
 
 
-def _subscribed(instances):
-    """Return the (model, primary key) of those instances that somebody wants to be notified of."""
-    condition = Q(pk__in=())
-    for instance in instances:
-        condition |= Q(object_type=ContentType.objects.get_for_model(instance), object_id=instance.pk)
-    if not instances:
-        return set()
-    found = Subscription.objects.filter(condition).order_by().values_list("object_type", "object_id")
-    return {(ContentType.objects.get_for_id(type_pk).model_class(), pk) for type_pk, pk in found}
-
-
 def _is_indexed(instance, names):
     """Whether the global search shows any of the fields."""
     indexer = registry["search"].get(instance._meta.label_lower)
     return indexer is not None and not names.isdisjoint(name for name, _weight in indexer.fields)
-
-
-def _with_event_types(updates, creates):
-    yield from ((instance, OBJECT_UPDATED) for instance, _values in updates)
-    yield from ((instance, OBJECT_CREATED) for instance in creates)

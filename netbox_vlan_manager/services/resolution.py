@@ -7,12 +7,13 @@ user may view are named in any error.
 """
 
 import re
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import NamedTuple
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import connections, router
 from django.db.models import Exists, OuterRef, Q, Value
 from django.utils.translation import gettext as _
 
@@ -37,6 +38,11 @@ COMBINATIONS_LISTED = 50
 
 # NUL and lone surrogates, which JSON can carry.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+# What stands in a prepared query for the values of a call.
+SITE, VRF_NAME = "\x01site", "\x01vrf"
+SITE_ID, VRF_ID = 2**63 - 1, 2**63 - 2
 
 
 class ResolvedPool(NamedTuple):
@@ -160,32 +166,54 @@ def _matches(site, vrf):
 
     An id given for a site is a site's: the other kinds of place answer to slug and name.
     """
-    models = (Site,) if isinstance(site, int) else SCOPE_MODELS
-    queries = [
-        model.objects.filter(_names_match(site, "slug", "name", by_id=model is Site)).values_list(
-            Value(_type_id(model)), "pk", "name"
-        )
-        for model in models
-    ]
-    vrfs = VRF.objects.filter(_names_match(vrf, "name", "rd")).values_list(Value(_type_id(VRF)), "pk", "name")
+    site_id, vrf_id = _as_id(site), _as_id(vrf)
+    sql, parameters = _match_query(
+        site_is_text=isinstance(site, str),
+        site_has_id=site_id is not None,
+        vrf_is_text=isinstance(vrf, str),
+        vrf_has_id=vrf_id is not None,
+    )
+    given = {SITE: site, SITE_ID: site_id, VRF_NAME: vrf, VRF_ID: vrf_id}
     places, vrf_ids = {}, []
-    for type_id, pk, name in vrfs.union(*queries, all=True).order_by():
-        if type_id == _type_id(VRF):
-            vrf_ids.append(pk)
-        else:
-            places[type_id, pk] = name
+    with connections[router.db_for_read(SegmentPool)].cursor() as cursor:
+        cursor.execute(sql, [given.get(parameter, parameter) for parameter in parameters])
+        for type_id, pk, name in cursor.fetchall():
+            if type_id == _type_id(VRF):
+                vrf_ids.append(pk)
+            else:
+                places[type_id, pk] = name
     return places, vrf_ids
 
 
-def _names_match(value, *fields, by_id=True):
-    """Return a condition that matches `value` with an id, or, where it is text, with any of the fields without case."""
-    condition = Q()
-    if by_id and (isinstance(value, int) or (value.isascii() and value.isdigit() and len(value) <= 18)):
-        condition |= Q(pk=int(value)) if int(value) < 2**63 else Q(pk=None)
-    if isinstance(value, str):
-        for field in fields:
-            condition |= Q(**{f"{field}__iexact": value})
-    return condition
+def _as_id(value):
+    """Return `value` as an id that the database can have, or None."""
+    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= 18):
+        return None
+    return int(value) if 0 <= int(value) < 2**63 else None
+
+
+@cache
+def _match_query(site_is_text, site_has_id, vrf_is_text, vrf_has_id):
+    """
+    Return the SQL of `_matches`, and its parameters with placeholders for what the caller gives.
+
+    Django builds it, once for each shape that the two can have: to build it anew took longer than all else about a call
+    that is answered with what the cluster holds already.
+    """
+
+    def match(model, *fields, text, number):
+        # Ids begin at 1. What cannot match still has to be SQL.
+        condition = Q(pk=0 if number is None else number)
+        if text is not None:
+            condition |= reduce(or_, (Q(**{f"{field}__iexact": text}) for field in fields))
+        return model.objects.filter(condition).order_by().values_list(Value(_type_id(model)), "pk", "name")
+
+    site, vrf = SITE if site_is_text else None, VRF_NAME if vrf_is_text else None
+    queries = [match(Site, "slug", "name", text=site, number=SITE_ID if site_has_id else None)]
+    if site_is_text:
+        queries += [match(model, "slug", "name", text=site, number=None) for model in (Location, SiteGroup, Region)]
+    vrfs = match(VRF, "name", "rd", text=vrf, number=VRF_ID if vrf_has_id else None)
+    return vrfs.union(*queries, all=True).order_by().query.sql_with_params()
 
 
 def _serving(pools, places, vrfs):

@@ -235,9 +235,9 @@ class ContractTestCase(PlainTestCase):
         # What a process looks up once, and what a token writes once a minute, does not count.
         self.allocate(cluster_name="warm-up")
         for name, call, queries in (
-            ("allocate", self.allocate, 26),
+            ("allocate", self.allocate, 22),
             ("replay", self.allocate, 9),
-            ("release", self.release, 26),
+            ("release", self.release, 19),
         ):
             with self.subTest(name), self.assertNumQueries(queries):
                 call()

@@ -6,9 +6,17 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def nb(live_netbox):
-    live_netbox.database.netbox("vlan_manager_demo", "--user", live_netbox.username)
-    return pynetbox.api(live_netbox.url, token=live_netbox.token)
+def netbox(stack):
+    """A NetBox with the demo data, which other tests leave alone."""
+    live = stack.serve(stack.create_database())
+    live.database.netbox("vlan_manager_demo", "--user", live.username)
+    yield live
+    live.stop()
+
+
+@pytest.fixture(scope="module")
+def nb(netbox):
+    return pynetbox.api(netbox.url, token=netbox.token)
 
 
 def test_list(nb):
@@ -40,12 +48,12 @@ def test_create_allocate_release(nb):
     assert segment.delete()
 
 
-def test_first_generation_s_calls(nb, live_netbox):
+def test_first_generation_s_calls(netbox):
     def call(path, **body):
         return requests.post(
-            f"{live_netbox.url}/api/plugins/vlan-manager/{path}",
+            f"{netbox.url}/api/plugins/vlan-manager/{path}",
             json=body,
-            headers={"Authorization": f"Bearer {live_netbox.token}"},
+            headers={"Authorization": f"Bearer {netbox.token}"},
             timeout=60,
         )
 
