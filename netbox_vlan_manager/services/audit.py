@@ -31,7 +31,7 @@ from extras.events import enqueue_event, flush_events
 from extras.models import CustomField, EventRule, Subscription, Tag, TaggedItem
 from extras.signals import notify_object_changed
 from ipam.signals import handle_prefix_saved
-from netbox.context import current_request, events_queue
+from netbox.context import current_request, events_queue, query_cache
 from netbox.context_managers import event_tracking
 from netbox.registry import registry
 from netbox.search.signals import caching_handler
@@ -52,6 +52,10 @@ BATCH_SIZE = 1000
 REPLACED_RECEIVERS = (handle_changed_object, handle_prefix_saved)
 
 DEFAULT_EVENTS_PIPELINE = ["extras.events.process_event_queue"]
+
+HAS_CUSTOM_FIELDS = f"""
+SELECT EXISTS (SELECT FROM {CustomField.object_types.through._meta.db_table} WHERE contenttype_id = %s)
+"""
 
 LOOK_UP = f"""
 SELECT 'tag', item.content_type_id, item.object_id, tag.name
@@ -118,8 +122,19 @@ def change_tracking(user):
 
 
 def prepare(model):
-    """Fetch, before any lock, what creating objects of `model` asks NetBox for: the custom fields it may have."""
-    CustomField.objects.get_for_model(model)
+    """
+    Find out before any lock whether objects of `model` have custom fields, which creating one asks NetBox for.
+
+    Where it has none, as mostly, one small statement spares NetBox the two larger ones that would find none.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(HAS_CUSTOM_FIELDS, [ContentType.objects.get_for_model(model).pk])
+        (has_any,) = cursor.fetchone()
+    if has_any:
+        CustomField.objects.get_for_model(model)
+    else:
+        # NetBox's own cache, which ends with its request.
+        query_cache.get()["custom_fields"][model] = []
 
 
 def update(instance, **values):
