@@ -58,8 +58,8 @@ STATISTICS_COLUMNS = {
     "utilization": "Utilization",
 }
 
-# How many rows are fetched, and written, at a time.
-CHUNK_SIZE = 1000
+# How many rows are fetched, and written, at a time: few enough that a small export takes as much memory as a large one.
+CHUNK_SIZE = 200
 
 # A cell that begins with one of these is a formula to a spreadsheet.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
