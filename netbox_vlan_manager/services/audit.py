@@ -127,14 +127,17 @@ def prepare(model):
 
     Where it has none, as mostly, one small statement spares NetBox the two larger ones that would find none.
     """
+    # NetBox's own cache, which ends with its request.
+    known = query_cache.get()["custom_fields"]
+    if model in known:
+        return
     with connection.cursor() as cursor:
         cursor.execute(HAS_CUSTOM_FIELDS, [ContentType.objects.get_for_model(model).pk])
         (has_any,) = cursor.fetchone()
     if has_any:
         CustomField.objects.get_for_model(model)
     else:
-        # NetBox's own cache, which ends with its request.
-        query_cache.get()["custom_fields"][model] = []
+        known[model] = []
 
 
 def update(instance, **values):
