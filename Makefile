@@ -6,7 +6,7 @@ STAMP := .venv/.requirements
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo shell test lint lock clean
+.PHONY: help demo shell test bench profile lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -20,6 +20,13 @@ shell: $(STAMP)  ## Open NetBox's shell on the database of the running demo
 
 test: $(STAMP)  ## Run the tests (ARGS="-k name")
 	@exec pytest $(ARGS)
+
+bench: $(STAMP)  ## Measure against NetBox itself, into build/bench.json (ARGS="--only rest")
+	@mkdir -p build
+	@exec python -m tests.benchmarks --json build/bench.json $(ARGS)
+
+profile: $(STAMP)  ## Show where the time of an allocation goes (ARGS="--calls 100")
+	@exec python -m tests.benchmarks.profile $(ARGS)
 
 lint: $(STAMP)  ## Check style, layers and missing migrations
 	ruff check

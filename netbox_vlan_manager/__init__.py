@@ -28,6 +28,8 @@ class VLANManagerConfig(PluginConfig):
         "import_max_rows": 20000,
         # Health counts an active pool as low when less than this share of its segments is available, in percent.
         "low_available_percent": 10,
+        # An allocation, release, import or new segment that takes longer is logged, in milliseconds; 0 logs none.
+        "slow_operation_threshold": 1000,
     }
 
     def ready(self):

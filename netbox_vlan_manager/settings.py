@@ -39,4 +39,7 @@ def check_settings():
     percent = get_setting("low_available_percent")
     if type(percent) not in (int, float) or not 0 <= percent <= 100:
         errors.append(f"{PLUGIN}: low_available_percent is {percent!r}; use a percentage from 0 to 100")
+    threshold = get_setting("slow_operation_threshold")
+    if threshold is not None and (type(threshold) not in (int, float) or not threshold >= 0):
+        errors.append(f"{PLUGIN}: slow_operation_threshold is {threshold!r}; use milliseconds, or 0 to log none")
     return errors

@@ -44,6 +44,10 @@ def test_unknown_setting_is_none():
         ("low_available_percent", 0),
         ("low_available_percent", 12.5),
         ("low_available_percent", 100),
+        ("slow_operation_threshold", 250),
+        ("slow_operation_threshold", 0.5),
+        ("slow_operation_threshold", 0),
+        ("slow_operation_threshold", None),
     ],
 )
 def test_right_values(configure, name, value):
@@ -81,6 +85,10 @@ def test_right_values(configure, name, value):
         ("low_available_percent", "10"),
         ("low_available_percent", True),
         ("low_available_percent", float("nan")),
+        ("slow_operation_threshold", -1),
+        ("slow_operation_threshold", "1000"),
+        ("slow_operation_threshold", True),
+        ("slow_operation_threshold", float("nan")),
     ],
 )
 def test_wrong_value_is_named_in_one_message(configure, name, value):

@@ -19,7 +19,7 @@ from ..exceptions import AllocationNotFound, PoolExhausted, PoolPaused
 from ..models import Allocation, Segment
 from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
-from . import audit, transactions
+from . import audit, timing, transactions
 from .resolution import resolve_pool
 
 __all__ = (
@@ -77,8 +77,16 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, purpose="", 
     """
     cluster_name = clean_cluster_name(cluster_name)
     purpose = clean_purpose(purpose)
-    if pool is None:
-        pool = resolve_pool(site, vrf).pool
+    with timing.operation("allocate", cluster=cluster_name, pool=pool, site=site, vrf=vrf) as operation:
+        if pool is None:
+            pool = resolve_pool(site, vrf).pool
+        result = _find_or_allocate(cluster_name, user, pool, purpose, fields)
+        operation.outcome = "created" if result.created else "replayed"
+        return result
+
+
+def _find_or_allocate(cluster_name, user, pool, purpose, fields):
+    """Return the AllocationResult of clean values."""
     if held := _held_by(pool, cluster_name, purpose):
         return AllocationResult(held, created=False)
     if pool.status == SegmentPoolStatusChoices.PAUSED:
@@ -175,16 +183,20 @@ def release_allocation(allocation, *, user, changelog_message=""):
     """
     if allocation.released_at is not None:
         return ReleaseResult(allocation, released=False)
-    user = audit.get_user(user)
-    with audit.change_tracking(user):
-        return transactions.run(partial(_release, allocation, user, changelog_message))
+    with timing.operation("release", cluster=allocation.cluster_name, pool=allocation.pool_name) as operation:
+        user = audit.get_user(user)
+        with audit.change_tracking(user):
+            result = transactions.run(partial(_release, allocation, user, changelog_message))
+        operation.outcome = "released" if result.released else "replayed"
+        return result
 
 
 def _release(allocation, user, changelog_message):
     """Do the part of `release_allocation` that needs locks."""
     transactions.lock_clusters([(allocation.pool_id, allocation.cluster_name, allocation.purpose)])
     segments = Segment.objects.select_related("vlan", "prefix", "pool__vrf").order_by()
-    segment = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk).first()
+    with timing.part("locks"):
+        segment = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk).first()
     allocation = Allocation.objects.select_related("allocated_by").get(pk=allocation.pk)
     if allocation.released_at is not None:
         return ReleaseResult(allocation, released=False)
@@ -215,6 +227,7 @@ def available_segments(pool):
     return Segment.objects.filter(pool=pool, status=SegmentStatusChoices.AVAILABLE).order_by("vid")
 
 
+@timing.part("look-up")
 def _held_by(pool, cluster_name, purpose):
     """Return the active allocation of a cluster in `pool`, or None; one query, of one table."""
     sql, parameters = _held_query()
@@ -237,6 +250,7 @@ def _held_query():
     return held.query.sql_with_params()
 
 
+@timing.part("locks")
 def _lock_next(pool):
     """
     Lock and return the available segment with the lowest VLAN ID, or None when the pool has none.

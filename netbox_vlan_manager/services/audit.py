@@ -37,6 +37,8 @@ from netbox.registry import registry
 from netbox.search.signals import caching_handler
 from utilities.request import NetBoxFakeRequest
 
+from . import timing
+
 __all__ = (
     "change_tracking",
     "create",
@@ -151,6 +153,7 @@ def create(objects):
     return objects
 
 
+@timing.part("write")
 def write(updates=(), creates=()):
     """
     Update some objects and insert others, change-logged, in a transaction of the caller's.

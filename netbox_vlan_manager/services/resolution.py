@@ -22,6 +22,7 @@ from ipam.models import VRF
 
 from ..exceptions import AmbiguousPool, PoolNotFound
 from ..models import SegmentPool
+from . import timing
 from .statistics import with_scope_name
 
 __all__ = (
@@ -68,7 +69,11 @@ def resolve_pool(site, vrf, user=None, action=None):
         AmbiguousPool: Several do.
         PermissionDenied: The user may see the pool, but not do `action` in it.
     """
-    site, vrf = _clean_names(site=site, vrf=vrf)
+    with timing.operation("resolve", site=site, vrf=vrf):
+        return _resolve(*_clean_names(site=site, vrf=vrf), user, action)
+
+
+def _resolve(site, vrf, user, action):
     if user is not None and user.is_active and user.is_superuser:
         # NetBox restricts nothing for them.
         user = action = None

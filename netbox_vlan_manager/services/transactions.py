@@ -20,6 +20,7 @@ from netbox.context import events_queue
 
 from ..exceptions import Busy
 from ..settings import get_setting
+from . import timing
 
 __all__ = (
     "lock_clusters",
@@ -61,7 +62,8 @@ def run(work):
     """
     for attempt in range(RETRIES + 1):
         try:
-            with _events_savepoint(), transaction.atomic():
+            # What is neither work nor any part of it is COMMIT, and whatever runs on it.
+            with _events_savepoint(), timing.part("commit"), transaction.atomic(), timing.part("work"):
                 return work()
         except DatabaseError as error:
             if sqlstate(error) not in RETRYABLE:
@@ -71,7 +73,8 @@ def run(work):
                     raise
                 raise Busy from error
             logger.info("Trying again after SQLSTATE %s (try %d)", sqlstate(error), attempt + 1)
-            time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
+            with timing.part("pause"):
+                time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
 
 
 @contextmanager
@@ -98,6 +101,7 @@ def set_lock_timeout(milliseconds):
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
 
 
+@timing.part("locks")
 def lock_clusters(keys):
     """
     Keep other transactions from allocating or releasing for the same clusters until this one ends.
@@ -114,6 +118,7 @@ def lock_clusters(keys):
             cursor.execute("SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(%s)", [timeout, number])
 
 
+@timing.part("locks")
 def lock_spaces(vrf_ids=(), vlan_group_ids=()):
     """
     Keep other transactions from making or moving segments in these VRFs and VLAN groups until this one ends.
