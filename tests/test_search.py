@@ -1,4 +1,6 @@
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from extras.models import CachedValue
 from ipam.models import VLAN, Prefix
@@ -63,6 +65,16 @@ def test_allocations_are_not_indexed(segment):
 
     assert not CachedValue.objects.filter(object_type__model="allocation").exists()
     assert found("prod-01") == []
+
+
+def test_indexes_many_segments_with_few_statements(segment):
+    for index in (1, 2, 3):
+        make_segment(segment.pool, 117 + index, index)
+    with CaptureQueriesContext(connection) as queries:
+        search_backend.cache(list(Segment.objects.order_by()), remove_existing=False)
+
+    for table in ("ipam_vlan", "ipam_prefix"):
+        assert sum(f'FROM "{table}"' in query["sql"] for query in queries) == 1
 
 
 def test_page(client, segment):

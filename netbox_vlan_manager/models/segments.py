@@ -5,12 +5,20 @@ from django.utils.translation import gettext_lazy as _
 
 from netbox.models import PrimaryModel
 from netbox.models.features import ContactsMixin
+from utilities.querysets import RestrictedQuerySet
 
 from ..choices import SegmentStatusChoices
 from ..validators import VID_MAX, VID_MIN
 from .mixins import HotColumnsMixin
 
 __all__ = ("Segment",)
+
+
+class SegmentManager(models.Manager.from_queryset(RestrictedQuerySet)):
+    """Fetches the VLANs and prefixes of all segments read together at once, as NetBox's search needs them."""
+
+    def get_queryset(self):
+        return super().get_queryset().fetch_mode(models.FETCH_PEERS)
 
 
 class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
@@ -68,6 +76,8 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
         editable=False,
         help_text=_("The prefix was made with the segment and goes with it"),
     )
+
+    objects = SegmentManager()
 
     prerequisite_models = ("netbox_vlan_manager.SegmentPool",)
     hot_columns = ("pool", "vlan", "prefix", "vid", "status", "owns_vlan", "owns_prefix")

@@ -7,6 +7,7 @@ importing the same file again changes nothing. All rows are written in one trans
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,7 +17,7 @@ from django.utils.translation import gettext as _
 from ..exceptions import VLANManagerError
 from ..models import Segment
 from ..settings import get_setting
-from . import audit, provisioning, transactions
+from . import audit, provisioning, timing, transactions
 from .resolution import resolve_pool
 from .spaces import Containers
 
@@ -183,7 +184,15 @@ def import_segments(rows, *, user, atomic=False, enforce=True):
                 )
             }
         )
-    user = audit.get_user(user)
+    with timing.operation("import", rows=len(rows)) as operation:
+        result = _import(rows, audit.get_user(user), atomic, enforce)
+        statuses = Counter(row.status for row in result.results)
+        operation.outcome = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+        return result
+
+
+def _import(rows, user, atomic, enforce):
+    """Return the ImportResult of a number of rows that may be."""
     checked = [_Row(RowResult(index=index, line=line), values) for index, (line, values) in enumerate(rows)]
     _check_rows(checked, viewer=user if enforce else None)
     with audit.change_tracking(user):
@@ -201,6 +210,7 @@ def import_segments(rows, *, user, atomic=False, enforce=True):
             return ImportResult([row.result for row in checked])
 
 
+@timing.part("checks")
 def _check_rows(rows, viewer):
     """Find each row's pool and check its values, before any lock; what is wrong goes into the row's result."""
     pools, containers, seen = {}, {}, {}

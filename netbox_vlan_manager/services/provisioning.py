@@ -6,6 +6,7 @@ groups, sites, VRFs, tenants and roles are only looked up. What was made with a 
 before stays. Permissions are the caller's business.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,18 +14,19 @@ from django.core.exceptions import ValidationError
 from django.db.backends.postgresql.psycopg_any import NumericRange
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
+from netaddr import IPNetwork
 
 from ipam.choices import PrefixStatusChoices, VLANStatusChoices
 from ipam.models import VLAN, Prefix, VLANGroup
 from ipam.signals import handle_prefix_saved
-from ipam.utils import rebuild_prefixes
+from netbox.signals import post_clean
 
 from ..choices import SegmentStatusChoices
 from ..exceptions import Busy, SegmentInUse
 from ..models import Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid
-from . import audit, guards, transactions
+from . import audit, guards, timing, transactions
 from .spaces import Containers, PrefixSpace, VLANSpace
 
 __all__ = (
@@ -42,8 +44,8 @@ __all__ = (
     "update_segment_in_transaction",
 )
 
-# From so many new prefixes on it is cheaper to count the hierarchy of the whole VRF than around each of them.
-HIERARCHY_REBUILD = 20
+# Beyond so many new prefixes it is cheaper to count the hierarchy of the whole VRF than around each of them.
+HIERARCHY_SWEEP = 20
 
 
 @dataclass(frozen=True)
@@ -348,10 +350,14 @@ def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
         ValidationError: Keyed by field; nothing was made.
         Busy: Locks were not had in time; nothing was made.
     """
-    user = audit.get_user(user)
-    spec = clean_spec(pool, Containers(pool), vid=vid, epg_name=epg_name, prefix=prefix, **fields)
-    with audit.change_tracking(user):
-        return transactions.run(partial(_create_segment, spec))
+    with timing.operation("create segment", pool=pool, vid=vid, prefix=prefix) as operation:
+        user = audit.get_user(user)
+        with timing.part("checks"):
+            spec = clean_spec(pool, Containers(pool), vid=vid, epg_name=epg_name, prefix=prefix, **fields)
+        with audit.change_tracking(user):
+            segment = transactions.run(partial(_create_segment, spec))
+        operation.outcome = "created"
+        return segment
 
 
 def _create_segment(spec):
@@ -398,20 +404,45 @@ def build_segments(specs):
             segment.prefix.vlan = segment.vlan
         else:
             audit.update(segment.prefix, vlan=segment.vlan, status=get_setting("prefix_status_available"))
+    sweeps = len(new_prefixes) > HIERARCHY_SWEEP
+    if sweeps:
+        _count_hierarchy(new_prefixes)
     audit.create(new_prefixes)
-    _count_hierarchy(new_prefixes)
+    if not sweeps:
+        for prefix in new_prefixes:
+            handle_prefix_saved(instance=prefix, created=True)
     audit.create(segments)
     return plans, errors
 
 
 def _count_hierarchy(prefixes):
-    """Bring NetBox's cached depths and child counts up to date, as its signal receiver does after a save()."""
-    if len(prefixes) <= HIERARCHY_REBUILD:
-        for prefix in prefixes:
-            handle_prefix_saved(instance=prefix, created=True)
-    else:
-        for vrf in {prefix.vrf for prefix in prefixes}:
-            rebuild_prefixes(vrf)
+    """
+    Set the depths and child counts that NetBox caches, of prefixes yet to be saved and of those around them.
+
+    It counts as NetBox's signal receiver does after each save(), but reads a VRF once and writes only what changes:
+    `rebuild_prefixes` would write every prefix of the VRF, and wait for whoever allocates one.
+    """
+    for vrf_id in {prefix.vrf_id for prefix in prefixes}:
+        new = [prefix for prefix in prefixes if prefix.vrf_id == vrf_id]
+        stored = Prefix.objects.filter(vrf=vrf_id).order_by().values_list("pk", "prefix", "_depth", "_children")
+        numbers = Counter(prefix.prefix for prefix in new)
+        numbers.update(network for _pk, network, _depth, _children in stored)
+        depths, children, parents = {}, Counter(), []
+        for network in sorted(numbers, key=IPNetwork.sort_key):
+            while parents and network not in parents[-1]:
+                parents.pop()
+            depths[network] = len(parents)
+            for parent in parents:
+                children[parent] += numbers[network]
+            parents.append(network)
+        for prefix in new:
+            prefix._depth, prefix._children = depths[prefix.prefix], children[prefix.prefix]
+        changed = [
+            Prefix(pk=pk, _depth=depths[network], _children=children[network])
+            for pk, network, depth, count in stored
+            if (depth, count) != (depths[network], children[network])
+        ]
+        Prefix.objects.bulk_update(changed, ("_depth", "_children"), batch_size=100)
 
 
 def _check_pools_unchanged(specs):
@@ -422,10 +453,11 @@ def _check_pools_unchanged(specs):
         Busy: Somebody changed one meanwhile. The same call, made again, sees it as it is now.
     """
     pools = {spec.pool.pk: spec.pool for spec in specs}
+    names = ("vrf_id", "vlan_group_id", "scope_type_id", "scope_id")
     containers = {}
     for now in SegmentPool.objects.filter(pk__in=pools).prefetch_related("prefixes").order_by():
         checked = pools[now.pk]
-        if (now.vrf_id, now.vlan_group_id) == (checked.vrf_id, checked.vlan_group_id):
+        if all(getattr(now, name) == getattr(checked, name) for name in names):
             containers[now.pk] = [prefix.prefix for prefix in now.prefixes.all()]
     for spec in specs:
         if not any(spec.prefix in container for container in containers.get(spec.pool.pk, ())):
@@ -468,18 +500,16 @@ def _plan(spec, vlan_space, prefix_space):
             role=pool.role,
             status=VLANStatusChoices.STATUS_ACTIVE,
         )
-        errors |= _invalid(vlan, {"name": "epg_name", "vid": "vid"}, "vid")
+        _validate(vlan, errors, {"name": "epg_name"}, "vid")
     if owns_prefix:
         prefix = Prefix(
             prefix=spec.prefix,
             vrf=pool.vrf,
-            scope=pool.scope,
             tenant=pool.tenant,
             role=pool.role,
             status=get_setting("prefix_status_available"),
         )
-        prefix.cache_related_objects()
-        errors |= _invalid(prefix, {"prefix": "prefix"}, "prefix")
+        _validate_prefix(prefix, pool.scope, errors)
     elif prefix.vlan_id and prefix.vlan_id != vlan.pk:
         errors["prefix"] = _("Prefix {prefix} belongs to VLAN {vlan}: use another prefix, or that VLAN.").format(
             prefix=prefix, vlan=prefix.vlan
@@ -496,22 +526,44 @@ def _plan(spec, vlan_space, prefix_space):
         owns_vlan=owns_vlan,
         owns_prefix=owns_prefix,
     )
-    errors |= _invalid(segment, {"description": "description", "comments": "comments"}, "vid")
+    _validate(segment, errors, {"description": "description", "comments": "comments"}, "vid")
     segment.vlan, segment.prefix = vlan, prefix
     return segment, errors
 
 
-def _invalid(instance, fields, default):
-    """Return {field: texts} from NetBox's validation of `instance`, its field names turned into ours by `fields`."""
+def _validate(instance, errors, fields, default):
+    """Add to `errors`, {field: texts}, what NetBox's validation of a new object finds (see `_add_texts`)."""
     foreign_keys = [field.name for field in instance._meta.concrete_fields if field.is_relation]
     try:
         instance.full_clean(exclude=foreign_keys, validate_unique=False, validate_constraints=False)
     except ValidationError as error:
-        errors = {}
-        for field, messages in error.message_dict.items():
-            errors.setdefault(fields.get(field, default), []).extend(messages)
-        return errors
-    return {}
+        _add_texts(errors, error, fields, default)
+
+
+def _validate_prefix(prefix, scope, errors):
+    """
+    Give a new prefix its scope and validate it as `_validate` does, without the two queries that NetBox makes.
+
+    NetBox's clean() asks for prefixes with this CIDR, of which the PrefixSpace knows that there are none, and for the
+    scope, which is the pool's. So it runs on a prefix that has no scope yet; custom validation, which sees the whole
+    prefix, is put off until it has.
+    """
+    prefix.get_duplicates = lambda: ()
+    prefix._replicated_base = True
+    _validate(prefix, errors, {}, "prefix")
+    del prefix.get_duplicates, prefix._replicated_base
+    prefix.scope = scope
+    prefix.cache_related_objects()
+    try:
+        post_clean.send(sender=Prefix, instance=prefix)
+    except ValidationError as error:
+        _add_texts(errors, error, {}, "prefix")
+
+
+def _add_texts(errors, error, fields, default):
+    """Add the texts of a ValidationError to `errors`, its field names turned into ours by `fields`, or `default`."""
+    for name, texts in ValidationError(error.update_error_dict({})).message_dict.items():
+        errors.setdefault(fields.get(name, default), []).extend(texts)
 
 
 def update_segment(segment, *, user, **values):
@@ -585,8 +637,7 @@ def _save_changed(instance, fields, default, **values):
         instance.full_clean()
     except ValidationError as error:
         errors = {}
-        for field, messages in error.message_dict.items():
-            errors.setdefault(fields.get(field, default), []).extend(messages)
+        _add_texts(errors, error, fields, default)
         raise ValidationError(errors) from None
     instance.save()
 

@@ -2,9 +2,11 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from core.models import ObjectChange
 from ipam.models import VLAN, Prefix
+from netbox.signals import post_clean
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.consistency import find_drift
@@ -24,6 +26,14 @@ def pool():
 
 def load(text, **kwargs):
     return import_segments(parse_csv(text), user=make_user(), enforce=False, **kwargs)
+
+
+def rows_of(count, first=0):
+    """Return the CSV of so many new segments."""
+    return HEADER + "".join(
+        f"Site1,{number + 100},EPG_{number + 100},10.{number // 256}.{number % 256}.0/24,Network1,true,\n"
+        for number in range(first, first + count)
+    )
 
 
 def only_error(result):
@@ -233,6 +243,66 @@ def test_changes_are_logged_as_the_user_s_under_one_request(pool):
 
     assert sorted(changes.values_list("changed_object_type__model", flat=True)) == ["prefix", "segment", "vlan"]
     assert changes.values("request_id").distinct().count() == 1
+
+
+@pytest.mark.parametrize(("model", "column"), [(VLAN, "vlan_id"), (Prefix, "segment"), (Segment, "vlan_id")])
+def test_custom_validation_sees_each_object_once_and_may_refuse_its_row(pool, model, column):
+    seen = []
+
+    def refuse_the_second(instance, **kwargs):
+        seen.append(vars(instance).copy())
+        if len(seen) == 2:
+            raise ValidationError("Not that one.")
+
+    post_clean.connect(refuse_the_second, sender=model)
+    try:
+        result = load(rows_of(3))
+    finally:
+        post_clean.disconnect(refuse_the_second, sender=model)
+
+    assert [row.status for row in result.results] == ["created", "failed", "created"]
+    assert only_error(result) == {column: ["Not that one."]}
+    assert len(seen) == 3
+    assert Segment.objects.count() == VLAN.objects.count() == Prefix.objects.filter(vlan__isnull=False).count() == 2
+    if model is Prefix:
+        assert (seen[0]["vrf_id"], seen[0]["scope_id"], seen[0]["_site_id"]) == (pool.vrf.pk, *2 * [pool.scope.pk])
+        assert {"get_duplicates", "_replicated_base"}.isdisjoint(seen[0])
+
+
+def test_row_says_all_that_custom_validators_refuse(pool):
+    validators = {
+        "ipam.prefix": [{"scope.slug": {"neq": "site1"}}],
+        "ipam.vlan": [{"name": {"regex": "^PROD_"}}],
+        "netbox_vlan_manager.segment": [{"description": {"required": True}}],
+    }
+    with override_settings(CUSTOM_VALIDATORS=validators):
+        errors = only_error(load(rows_of(1)))
+
+    assert {column: len(texts) for column, texts in errors.items()} == {"segment": 1, "vlan_id": 2}
+
+
+def test_depths_and_child_counts_are_those_that_netbox_would_count(pool):
+    for prefix in ("10.0.0.0/16", "10.0.0.0/16", "10.0.3.0/28", "10.0.3.0/29", "10.1.0.0/16", "fd00::/32"):
+        Prefix.objects.create(prefix=prefix, vrf=pool.vrf, status="container" if prefix.endswith("/16") else "active")
+    Prefix.objects.create(prefix="10.0.0.0/12")
+    make_segment(pool, 4000, prefix="10.1.7.0/24")
+
+    assert load(rows_of(30)).count("created") == 30
+    counted = Prefix.objects.annotate_hierarchy().order_by()
+    assert [(str(prefix), prefix.depth, prefix.children) for prefix in counted] == [
+        (str(prefix), prefix.hierarchy_depth, prefix.hierarchy_children) for prefix in counted
+    ]
+    assert Prefix.objects.get(prefix="10.0.3.0/24").depth == 2
+
+
+def test_statements_do_not_grow_with_the_rows(pool):
+    counts = []
+    for first in (0, 30, 130):
+        with CaptureQueriesContext(connection) as queries:
+            load(rows_of(30 if first < 130 else 300, first))
+        counts.append(len(queries))
+
+    assert counts[2] <= counts[1] + 5
 
 
 def test_ten_thousand_rows(pool):

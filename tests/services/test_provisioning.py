@@ -252,9 +252,10 @@ def test_new_epg_name_is_an_update_of_the_segment(user, pool):
     assert update_segment(segment, user=user, epg_name="EPG_new").last_updated > before
 
 
-def test_pool_that_changes_while_a_segment_is_made_is_noticed(user, pool):
+@pytest.mark.parametrize("what", ["prefixes", "scope"])
+def test_pool_that_changes_while_a_segment_is_made_is_noticed(user, pool, what):
     spec = clean_spec(pool, Containers(pool), vid=100, epg_name="EPG_100", prefix="10.0.0.0/24")
-    update_pool(pool, user=user, prefixes=["10.9.0.0/16"])
+    update_pool(pool, user=user, **{what: ["10.9.0.0/16"] if what == "prefixes" else make_site("Site2")})
     with change_tracking(user), pytest.raises(Busy):
         build_segments([spec])
     assert VLAN.objects.count() == 0

@@ -10,7 +10,9 @@ from django.core.exceptions import PermissionDenied, ValidationError
 
 from netbox.context import current_request
 from netbox_vlan_manager.exceptions import Busy
-from netbox_vlan_manager.services import timing
+from netbox_vlan_manager.services import allocate, release, timing
+from netbox_vlan_manager.services.importing import import_segments, parse_csv
+from tests.factories import make_pool, make_segment, make_user
 
 PLUGIN = "netbox_vlan_manager"
 
@@ -188,3 +190,25 @@ def test_operations_that_follow_start_anew(caplog, clock):
         with timing.operation("allocate"), timing.part("locks"):
             clock.pass_(600)
     assert lines(caplog) == []
+
+
+@pytest.mark.django_db
+def test_services_tell_what_they_took_long_for(threshold, caplog):
+    threshold(0.001)
+    pool, user = make_pool(), make_user()
+    header = "site,vlan_id,epg_name,segment,vrf\n"
+    import_segments(parse_csv(f"{header}Site1,100,EPG_100,10.0.0.0/24,Network1\n"), user=user, enforce=False)
+    make_segment(pool, 101, 1)
+    allocate("a", site="Site1", vrf="Network1", user=user)
+    allocate("a", pool=pool, user=user)
+    release("a", pool=pool, user=user)
+
+    told = [record.getMessage() for record in caplog.records if record.name == "netbox_vlan_manager.slow"]
+    assert [line.split(" after ")[0] for line in told] == [
+        "Slow import: 1 created",
+        "Slow create segment: created",
+        "Slow allocate: created",
+        "Slow allocate: replayed",
+        "Slow release: released",
+    ]
+    assert all(part in told[2] for part in ("resolve", "look-up", "locks", "write", "commit"))
