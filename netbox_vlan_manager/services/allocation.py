@@ -12,6 +12,7 @@ from typing import NamedTuple
 from django.db import connections, router
 from django.utils import timezone
 
+from ipam.models import VLAN, Prefix
 from virtualization.models import Cluster
 
 from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
@@ -34,7 +35,7 @@ __all__ = (
 
 # What stands in a prepared query for the values of a call.
 CLUSTER, PURPOSE = "\x01cluster", "\x01purpose"
-POOL = 2**63 - 1
+POOL, PK = 2**63 - 1, 2**63 - 2
 
 
 class AllocationResult(NamedTuple):
@@ -230,24 +231,14 @@ def available_segments(pool):
 @timing.part("look-up")
 def _held_by(pool, cluster_name, purpose):
     """Return the active allocation of a cluster in `pool`, or None; one query, of one table."""
-    sql, parameters = _held_query()
-    given = {POOL: pool.pk, CLUSTER: cluster_name, PURPOSE: purpose}
-    for held in Allocation.objects.raw(sql, [given.get(parameter, parameter) for parameter in parameters]):
+    held = _fetch(_held_query, {POOL: pool.pk, CLUSTER: cluster_name, PURPOSE: purpose})
+    if held:
         held.pool = pool
-        return held
-    return None
+    return held
 
 
-@cache
 def _held_query():
-    """
-    Return the SQL of `_held_by`, and its parameters with placeholders for what the caller gives.
-
-    It is the first thing that every call asks, and the only one that most ask; Django takes longer to build it than
-    PostgreSQL to answer.
-    """
-    held = Allocation.objects.active().of_cluster(CLUSTER).filter(pool=POOL, purpose=PURPOSE).order_by()
-    return held.query.sql_with_params()
+    return Allocation.objects.active().of_cluster(CLUSTER).filter(pool=POOL, purpose=PURPOSE).order_by()
 
 
 @timing.part("locks")
@@ -258,27 +249,60 @@ def _lock_next(pool):
     Rows that other transactions hold are passed over first. When all are held, one of those transactions may yet roll
     back, so a second statement waits for them, for a short time, before the pool is called exhausted.
     """
-    candidates = available_segments(pool).select_related("vlan", "prefix")
-    segment = candidates.select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
+    segment = _fetch(_free_query, {POOL: pool.pk})
     if segment is None:
         transactions.set_lock_timeout(get_setting("last_segment_timeout"))
-        segment = candidates.select_for_update(no_key=True, of=("self",)).first()
-        if segment:
-            # Whoever held the row may have changed its VLAN or prefix, which the statement read before it waited.
-            segment = candidates.get(pk=segment.pk)
+        segment = available_segments(pool).select_for_update(no_key=True).first()
+        if segment is None:
+            return None
+    # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
+    segment.vlan = _fetch(_vlan_query, {PK: segment.vlan_id})
+    segment.prefix = _fetch(_prefix_query, {PK: segment.prefix_id})
     return segment
+
+
+def _free_query():
+    return available_segments(POOL).select_for_update(skip_locked=True, no_key=True)[:1]
+
+
+def _vlan_query():
+    return VLAN.objects.filter(pk=PK).order_by()
+
+
+def _prefix_query():
+    return Prefix.objects.filter(pk=PK).order_by()
+
+
+def _fetch(query, values):
+    """
+    Return the object that a query finds, or None.
+
+    Every call asks these queries, and Django takes longer to build one than PostgreSQL to answer it. So each is built
+    once, with placeholders for what a call gives.
+
+    Args:
+        query: A function that returns a queryset with placeholders.
+        values: What stands for them, by placeholder.
+    """
+    model, sql, parameters = _prepare(query)
+    return next(iter(model.objects.raw(sql, [values.get(parameter, parameter) for parameter in parameters])), None)
+
+
+@cache
+def _prepare(query):
+    queryset = query()
+    return queryset.model, *queryset.query.sql_with_params()
 
 
 def _netbox_cluster_id(cluster_name):
     """Return the id of the virtualization.Cluster of that name where there is exactly one, else None."""
+    _model, sql, _parameters = _prepare(_clusters_query)
     with connections[router.db_for_read(Cluster)].cursor() as cursor:
-        cursor.execute(_cluster_query()[0], [cluster_name])
+        cursor.execute(sql, [cluster_name])
         matches = cursor.fetchall()
     return matches[0][0] if len(matches) == 1 else None
 
 
-@cache
-def _cluster_query():
-    """Return the SQL of `_netbox_cluster_id`, and its only parameter. Two matches are as good as many."""
-    clusters = Cluster.objects.filter(name__iexact=CLUSTER).order_by().values_list("pk", flat=True)[:2]
-    return clusters.query.sql_with_params()
+def _clusters_query():
+    # Two matches are as good as many.
+    return Cluster.objects.filter(name__iexact=CLUSTER).order_by().values_list("pk", flat=True)[:2]
