@@ -6,10 +6,9 @@ database holds both (partial unique indexes, and a trigger that ties a segment's
 here make concurrent callers meet neither as an error. Permissions are the caller's business.
 """
 
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
-from django.db import connections, router
 from django.utils import timezone
 
 from ipam.models import VLAN, Prefix
@@ -21,6 +20,7 @@ from ..models import Allocation, Segment
 from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
 from . import audit, timing, transactions
+from .prepared import fetch_object, fetch_rows
 from .resolution import resolve_pool
 
 __all__ = (
@@ -231,7 +231,7 @@ def available_segments(pool):
 @timing.part("look-up")
 def _held_by(pool, cluster_name, purpose):
     """Return the active allocation of a cluster in `pool`, or None; one query, of one table."""
-    held = _fetch(_held_query, {POOL: pool.pk, CLUSTER: cluster_name, PURPOSE: purpose})
+    held = fetch_object(_held_query, {POOL: pool.pk, CLUSTER: cluster_name, PURPOSE: purpose})
     if held:
         held.pool = pool
     return held
@@ -249,15 +249,15 @@ def _lock_next(pool):
     Rows that other transactions hold are passed over first. When all are held, one of those transactions may yet roll
     back, so a second statement waits for them, for a short time, before the pool is called exhausted.
     """
-    segment = _fetch(_free_query, {POOL: pool.pk})
+    segment = fetch_object(_free_query, {POOL: pool.pk})
     if segment is None:
         transactions.set_lock_timeout(get_setting("last_segment_timeout"))
         segment = available_segments(pool).select_for_update(no_key=True).first()
         if segment is None:
             return None
     # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
-    segment.vlan = _fetch(_vlan_query, {PK: segment.vlan_id})
-    segment.prefix = _fetch(_prefix_query, {PK: segment.prefix_id})
+    segment.vlan = fetch_object(_vlan_query, {PK: segment.vlan_id})
+    segment.prefix = fetch_object(_prefix_query, {PK: segment.prefix_id})
     return segment
 
 
@@ -273,33 +273,9 @@ def _prefix_query():
     return Prefix.objects.filter(pk=PK).order_by()
 
 
-def _fetch(query, values):
-    """
-    Return the object that a query finds, or None.
-
-    Every call asks these queries, and Django takes longer to build one than PostgreSQL to answer it. So each is built
-    once, with placeholders for what a call gives.
-
-    Args:
-        query: A function that returns a queryset with placeholders.
-        values: What stands for them, by placeholder.
-    """
-    model, sql, parameters = _prepare(query)
-    return next(iter(model.objects.raw(sql, [values.get(parameter, parameter) for parameter in parameters])), None)
-
-
-@cache
-def _prepare(query):
-    queryset = query()
-    return queryset.model, *queryset.query.sql_with_params()
-
-
 def _netbox_cluster_id(cluster_name):
     """Return the id of the virtualization.Cluster of that name where there is exactly one, else None."""
-    _model, sql, _parameters = _prepare(_clusters_query)
-    with connections[router.db_for_read(Cluster)].cursor() as cursor:
-        cursor.execute(sql, [cluster_name])
-        matches = cursor.fetchall()
+    matches = fetch_rows(_clusters_query, {CLUSTER: cluster_name})
     return matches[0][0] if len(matches) == 1 else None
 
 

@@ -167,6 +167,8 @@ def write(updates=(), creates=()):
         updates: (instance, {field name: new value}) pairs; only those fields are written.
         creates: Unsaved instances of one model, without tags.
     """
+    if not updates and not creates:
+        return
     updated = [instance for instance, _values in updates]
     known = _look_up(updated, creates)
     changes = []

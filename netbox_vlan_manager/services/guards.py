@@ -13,14 +13,13 @@ from django.utils.translation import gettext as _
 
 from ipam.choices import PrefixStatusChoices
 from ipam.models import VLAN, Prefix, VLANGroup
-from utilities.data import ranges_to_string
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_epg_name
 from . import transactions
-from .spaces import Containers, PrefixSpace
+from .spaces import Containers, PrefixSpace, vid_range_errors
 
 __all__ = (
     "check_container_deletion",
@@ -65,10 +64,8 @@ def check_vlan(vlan):
     if vlan.vid != segment.vlan.vid:
         if segment.status == SegmentStatusChoices.ALLOCATED:
             errors["vid"] = _("The VLAN's segment is allocated: release it before its VLAN ID changes.")
-        elif not any(vlan.vid in vids for vids in group.vid_ranges):
-            errors["vid"] = _("VLAN ID {vid} is not in VLAN group {group}: use one of {ranges}.").format(
-                vid=vlan.vid, group=group, ranges=ranges_to_string(group.vid_ranges)
-            )
+        else:
+            errors |= vid_range_errors(group, vlan.vid)
     if errors:
         raise ValidationError(errors)
 

@@ -106,10 +106,7 @@ def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, field
     name = name or f"{vrf.name} {scope.name}"[:100]
     tenant, role = fields.get("tenant"), fields.get("role")
     vlan_group = vlan_group or get_vlan_group(vrf, scope, vid_ranges, tenant=tenant)
-    containers = [
-        prefix if isinstance(prefix, Prefix) else get_container(vrf, prefix, scope, tenant=tenant, role=role)
-        for prefix in prefixes
-    ]
+    containers = _get_containers(prefixes, vrf, scope, tenant, role)
     check_containers(vrf, containers, fields)
     pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug or slugify(name), **fields)
     pool.full_clean()
@@ -158,12 +155,8 @@ def _update_pool(pk, values):
         if name != "prefixes":
             setattr(pool, "_changelog_message" if name == "changelog_message" else name, value)
     pool.full_clean()
-    containers = [
-        prefix
-        if isinstance(prefix, Prefix)
-        else get_container(pool.vrf, prefix, pool.scope, tenant=pool.tenant, role=pool.role)
-        for prefix in values.get("prefixes", pool.prefixes.all())
-    ]
+    prefixes = values.get("prefixes", pool.prefixes.all())
+    containers = _get_containers(prefixes, pool.vrf, pool.scope, pool.tenant, pool.role)
     _check_segments_stay(pool, containers, *before)
     check_containers(pool.vrf, containers, vars(pool))
     pool.save()
@@ -237,6 +230,14 @@ def _clean_vid_ranges(vid_ranges):
             )
         ranges.append(NumericRange(first, last + 1))
     return ranges
+
+
+def _get_containers(prefixes, vrf, scope, tenant, role):
+    """Return the containers among `prefixes`, Prefixes or CIDRs, of which those that are not there yet are made."""
+    return [
+        prefix if isinstance(prefix, Prefix) else get_container(vrf, prefix, scope, tenant=tenant, role=role)
+        for prefix in prefixes
+    ]
 
 
 def get_container(vrf, cidr, scope=None, tenant=None, role=None):
@@ -399,11 +400,11 @@ def build_segments(specs):
     segments = [segment for segment in plans if segment]
     audit.create([segment.vlan for segment in segments if segment.owns_vlan])
     new_prefixes = [segment.prefix for segment in segments if segment.owns_prefix]
-    for segment in segments:
-        if segment.owns_prefix:
-            segment.prefix.vlan = segment.vlan
-        else:
-            audit.update(segment.prefix, vlan=segment.vlan, status=get_setting("prefix_status_available"))
+    adopted = [segment for segment in segments if not segment.owns_prefix]
+    status = get_setting("prefix_status_available")
+    audit.write(updates=[(segment.prefix, {"vlan": segment.vlan, "status": status}) for segment in adopted])
+    for prefix, vlan in ((segment.prefix, segment.vlan) for segment in segments if segment.owns_prefix):
+        prefix.vlan = vlan
     sweeps = len(new_prefixes) > HIERARCHY_SWEEP
     if sweeps:
         _count_hierarchy(new_prefixes)
@@ -570,7 +571,7 @@ def update_segment(segment, *, user, **values):
     """
     Change a segment, and with it its VLAN and prefix.
 
-    Locks the segment's row, and its VRF and VLAN group when the VLAN ID, EPG name or prefix changes.
+    Locks its VRF and VLAN group, and the segment's row, until the transaction ends.
 
     Args:
         segment: The Segment.

@@ -7,13 +7,12 @@ user may view are named in any error.
 """
 
 import re
-from functools import cache, reduce
+from functools import reduce
 from operator import or_
 from typing import NamedTuple
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import connections, router
 from django.db.models import Exists, OuterRef, Q, Value
 from django.utils.translation import gettext as _
 
@@ -23,6 +22,7 @@ from ipam.models import VRF
 from ..exceptions import AmbiguousPool, PoolNotFound
 from ..models import SegmentPool
 from . import timing
+from .prepared import fetch_rows
 from .statistics import with_scope_name
 
 __all__ = (
@@ -175,21 +175,17 @@ def _matches(site, vrf):
     An id given for a site is a site's: the other kinds of place answer to slug and name.
     """
     site_id, vrf_id = _as_id(site), _as_id(vrf)
-    sql, parameters = _match_query(
-        site_is_text=isinstance(site, str),
-        site_has_id=site_id is not None,
-        vrf_is_text=isinstance(vrf, str),
-        vrf_has_id=vrf_id is not None,
+    rows = fetch_rows(
+        _match_query,
+        {SITE: site, SITE_ID: site_id, VRF_NAME: vrf, VRF_ID: vrf_id},
+        *(isinstance(site, str), site_id is not None, isinstance(vrf, str), vrf_id is not None),
     )
-    given = {SITE: site, SITE_ID: site_id, VRF_NAME: vrf, VRF_ID: vrf_id}
     places, vrf_ids = {}, []
-    with connections[router.db_for_read(SegmentPool)].cursor() as cursor:
-        cursor.execute(sql, [given.get(parameter, parameter) for parameter in parameters])
-        for type_id, pk, name in cursor.fetchall():
-            if type_id == _type_id(VRF):
-                vrf_ids.append(pk)
-            else:
-                places[type_id, pk] = name
+    for type_id, pk, name in rows:
+        if type_id == _type_id(VRF):
+            vrf_ids.append(pk)
+        else:
+            places[type_id, pk] = name
     return places, vrf_ids
 
 
@@ -200,14 +196,8 @@ def _as_id(value):
     return int(value) if 0 <= int(value) < 2**63 else None
 
 
-@cache
 def _match_query(site_is_text, site_has_id, vrf_is_text, vrf_has_id):
-    """
-    Return the SQL of `_matches`, and its parameters with placeholders for what the caller gives.
-
-    Django builds it, once for each shape that the two can have: to build it anew took longer than all else about a call
-    that is answered with what the cluster holds already.
-    """
+    """Return the query of `_matches`, with placeholders for what the caller gives."""
 
     def match(model, *fields, text, number):
         # Ids begin at 1. What cannot match still has to be SQL.
@@ -221,7 +211,7 @@ def _match_query(site_is_text, site_has_id, vrf_is_text, vrf_has_id):
     if site_is_text:
         queries += [match(model, "slug", "name", text=site, number=None) for model in (Location, SiteGroup, Region)]
     vrfs = match(VRF, "name", "rd", text=vrf, number=VRF_ID if vrf_has_id else None)
-    return vrfs.union(*queries, all=True).order_by().query.sql_with_params()
+    return vrfs.union(*queries, all=True).order_by()
 
 
 def _serving(pools, places, vrfs):

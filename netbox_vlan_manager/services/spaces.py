@@ -23,6 +23,7 @@ __all__ = (
     "Containers",
     "PrefixSpace",
     "VLANSpace",
+    "vid_range_errors",
 )
 
 # Up to so many networks the database looks for overlaps itself; beyond, the whole VRF is read once.
@@ -57,6 +58,14 @@ class Containers:
         return network
 
 
+def vid_range_errors(group, vid):
+    """Return {field: text} with what is wrong with a VLAN ID that lies in none of a VLAN group's ranges."""
+    if any(vid in vids for vids in group.vid_ranges):
+        return {}
+    text = _("VLAN ID {vid} is not in VLAN group {group}: use one of {ranges}.")
+    return {"vid": text.format(vid=vid, group=group, ranges=ranges_to_string(group.vid_ranges))}
+
+
 class VLANSpace:
     """The VLANs of a VLAN group, as far as they matter to the VLAN IDs and EPG names asked about."""
 
@@ -79,11 +88,7 @@ class VLANSpace:
             name: EPG name.
             may_adopt: A VLAN of both that is in no segment yet will do.
         """
-        errors = {}
-        if not any(vid in vids for vids in self.group.vid_ranges):
-            errors["vid"] = _("VLAN ID {vid} is not in VLAN group {group}: use one of {ranges}.").format(
-                vid=vid, group=self.group, ranges=ranges_to_string(self.group.vid_ranges)
-            )
+        errors = vid_range_errors(self.group, vid)
         existing = self.by_vid.get(vid)
         if existing and (not may_adopt or existing.pk is None or existing.pk in self.in_segments):
             errors["vid"] = _("VLAN ID {vid} is taken in VLAN group {group}: use a free one.").format(

@@ -3,7 +3,6 @@ Measures services in a process of its own: python -m tests.benchmarks.inprocess 
 """
 
 import json
-import multiprocessing
 import statistics
 import sys
 import time
@@ -23,9 +22,8 @@ from netbox_vlan_manager.services import (  # noqa: E402
     export,
 )
 from netbox_vlan_manager.services import statistics as pool_statistics  # noqa: E402
+from tests.benchmarks.clients import throughput  # noqa: E402
 from tests.factories import make_user  # noqa: E402
-
-FORK = multiprocessing.get_context("fork")
 
 # What an allocation writes, with as little around it as can be: no permissions, no validation, no replay.
 BARE = """
@@ -104,30 +102,16 @@ def bare(pool, count):
 def rate(pool, workers, seconds):
     """Return how many allocations a second so many processes make in one pool."""
     pool, user = SegmentPool.objects.select_related("vrf").get(name=pool), make_user()
-    workers, seconds = int(workers), float(seconds)
+    started = time.time()
+
+    def call(number):
+        try:
+            allocate(f"rate-{started}-{number}", pool=pool, user=user)
+        except PoolExhausted:
+            raise SystemExit(f"Pool {pool} is too small for the benchmark") from None
+
     connections.close_all()
-    results, barrier = FORK.Queue(), FORK.Barrier(workers)
-
-    def work(worker):
-        done = 0
-        allocate(f"warm-up-{worker}-{time.time()}", pool=pool, user=user)
-        barrier.wait()
-        start = time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            try:
-                allocate(f"rate-{worker}-{start}-{done}", pool=pool, user=user)
-            except PoolExhausted:
-                raise SystemExit(f"Pool {pool} is too small for the benchmark") from None
-            done += 1
-        results.put(done / (time.perf_counter() - start))
-
-    processes = [FORK.Process(target=work, args=(number,)) for number in range(workers)]
-    for process in processes:
-        process.start()
-    rates = [results.get(timeout=seconds + 60) for _process in processes]
-    for process in processes:
-        process.join()
-    return sum(rates)
+    return throughput(call, int(workers), float(seconds))
 
 
 def count_segments():
