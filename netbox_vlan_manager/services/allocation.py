@@ -9,9 +9,11 @@ here make concurrent callers meet neither as an error. Permissions are the calle
 from functools import partial
 from typing import NamedTuple
 
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Value
 from django.utils import timezone
 
-from ipam.models import VLAN, Prefix
+from extras.models import CustomField
 from virtualization.models import Cluster
 
 from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
@@ -93,15 +95,16 @@ def _find_or_allocate(cluster_name, user, pool, purpose, fields):
     if pool.status == SegmentPoolStatusChoices.PAUSED:
         raise PoolPaused(pool)
     user = audit.get_user(user)
+    cluster_id, has_custom_fields = _facts(cluster_name)
     draft = Allocation(
         pool=pool,
         cluster_name=cluster_name,
-        cluster_id=_netbox_cluster_id(cluster_name),
+        cluster_id=cluster_id,
         purpose=purpose,
         allocated_by=user,
     )
     with audit.change_tracking(user):
-        audit.prepare(Allocation)
+        audit.prepare(Allocation, has_custom_fields)
         # Where somebody writes past the locks, the unique index refuses this call, and its next try reads the winner.
         return transactions.run(partial(_allocate, draft, fields))
 
@@ -249,36 +252,40 @@ def _lock_next(pool):
     Rows that other transactions hold are passed over first. When all are held, one of those transactions may yet roll
     back, so a second statement waits for them, for a short time, before the pool is called exhausted.
     """
-    segment = fetch_object(_free_query, {POOL: pool.pk})
-    if segment is None:
+    free = fetch_rows(_free_query, {POOL: pool.pk})
+    if not free:
         transactions.set_lock_timeout(get_setting("last_segment_timeout"))
-        segment = available_segments(pool).select_for_update(no_key=True).first()
-        if segment is None:
+        free = available_segments(pool).select_for_update(no_key=True).values_list("pk")[:1]
+        if not free:
             return None
     # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
-    segment.vlan = fetch_object(_vlan_query, {PK: segment.vlan_id})
-    segment.prefix = fetch_object(_prefix_query, {PK: segment.prefix_id})
-    return segment
+    return fetch_object(_segment_query, {PK: free[0][0]})
 
 
 def _free_query():
-    return available_segments(POOL).select_for_update(skip_locked=True, no_key=True)[:1]
+    return available_segments(POOL).select_for_update(skip_locked=True, no_key=True).values_list("pk")[:1]
 
 
-def _vlan_query():
-    return VLAN.objects.filter(pk=PK).order_by()
+def _segment_query():
+    return Segment.objects.filter(pk=PK).select_related("vlan", "prefix").order_by()
 
 
-def _prefix_query():
-    return Prefix.objects.filter(pk=PK).order_by()
+def _facts(cluster_name):
+    """
+    Return what a new allocation needs to know, in one statement.
+
+    It is the id of the virtualization.Cluster of that name where there is exactly one, else None; and whether
+    allocations have custom fields.
+    """
+    rows = fetch_rows(_facts_query, {CLUSTER: cluster_name})
+    clusters = [pk for is_cluster, pk in rows if is_cluster]
+    return clusters[0] if len(clusters) == 1 else None, len(rows) > len(clusters)
 
 
-def _netbox_cluster_id(cluster_name):
-    """Return the id of the virtualization.Cluster of that name where there is exactly one, else None."""
-    matches = fetch_rows(_clusters_query, {CLUSTER: cluster_name})
-    return matches[0][0] if len(matches) == 1 else None
-
-
-def _clusters_query():
+def _facts_query():
     # Two matches are as good as many.
-    return Cluster.objects.filter(name__iexact=CLUSTER).order_by().values_list("pk", flat=True)[:2]
+    clusters = Cluster.objects.filter(name__iexact=CLUSTER).order_by().values_list(Value(True), "pk")[:2]
+    links = CustomField.object_types.through.objects
+    allocations = ContentType.objects.get_for_model(Allocation)
+    fields = links.filter(contenttype_id=allocations.pk).order_by().values_list(Value(False), "pk")[:1]
+    return clusters.union(fields, all=True).order_by()

@@ -38,6 +38,7 @@ from netbox.search.signals import caching_handler
 from utilities.request import NetBoxFakeRequest
 
 from . import timing
+from .prepared import insert_objects, update_object
 
 __all__ = (
     "change_tracking",
@@ -48,16 +49,10 @@ __all__ = (
     "write",
 )
 
-BATCH_SIZE = 1000
-
 # What `write` and its callers do themselves, for all objects at once.
 REPLACED_RECEIVERS = (handle_changed_object, handle_prefix_saved)
 
 DEFAULT_EVENTS_PIPELINE = ["extras.events.process_event_queue"]
-
-HAS_CUSTOM_FIELDS = f"""
-SELECT EXISTS (SELECT FROM {CustomField.object_types.through._meta.db_table} WHERE contenttype_id = %s)
-"""
 
 LOOK_UP = f"""
 SELECT 'tag', item.content_type_id, item.object_id, tag.name
@@ -123,20 +118,17 @@ def change_tracking(user):
             transaction.on_commit(partial(flush_events, events))
 
 
-def prepare(model):
+def prepare(model, has_custom_fields):
     """
-    Find out before any lock whether objects of `model` have custom fields, which creating one asks NetBox for.
+    Tell NetBox before any lock what it asks when an object of `model` is made: which custom fields there are.
 
-    Where it has none, as mostly, one small statement spares NetBox the two larger ones that would find none.
+    Where there are none, as mostly, whoever has found that out in passing spares NetBox two statements.
     """
     # NetBox's own cache, which ends with its request.
     known = query_cache.get()["custom_fields"]
     if model in known:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(HAS_CUSTOM_FIELDS, [ContentType.objects.get_for_model(model).pk])
-        (has_any,) = cursor.fetchone()
-    if has_any:
+    if has_custom_fields:
         CustomField.objects.get_for_model(model)
     else:
         known[model] = []
@@ -182,7 +174,7 @@ def write(updates=(), creates=()):
         change.user = request.user
         change.user_name = request.user.username
         change.request_id = request.id
-    ObjectChange.objects.bulk_create(changes, batch_size=BATCH_SIZE)
+    insert_objects(changes)
 
     for instance, values in updates:
         _send_post_save(instance, values, subscribed=_key(instance) in known.subscribed)
@@ -251,7 +243,7 @@ def _update(instance, values, tags):
         setattr(instance, name, value)
     instance.last_updated = timezone.now()
     pre_save.send(sender=model, instance=instance, raw=False, using=connection.alias, update_fields=frozenset(names))
-    model.objects.filter(pk=instance.pk).update(**values, last_updated=instance.last_updated)
+    update_object(instance, names)
     model_updates.labels(model._meta.model_name).inc()
 
     # The rest of the row is as the snapshot found it a moment ago, under the caller's lock.
@@ -276,7 +268,7 @@ def _create(objects):
     for instance in objects:
         instance.custom_field_data = {**defaults, **instance.custom_field_data}
         pre_save.send(sender=model, instance=instance, raw=False, using=connection.alias, update_fields=None)
-    model.objects.bulk_create(objects, batch_size=BATCH_SIZE)
+    insert_objects(objects)
     model_inserts.labels(model._meta.model_name).inc(len(objects))
 
     changes = []

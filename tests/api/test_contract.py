@@ -235,7 +235,7 @@ class ContractTestCase(PlainTestCase):
         # What a process looks up once, and what a token writes once a minute, does not count.
         self.allocate(cluster_name="warm-up")
         for name, call, queries in (
-            ("allocate", self.allocate, 23),
+            ("allocate", self.allocate, 21),
             ("replay", self.allocate, 9),
             ("release", self.release, 19),
         ):

@@ -153,12 +153,13 @@ class Bench:
 
     def processes(self):
         """Allocations in processes of their own, without HTTP."""
-        database = self.world(Two={"pools": 1, "segments": 4094}, One={"pools": 1, "segments": 4094})
+        turns = 3
+        database = self.world(Two={"pools": turns, "segments": 4094}, One={"pools": turns, "segments": 4094})
         seconds = 5 * self.scale
         rates = {1: [], 2: []}
-        for _turn in range(3):
-            rates[1].append(self.run_inprocess(database, "rate", "One-1", 1, seconds))
-            rates[2].append(self.run_inprocess(database, "rate", "Two-1", 2, seconds))
+        for turn in range(1, turns + 1):
+            rates[1].append(self.run_inprocess(database, "rate", f"One-{turn}", 1, seconds))
+            rates[2].append(self.run_inprocess(database, "rate", f"Two-{turn}", 2, seconds))
         yield Row(
             "allocations per second, 2 worker processes on one pool",
             "1 worker process",
@@ -190,7 +191,8 @@ class Bench:
         large = self.world(Large=LARGE)
         small = self.world(Small={"pools": 20, "segments": 10})
         times = {"large": [], "small": []}
-        for turn in range(5):
+        # Many short turns: a pool of 10 serves no more.
+        for turn in range(15):
             times["large"].append(self.run_inprocess(large, "latency", "Large-1", 9))
             times["small"].append(self.run_inprocess(small, "latency", f"Small-{turn + 1}", 9))
             with large.connect() as connection:

@@ -1,6 +1,7 @@
 import pytest
 from django.core.exceptions import ValidationError
 from django.db.models import ProtectedError
+from django.db.models.signals import pre_save
 
 from core.models import ObjectChange
 from dcim.models import Region, Site, SiteGroup
@@ -182,13 +183,20 @@ def test_prefix_of_another_vlan_is_not_taken(user, pool):
     assert "servers" in errors(error)["prefix"][0]
 
 
-def test_failure_half_way_leaves_nothing(user, pool, monkeypatch):
+def test_failure_half_way_leaves_nothing(user, pool):
     changes = ObjectChange.objects.count()
-    # The third insert is the segment's own; the VLAN and the prefix are there by then.
-    monkeypatch.setattr(Segment.objects.__class__, "bulk_create", lambda *args, **kwargs: 1 / 0, raising=False)
-    monkeypatch.setattr(Segment, "objects", Segment.objects)
-    with pytest.raises(ZeroDivisionError):
-        make_segment(pool, 100)
+
+    def fail(**kwargs):
+        # The segment is the last to be written.
+        assert (VLAN.objects.count(), Prefix.objects.filter(prefix="10.0.0.0/24").count()) == (1, 1)
+        raise ZeroDivisionError
+
+    pre_save.connect(fail, sender=Segment)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            make_segment(pool, 100)
+    finally:
+        pre_save.disconnect(fail, sender=Segment)
     assert VLAN.objects.count() == 0
     assert Prefix.objects.filter(prefix="10.0.0.0/24").count() == 0
     assert ObjectChange.objects.count() == changes
