@@ -191,8 +191,8 @@ class Bench:
         large = self.world(Large=LARGE)
         small = self.world(Small={"pools": 20, "segments": 10})
         times = {"large": [], "small": []}
-        # Many short turns: a pool of 10 serves no more.
-        for turn in range(15):
+        # As often as a pool of 10, and the last 100 of a large one, serve.
+        for turn in range(10):
             times["large"].append(self.run_inprocess(large, "latency", "Large-1", 9))
             times["small"].append(self.run_inprocess(small, "latency", f"Small-{turn + 1}", 9))
             with large.connect() as connection:
