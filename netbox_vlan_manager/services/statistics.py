@@ -1,10 +1,10 @@
 """Counts of segments by pool, and what health is made of."""
 
 from dataclasses import dataclass
+from itertools import batched
 
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, F, OuterRef
-from django.db.models.functions import Coalesce, Collate, JSONObject
+from django.db.models import Count, F
+from django.db.models.functions import Coalesce, Collate
 
 from ..choices import SegmentPoolStatusChoices
 from ..models import Segment, SegmentPool, SegmentUsage
@@ -18,6 +18,9 @@ __all__ = (
     "scope_name",
     "with_scope_name",
 )
+
+# How many pools are counted by one query.
+BATCH_SIZE = 1000
 
 
 @dataclass(frozen=True)
@@ -50,30 +53,33 @@ def with_scope_name(pools):
 
 def pool_statistics(pools):
     """
-    Return the PoolStatistics of `pools`, a queryset of those that the caller may see, by name; one query.
+    Return the PoolStatistics of `pools`, a queryset of those that the caller may see, by name.
+
+    It takes two queries, and one more for each further 1,000 pools.
     """
-    return [_statistics(pool) for pool in _with_statistics(pools)]
+    return list(iterate_statistics(pools))
 
 
 def iterate_statistics(pools):
     """Yield what `pool_statistics` returns, of however many pools."""
-    yield from map(_statistics, _with_statistics(pools).iterator())
-
-
-def _with_statistics(pools):
-    # One pass over the index on (pool, status) counts all statuses of a pool.
-    counts = Segment.objects.filter(pool=OuterRef("pk")).order_by().values("status").annotate(count=Count("*"))
-    counts = ArraySubquery(counts.values_list(JSONObject(status="status", count="count")))
     # In a query of their own: what they are filtered by must not narrow what is counted.
     pools = SegmentPool.objects.filter(pk__in=pools.order_by().values("pk")).order_by("name")
-    return with_scope_name(pools).annotate(counts=counts).values_list("pk", "name", "scope_name", "vrf__name", "counts")
+    rows = with_scope_name(pools).values_list("pk", "name", "scope_name", "vrf__name")
+    for batch in batched(rows, BATCH_SIZE):
+        usages = _usages([pool for pool, *_names in batch])
+        for pool, name, site, vrf in batch:
+            yield PoolStatistics(pool=pool, pool_name=name, site=site, vrf=vrf, usage=usages[pool])
 
 
-def _statistics(row):
-    pool, name, site, vrf, counts = row
-    by_status = {count["status"]: count["count"] for count in counts}
-    usage = SegmentUsage(total_segments=sum(by_status.values()), **by_status)
-    return PoolStatistics(pool=pool, pool_name=name, site=site, vrf=vrf, usage=usage)
+def _usages(pools):
+    """Return {pool id: its SegmentUsage}; one pass over the segments counts all pools and statuses."""
+    counts = {pool: {} for pool in pools}
+    segments = Segment.objects.filter(pool__in=pools).order_by()
+    for pool, status, count in segments.values_list("pool", "status").annotate(count=Count("*")):
+        counts[pool][status] = count
+    return {
+        pool: SegmentUsage(total_segments=sum(by_status.values()), **by_status) for pool, by_status in counts.items()
+    }
 
 
 def count_low_pools():

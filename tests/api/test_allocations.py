@@ -347,7 +347,7 @@ class AllocationsTestCase(PlainTestCase):
 
     def test_number_of_queries_of_a_call(self):
         self.delete(self.create(cluster_name="warm-up"))
-        with self.assertNumQueries(26):
+        with self.assertNumQueries(27):
             allocation = self.create()
         with self.assertNumQueries(15):
             self.create(status=200)
