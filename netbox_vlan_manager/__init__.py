@@ -30,12 +30,14 @@ class VLANManagerConfig(PluginConfig):
         "low_available_percent": 10,
         # An allocation, release, import or new segment that takes longer is logged, in milliseconds; 0 logs none.
         "slow_operation_threshold": 1000,
+        # How many days the daily snapshots of pools are kept.
+        "snapshot_retention": 730,
     }
 
     def ready(self):
         super().ready()
         # These register on import, which NetBox allows only once the models are there.
-        from . import permissions, signals  # noqa: F401
+        from . import jobs, permissions, signals, widgets  # noqa: F401
         from .settings import check_settings
 
         if errors := check_settings():

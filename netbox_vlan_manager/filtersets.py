@@ -1,3 +1,4 @@
+import re
 from contextlib import suppress
 
 import django_filters
@@ -34,6 +35,10 @@ __all__ = (
     "SegmentFilterSet",
     "SegmentPoolFilterSet",
 )
+
+
+# What any part of a prefix looks like.
+PREFIX_TEXT = re.compile(r"[0-9a-fA-F.:/]+")
 
 
 class NetworkField(forms.CharField):
@@ -246,7 +251,17 @@ class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilter
 
     class Meta:
         model = SegmentPool
-        fields = ("id", "name", "slug", "scope_id", "min_prefix_length", "max_prefix_length", "description")
+        fields = (
+            "id",
+            "name",
+            "slug",
+            "scope_id",
+            "min_prefix_length",
+            "max_prefix_length",
+            "warning_threshold",
+            "critical_threshold",
+            "description",
+        )
 
     def search(self, queryset, name, value):
         value = value.strip()
@@ -308,19 +323,22 @@ class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactMo
 
     class Meta:
         model = Segment
-        fields = ("id", "vid", "dhcp", "description")
+        fields = ("id", "vid", "dhcp", "disabled_reason", "description")
 
     def search(self, queryset, name, value):
         value = value.strip()
         if not value:
             return queryset
         held = self._holding_allocations().filter(cluster_name__icontains=value)
+        # Each table is searched by itself: joined, all their rows would have to meet first.
+        vlans = VLAN.objects.filter(name__icontains=value).order_by()
+        prefixes = Prefix.objects.filter(_matches_prefix("prefix", value)).order_by()
         return queryset.filter(
-            Q(vlan__name__icontains=value)
+            Q(vlan__in=vlans.values("pk"))
             | Q(description__icontains=value)
             | Q(pk__in=held.values("segment"))
             | _matches_vid(value)
-            | _matches_prefix("prefix__prefix", value)
+            | Q(prefix__in=prefixes.values("pk"))
         )
 
     def filter_cluster_name(self, queryset, name, value):
@@ -453,7 +471,9 @@ def _matches_vid(value):
 
 def _matches_prefix(field, value):
     """Return a condition for rows whose prefix has the text `value` in it, or contains the IP address that it is."""
-    condition = Q(**{f"{field}__contains": value})
+    if not PREFIX_TEXT.fullmatch(value):
+        return Q(pk__in=())
+    condition = Q(**{f"{field}__contains": value.lower()})
     if "." in value or ":" in value:
         with suppress(netaddr.AddrFormatError, ValueError):
             condition |= Q(**{f"{field}__net_contains_or_equals": netaddr.IPNetwork(value).cidr})

@@ -2,6 +2,12 @@ from django.utils.translation import gettext_lazy as _
 
 from netbox.plugins import PluginMenu, PluginMenuButton, PluginMenuItem
 
+overview = PluginMenuItem(
+    link="plugins:netbox_vlan_manager:overview",
+    link_text=_("Overview"),
+    permissions=("netbox_vlan_manager.view_segmentpool",),
+)
+
 allocations = PluginMenuItem(
     link="plugins:netbox_vlan_manager:allocation_list",
     link_text=_("Allocations"),
@@ -41,11 +47,19 @@ def _inventory(model_name, link_text):
     )
 
 
+help_page = PluginMenuItem(
+    link="plugins:netbox_vlan_manager:help",
+    link_text=_("Help"),
+    auth_required=True,
+)
+
 menu = PluginMenu(
     label=_("VLAN Manager"),
     groups=(
+        (_("Overview"), (overview,)),
         (_("Allocations"), (allocations,)),
         (_("Segments"), (_inventory("segment", _("Segments")), _inventory("segmentpool", _("Segment Pools")))),
+        (_("Documentation"), (help_page,)),
     ),
     icon_class="mdi mdi-lan",
 )

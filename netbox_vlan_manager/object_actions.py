@@ -1,21 +1,30 @@
 """
-Buttons for the two verbs.
+Buttons that NetBox has not got.
 
 NetBox shows a button to whoever holds the permission on the model of the page. Allocating and releasing are permissions
-on the segment pool instead, whatever page the button stands on.
+on the segment pool instead, whatever page the button stands on; disabling and enabling depend on the segment.
 """
 
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from netbox.object_actions import ObjectAction
+from netbox.object_actions import AddObject, BulkExport, ObjectAction
 
+from .choices import SegmentStatusChoices
 from .models import SegmentPool
 
 __all__ = (
+    "AddSegment",
     "AllocateSegment",
+    "BulkDisableSegments",
+    "BulkEnableSegments",
     "BulkReleaseAllocations",
+    "DisableSegment",
+    "EnableSegment",
+    "ExportPoolSegments",
+    "ExportSegments",
+    "ExportStatistics",
     "PoolActionsMixin",
     "ReleaseAllocation",
 )
@@ -66,7 +75,7 @@ class ReleaseAllocation(ObjectAction):
 
 
 class BulkReleaseAllocations(ObjectAction):
-    """Asks whether to release the allocations that are ticked in a table."""
+    """Asks whether to release the allocations that are ticked in a table, or those of the segments that are."""
 
     name = "bulk_release"
     label = _("Release Selected")
@@ -75,4 +84,104 @@ class BulkReleaseAllocations(ObjectAction):
 
     @classmethod
     def is_permitted(cls, user, obj=None):
-        return user.has_perm("netbox_vlan_manager.release_segmentpool")
+        return user.has_perms(("netbox_vlan_manager.release_segmentpool", "netbox_vlan_manager.view_allocation"))
+
+
+class AddSegment(AddObject):
+    """Leads from a pool's page to the form for a new segment of that pool, and back."""
+
+    label = _("Add Segment")
+    permissions_required = set()
+
+    @classmethod
+    def is_permitted(cls, user, obj=None):
+        return user.has_perm("netbox_vlan_manager.add_segment")
+
+    @classmethod
+    def get_url(cls, obj):
+        return_url = reverse("plugins:netbox_vlan_manager:segmentpool_segments", kwargs={"pk": obj.pk})
+        params = {"pool": obj.pk, "return_url": return_url}
+        return f"{reverse('plugins:netbox_vlan_manager:segment_add')}?{urlencode(params)}"
+
+
+class DisableSegment(ObjectAction):
+    """Asks whether to disable a segment, while it is neither disabled nor allocated."""
+
+    name = "disable"
+    label = _("Disable")
+    url_kwargs = ("pk",)
+    template_name = "netbox_vlan_manager/buttons/disable.html"
+    statuses = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.QUARANTINED)
+
+    @classmethod
+    def is_permitted(cls, user, obj):
+        return obj.status in cls.statuses and user.has_perm("netbox_vlan_manager.change_segment", obj)
+
+
+class EnableSegment(DisableSegment):
+    """Asks whether to enable a segment, while it is disabled."""
+
+    name = "enable"
+    label = _("Enable")
+    template_name = "netbox_vlan_manager/buttons/enable.html"
+    statuses = (SegmentStatusChoices.DISABLED,)
+
+
+class BulkDisableSegments(ObjectAction):
+    """Asks whether to disable the segments that are ticked in a table."""
+
+    name = "bulk_disable"
+    label = _("Disable Selected")
+    multi = True
+    permissions_required = {"change"}
+    template_name = "netbox_vlan_manager/buttons/bulk_disable.html"
+
+
+class BulkEnableSegments(ObjectAction):
+    """Asks whether to enable the segments that are ticked in a table."""
+
+    name = "bulk_enable"
+    label = _("Enable Selected")
+    multi = True
+    permissions_required = {"change"}
+    template_name = "netbox_vlan_manager/buttons/bulk_enable.html"
+
+
+class ExportSegments(BulkExport):
+    """Extends NetBox's menu by the segments with their allocations, as CSV and XLSX."""
+
+    template_name = "netbox_vlan_manager/buttons/export.html"
+    heading = _("Segments and allocations")
+    endpoint = "export-segments"
+
+    @classmethod
+    def get_context(cls, context, model):
+        return {
+            **super().get_context(context, model),
+            "heading": cls.heading,
+            "endpoint": reverse(f"plugins-api:netbox_vlan_manager-api:{cls.endpoint}"),
+        }
+
+
+class ExportStatistics(ExportSegments):
+    """Extends NetBox's menu by the statistics of the pools, as CSV and XLSX."""
+
+    heading = _("Statistics")
+    endpoint = "export-statistics"
+
+
+class ExportPoolSegments(ExportSegments):
+    """On a pool's page: exports the segments of that pool only, and leaves out what NetBox's lists export."""
+
+    permissions_required = set()
+    template_name = "netbox_vlan_manager/buttons/export_pool_segments.html"
+
+    @classmethod
+    def is_permitted(cls, user, obj=None):
+        return user.has_perm("netbox_vlan_manager.view_segment")
+
+    @classmethod
+    def get_context(cls, context, pool):
+        params = context["request"].GET.copy()
+        params["pool_id"] = pool.pk
+        return {**super().get_context(context, pool), "url_params": params.urlencode()}

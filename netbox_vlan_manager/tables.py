@@ -10,12 +10,19 @@ from .models import Allocation, Segment, SegmentPool
 
 __all__ = (
     "AllocationTable",
+    "PoolAllocationTable",
+    "PoolSegmentTable",
+    "SegmentAllocationTable",
     "SegmentPoolTable",
     "SegmentTable",
 )
 
 # A name of 100 characters must not push the other columns off the page.
 LONG_NAME = {"td": {"class": "text-break", "style": "min-width: 10rem"}}
+# Most EPG names fit into one line of this.
+EPG_NAME = {"td": {"class": "text-break", "style": "min-width: 12rem"}}
+# Of these there are several beside each other, mostly short.
+PLACE_NAME = {"td": {"class": "text-break", "style": "min-width: 5rem"}}
 
 # `may_allocate` and `may_release` are annotated by the list views, so that a button costs no query for each row.
 ALLOCATE_BUTTON = '{% include "netbox_vlan_manager/tables/allocate.html" %}'
@@ -35,6 +42,12 @@ HOLDERS = """
 """
 
 
+class PoolUtilizationColumn(columns.UtilizationColumn):
+    """Colours the bar by the pool's own thresholds."""
+
+    template_code = '{% include "netbox_vlan_manager/inc/utilization.html" with pool=record utilization=value %}'
+
+
 class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTable):
     name = tables.Column(
         verbose_name=_("Name"),
@@ -47,6 +60,7 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
     vrf = tables.Column(
         verbose_name=_("VRF"),
         linkify=True,
+        attrs=PLACE_NAME,
     )
     scope_type = columns.ContentTypeColumn(
         verbose_name=_("Scope Type"),
@@ -55,10 +69,12 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
         verbose_name=_("Scope"),
         linkify=True,
         orderable=False,
+        attrs=PLACE_NAME,
     )
     vlan_group = tables.Column(
         verbose_name=_("VLAN Group"),
         linkify=True,
+        attrs=PLACE_NAME,
     )
     prefixes = columns.ManyToManyColumn(
         verbose_name=_("Containers"),
@@ -86,7 +102,7 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
     disabled = tables.Column(
         verbose_name=_("Disabled"),
     )
-    utilization = columns.UtilizationColumn(
+    utilization = PoolUtilizationColumn(
         verbose_name=_("Utilization"),
         accessor="usage__utilization",
     )
@@ -112,6 +128,8 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
             "prefixes",
             "min_prefix_length",
             "max_prefix_length",
+            "warning_threshold",
+            "critical_threshold",
             "total_segments",
             "allocated",
             "available",
@@ -158,6 +176,7 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
         verbose_name=_("EPG Name"),
         linkify=True,
         order_by=("vlan__name",),
+        attrs=EPG_NAME,
     )
     vlan = tables.Column(
         verbose_name=_("VLAN"),
@@ -172,20 +191,26 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
     pool = tables.Column(
         verbose_name=_("Pool"),
         linkify=True,
+        attrs=PLACE_NAME,
     )
     vrf = tables.Column(
         verbose_name=_("VRF"),
         accessor="pool__vrf",
         linkify=True,
+        attrs=PLACE_NAME,
     )
     scope = tables.Column(
         verbose_name=_("Scope"),
         accessor="pool__scope",
         linkify=True,
         orderable=False,
+        attrs=PLACE_NAME,
     )
     status = columns.ChoiceFieldColumn(
         verbose_name=_("Status"),
+    )
+    disabled_reason = tables.Column(
+        verbose_name=_("Disabled Reason"),
     )
     cluster = columns.TemplateColumn(
         verbose_name=_("Cluster"),
@@ -217,6 +242,7 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
             "vrf",
             "scope",
             "status",
+            "disabled_reason",
             "cluster",
             "dhcp",
             "vlan",
@@ -242,6 +268,14 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
         )
 
 
+class PoolSegmentTable(SegmentTable):
+    """The segments of one pool. It has a name of its own, under which users configure it."""
+
+    class Meta(SegmentTable.Meta):
+        exclude = ("pool", "vrf", "scope")
+        default_columns = ("pk", "vid", "epg_name", "prefix", "status", "cluster", "dhcp", "description")
+
+
 class AllocationTable(PrimaryModelTable):
     cluster_name = tables.Column(
         verbose_name=_("Cluster Name"),
@@ -261,11 +295,13 @@ class AllocationTable(PrimaryModelTable):
     vrf = tables.Column(
         verbose_name=_("VRF"),
         accessor="vrf_name",
+        attrs=PLACE_NAME,
     )
     pool = tables.Column(
         verbose_name=_("Pool"),
         accessor="pool_name",
         linkify=lambda record: record.pool and record.pool.get_absolute_url(),
+        attrs=PLACE_NAME,
     )
     segment = tables.Column(
         verbose_name=_("Segment"),
@@ -278,6 +314,7 @@ class AllocationTable(PrimaryModelTable):
     epg_name = tables.Column(
         verbose_name=_("EPG Name"),
         linkify=lambda record: record.segment and record.segment.get_absolute_url(),
+        attrs=EPG_NAME,
     )
     prefix = tables.Column(
         verbose_name=_("Prefix"),
@@ -341,3 +378,30 @@ class AllocationTable(PrimaryModelTable):
             "allocated_at",
             "released_at",
         )
+
+
+class PoolAllocationTable(AllocationTable):
+    """The allocations of one pool."""
+
+    class Meta(AllocationTable.Meta):
+        exclude = ("pool", "vrf")
+        default_columns = (
+            "pk",
+            "cluster_name",
+            "status",
+            "vid",
+            "epg_name",
+            "prefix",
+            "allocated_at",
+            "allocated_by",
+            "released_at",
+            "released_by",
+        )
+
+
+class SegmentAllocationTable(AllocationTable):
+    """The allocations of one segment. VLAN ID, EPG name and prefix are what they were then."""
+
+    class Meta(AllocationTable.Meta):
+        exclude = ("pool", "vrf", "segment")
+        default_columns = PoolAllocationTable.Meta.default_columns

@@ -1,10 +1,15 @@
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from utilities.urls import get_model_urls
 
-from . import views  # noqa: F401
+from . import views
 
 urlpatterns = (
+    # With a path of its own: NetBox's menu takes the item whose path begins another's for the current one.
+    path("", RedirectView.as_view(pattern_name="plugins:netbox_vlan_manager:overview"), name="root"),
+    path("overview/", views.OverviewView.as_view(), name="overview"),
+    path("help/", views.HelpView.as_view(), name="help"),
     path("pools/", include(get_model_urls("netbox_vlan_manager", "segmentpool", detail=False))),
     path("pools/<int:pk>/", include(get_model_urls("netbox_vlan_manager", "segmentpool"))),
     path("segments/", include(get_model_urls("netbox_vlan_manager", "segment", detail=False))),

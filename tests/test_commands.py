@@ -1,6 +1,7 @@
 import io
 import json
 import subprocess
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from dcim.models import SiteGroup
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
+from netbox_vlan_manager.services.snapshots import usage_history
 from tenancy.models import Tenant
 from tests.factories import make_pool, make_user
 
@@ -229,6 +231,28 @@ def test_atomic_import_of_a_bad_row_lands_nothing(pool, write):
     assert not ObjectChange.objects.filter(user_name="alice").exists()
 
 
+def test_dry_run_of_an_import_says_what_each_row_would_do(pool, write):
+    path = write(
+        HEADER + ROWS + "Site1,100,EPG_web,10.0.0.0/24,Network1,,New\n" + "Site1,101,EPG_101,10.0.1.0/24,Network1,,\n"
+    )
+    assert run("import", path, "--user", "alice", "--dry-run").lines == [
+        "Line 2: create EPG_200 (200)",
+        "Line 3: create EPG_201 (201)",
+        "Line 4: update epg_name 'EPG_100' to 'EPG_web', description '' to 'New'",
+        "2 created, 1 updated, 1 unchanged, 0 failed; nothing was changed",
+    ]
+    assert set(Segment.objects.values_list("vlan__name", flat=True)) == {"EPG_100", "EPG_101"}
+    assert not ObjectChange.objects.filter(user_name="alice").exists()
+
+
+def test_dry_run_of_an_import_fails_where_the_import_would(pool, write):
+    path = write(HEADER + ROWS + "Site1,4095,EPG_1,10.0.22.0/24,Network1,,\n")
+    assert error("import", path, "--user", "alice", "--dry-run") == (
+        "2 created, 0 updated, 0 unchanged, 1 failed; nothing was changed"
+    )
+    assert Segment.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -313,6 +337,16 @@ def test_demo(user):
     assert Allocation.objects.active().exists()
     assert Allocation.objects.filter(released_at__isnull=False).exists()
     changes()
+
+
+def test_demo_has_a_history_that_leads_to_what_is_now(user):
+    run("demo", "--user", "alice")
+    history = usage_history(SegmentPool.objects.all(), 90)
+    allocated = [point.usage.allocated for point in history]
+    assert len(history) == 91
+    assert {point.usage.total_segments for point in history} == {60}
+    assert allocated[0] < allocated[-1] == Allocation.objects.active().count()
+    assert max(abs(after - before) for before, after in pairwise(allocated)) <= 5
 
 
 def test_demo_leaves_pools_that_are_there_alone(pool):

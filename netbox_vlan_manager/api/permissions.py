@@ -6,6 +6,7 @@ from users.models import Token
 
 __all__ = (
     "AllocationPermissions",
+    "ChangePermissions",
     "ImportPermissions",
     "MayWrite",
 )
@@ -31,6 +32,12 @@ class ImportPermissions(MayWrite):
         return super().has_permission(request, view) and any(
             request.user.has_perm(f"netbox_vlan_manager.{action}_segment") for action in ("add", "change")
         )
+
+
+class ChangePermissions(TokenPermissions):
+    """For what is posted to an object to change it."""
+
+    perms_map = {**TokenPermissions.perms_map, "POST": ["%(app_label)s.change_%(model_name)s"]}
 
 
 class AllocationPermissions(TokenPermissions):

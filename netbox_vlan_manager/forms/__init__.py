@@ -5,6 +5,9 @@ from .allocations import (
     AllocationForm,
     BulkReleaseForm,
 )
+from .availability import BulkDisableForm, BulkEnableForm, DisableForm
+from .imports import ImportSourceForm
+from .overview import QuickAllocateForm
 from .pools import (
     SegmentPoolBulkEditForm,
     SegmentPoolFilterForm,
@@ -23,7 +26,12 @@ __all__ = (
     "AllocationBulkEditForm",
     "AllocationFilterForm",
     "AllocationForm",
+    "BulkDisableForm",
+    "BulkEnableForm",
     "BulkReleaseForm",
+    "DisableForm",
+    "ImportSourceForm",
+    "QuickAllocateForm",
     "SegmentBulkEditForm",
     "SegmentFilterForm",
     "SegmentForm",

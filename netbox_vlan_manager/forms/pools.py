@@ -89,10 +89,24 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         "role",
         "min_prefix_length",
         "max_prefix_length",
+        "warning_threshold",
+        "critical_threshold",
         "description",
         "owner",
         "comments",
     )
+
+    # Empty, these stay as they are.
+    with_default = ("warning_threshold", "critical_threshold")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name in self.with_default:
+            self.fields[name].required = False
+
+    def get_service_values(self):
+        values = super().get_service_values()
+        return {name: value for name, value in values.items() if value is not None or name not in self.with_default}
 
     def clean(self):
         super().clean()
@@ -173,6 +187,17 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             ),
             name=_("Prefixes"),
         ),
+        FieldSet(
+            InlineFields(
+                "warning_threshold",
+                "critical_threshold",
+                label=_("Thresholds"),
+                help_text=_(
+                    "Utilization in percent from which the pool is shown as getting full, and nearly exhausted"
+                ),
+            ),
+            name=_("Utilization"),
+        ),
         FieldSet("tenant_group", "tenant", name=_("Tenancy")),
     )
 
@@ -186,6 +211,8 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             "vlan_group",
             "min_prefix_length",
             "max_prefix_length",
+            "warning_threshold",
+            "critical_threshold",
             "tenant",
             "role",
             "description",
@@ -196,6 +223,8 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
         labels = {
             "min_prefix_length": _("Shortest"),
             "max_prefix_length": _("Longest"),
+            "warning_threshold": _("Warning"),
+            "critical_threshold": _("Critical"),
         }
 
     def __init__(self, *args, **kwargs):
@@ -285,6 +314,8 @@ class SegmentPoolImportForm(ScopedImportForm, SegmentPoolServiceForm, PrimaryMod
             "role",
             "min_prefix_length",
             "max_prefix_length",
+            "warning_threshold",
+            "critical_threshold",
             "description",
             "owner",
             "comments",
@@ -351,10 +382,24 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         required=False,
     )
 
+    warning_threshold = forms.IntegerField(
+        label=_("Warning threshold"),
+        min_value=1,
+        max_value=100,
+        required=False,
+    )
+    critical_threshold = forms.IntegerField(
+        label=_("Critical threshold"),
+        min_value=1,
+        max_value=100,
+        required=False,
+    )
+
     model = SegmentPool
     fieldsets = (
         FieldSet("status", "role", "description"),
         FieldSet("min_prefix_length", "max_prefix_length", name=_("Prefixes")),
+        FieldSet("warning_threshold", "critical_threshold", name=_("Utilization")),
         FieldSet("tenant", name=_("Tenancy")),
     )
     nullable_fields = ("tenant", "role", "min_prefix_length", "max_prefix_length", "description", "comments")

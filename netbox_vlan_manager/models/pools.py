@@ -135,9 +135,32 @@ class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
         help_text=_("The smallest network a segment may have, as a prefix length; /31 (IPv6: /127) when empty"),
     )
 
+    warning_threshold = models.PositiveSmallIntegerField(
+        verbose_name=_("warning threshold"),
+        default=80,
+        validators=(MinValueValidator(1), MaxValueValidator(100)),
+        help_text=_("From this utilization on, in percent, the pool is shown as getting full"),
+    )
+    critical_threshold = models.PositiveSmallIntegerField(
+        verbose_name=_("critical threshold"),
+        default=95,
+        validators=(MinValueValidator(1), MaxValueValidator(100)),
+        help_text=_("From this utilization on, in percent, the pool is shown as nearly exhausted"),
+    )
+
     objects = SegmentPoolQuerySet.as_manager()
 
-    clone_fields = ("vrf", "scope", "vlan_group", "tenant", "role", "min_prefix_length", "max_prefix_length")
+    clone_fields = (
+        "vrf",
+        "scope",
+        "vlan_group",
+        "tenant",
+        "role",
+        "min_prefix_length",
+        "max_prefix_length",
+        "warning_threshold",
+        "critical_threshold",
+    )
     prerequisite_models = ("ipam.VRF",)
 
     class Meta:
@@ -163,6 +186,11 @@ class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
                 | Q(min_prefix_length__lte=models.F("max_prefix_length")),
                 name="%(app_label)s_%(class)s_prefix_lengths_ordered",
                 violation_error_message=_("The shortest prefix length is longer than the longest one."),
+            ),
+            models.CheckConstraint(
+                condition=Q(warning_threshold__lte=models.F("critical_threshold")),
+                name="%(app_label)s_%(class)s_thresholds_ordered",
+                violation_error_message=_("The warning threshold is above the critical one."),
             ),
         )
 

@@ -64,6 +64,13 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
         default=False,
         help_text=_("Hosts on the segment get their addresses by DHCP"),
     )
+    disabled_reason = models.CharField(
+        verbose_name=_("reason"),
+        max_length=200,
+        blank=True,
+        editable=False,
+        help_text=_("Why the segment is disabled"),
+    )
     owns_vlan = models.BooleanField(
         verbose_name=_("owns VLAN"),
         default=False,
@@ -80,7 +87,7 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
     objects = SegmentManager()
 
     prerequisite_models = ("netbox_vlan_manager.SegmentPool",)
-    hot_columns = ("pool", "vlan", "prefix", "vid", "status", "owns_vlan", "owns_prefix")
+    hot_columns = ("pool", "vlan", "prefix", "vid", "status", "disabled_reason", "owns_vlan", "owns_prefix")
 
     class Meta:
         # By the pool's id, not its name: the unique index on (pool, vid) then serves the order without a join.

@@ -244,7 +244,7 @@ def _update(instance, values, tags):
     instance.last_updated = timezone.now()
     pre_save.send(sender=model, instance=instance, raw=False, using=connection.alias, update_fields=frozenset(names))
     update_object(instance, names)
-    model_updates.labels(model._meta.model_name).inc()
+    transaction.on_commit(model_updates.labels(model._meta.model_name).inc)
 
     # The rest of the row is as the snapshot found it a moment ago, under the caller's lock.
     written = json.loads(serializers.serialize("json", [instance], fields=names))[0]["fields"]
@@ -269,7 +269,7 @@ def _create(objects):
         instance.custom_field_data = {**defaults, **instance.custom_field_data}
         pre_save.send(sender=model, instance=instance, raw=False, using=connection.alias, update_fields=None)
     insert_objects(objects)
-    model_inserts.labels(model._meta.model_name).inc(len(objects))
+    transaction.on_commit(partial(model_inserts.labels(model._meta.model_name).inc, len(objects)))
 
     changes = []
     for instance in objects:

@@ -43,10 +43,10 @@ FALSE = frozenset(("false", "no", "off", "0", "n", "f", ""))
 @dataclass
 class RowResult:
     """
-    What became of one row.
+    What became of one row, or would become of it.
 
     `status` is created, updated, unchanged, failed, or skipped: nothing was wrong with the row, but an atomic import
-    changes nothing when another row fails.
+    changes nothing when another row fails. `changes` of an update is {column: {"old": value, "new": value}}.
     """
 
     index: int
@@ -54,6 +54,13 @@ class RowResult:
     status: str = "failed"
     segment: int | None = None
     errors: dict = field(default_factory=dict)
+    changes: dict = field(default_factory=dict)
+
+    def as_json(self):
+        """Return what there is to tell of the row, as a dictionary that JSON can hold; its place is its index."""
+        values = {name: value for name, value in vars(self).items() if value not in (None, {})}
+        del values["index"]
+        return values
 
 
 @dataclass
@@ -63,6 +70,10 @@ class ImportResult:
     def count(self, status):
         """Return how many rows ended with `status`."""
         return sum(result.status == status for result in self.results)
+
+    def summary(self):
+        """Return how many rows ended with which status, in words for a log."""
+        return ", ".join(f"{self.count(status)} {status}" for status in ("created", "updated", "unchanged", "failed"))
 
 
 @dataclass
@@ -80,6 +91,10 @@ class _Undo(Exception):
         self.denied = denied
 
 
+class _DryRun(Exception):
+    """Rolls back what was only tried."""
+
+
 def parse_csv(text):
     """
     Return the rows of a CSV text as (line number, {column: value}) pairs.
@@ -89,7 +104,8 @@ def parse_csv(text):
     report with the other rows.
 
     Raises:
-        ValidationError: The text is empty, has no header, lacks or repeats a column, or has one that is not known.
+        ValidationError: The text is empty, has no header, lacks or repeats a column, has one that is not known, or has
+            more rows than the setting `import_max_rows`.
     """
     text = text.removeprefix("\ufeff")
     if "\0" in text:
@@ -122,7 +138,16 @@ def parse_csv(text):
         raise ValidationError({"csv": _("Line {line}: {error}.").format(line=reader.line_num, error=error)}) from None
     if not rows:
         raise ValidationError({"csv": _("There is a header but no line under it: give one for each segment.")})
+    _check_number(rows, "csv")
     return rows
+
+
+def _check_number(rows, name):
+    """Raise a ValidationError, keyed by `name`, if there are too many rows."""
+    most = get_setting("import_max_rows")
+    if len(rows) > most:
+        text = _("{count} rows are too many for one import: give at most {most}.")
+        raise ValidationError({name: text.format(count=len(rows), most=most)})
 
 
 def _clean_header(values):
@@ -152,11 +177,12 @@ def _clean_header(values):
     return header
 
 
-def import_segments(rows, *, user, atomic=False, enforce=True):
+def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, report=None):
     """
-    Create or update a segment for each row.
+    Create or update a segment for each row, or say what that would do.
 
-    Locks the VRFs and VLAN groups of all pools named until the transaction ends.
+    Locks the VRFs and VLAN groups of all pools named until the transaction ends. So does a dry run: it does all that an
+    import does, takes as long, and then rolls it back. Only signal receivers of other plugins could tell.
 
     Args:
         rows: (line number or None, {column: value}) pairs; the columns are those of COLUMNS.
@@ -164,6 +190,8 @@ def import_segments(rows, *, user, atomic=False, enforce=True):
         atomic: Change nothing if any row fails; otherwise the good rows land.
         enforce: Hold the user to their object permissions on pools and segments. Commands, whose users have the
             database anyway, do not.
+        dry_run: Change nothing; the results say what an import would come to. Segments to be created have no id.
+        report: Called with "checks" and "write" as these begin, outside any transaction of the import.
 
     Returns:
         ImportResult
@@ -175,35 +203,34 @@ def import_segments(rows, *, user, atomic=False, enforce=True):
     rows = list(rows)
     if not rows:
         raise ValidationError({"rows": _("There are no rows: give at least one.")})
-    most = get_setting("import_max_rows")
-    if len(rows) > most:
-        raise ValidationError(
-            {
-                "rows": _("{count} rows are too many for one import: give at most {most}.").format(
-                    count=len(rows), most=most
-                )
-            }
-        )
-    with timing.operation("import", rows=len(rows)) as operation:
-        result = _import(rows, audit.get_user(user), atomic, enforce)
+    _check_number(rows, "rows")
+    with timing.operation("import, dry run" if dry_run else "import", rows=len(rows)) as operation:
+        result = _import(rows, audit.get_user(user), atomic, enforce, dry_run, report or (lambda phase: None))
         statuses = Counter(row.status for row in result.results)
         operation.outcome = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
         return result
 
 
-def _import(rows, user, atomic, enforce):
+def _import(rows, user, atomic, enforce, dry_run, report):
     """Return the ImportResult of a number of rows that may be."""
+    viewer = user if enforce else None
     checked = [_Row(RowResult(index=index, line=line), values) for index, (line, values) in enumerate(rows)]
-    _check_rows(checked, viewer=user if enforce else None)
+    report("checks")
+    _check_rows(checked, viewer)
+    report("write")
     with audit.change_tracking(user):
         while True:
             try:
-                transactions.run(partial(_write, checked, user if enforce else None, atomic))
+                transactions.run(partial(_write, checked, viewer, atomic, dry_run))
+            except _DryRun:
+                for row in checked:
+                    if row.result.status == "created":
+                        row.result.segment = None
             except _Undo as undo:
                 for row in undo.denied:
                     row.result.errors = {"vlan_id": [_("You may not write this segment: ask for the permission.")]}
                 for row in checked:
-                    row.result.segment = None
+                    row.result.segment, row.result.changes = None, {}
                     row.result.status = "failed" if row.result.errors else "skipped"
                 if undo.denied and not atomic:
                     continue
@@ -303,8 +330,8 @@ def _by_column(errors):
     }
 
 
-def _write(rows, viewer, atomic):
-    """Write the rows that have no errors; the caller's transaction holds all of it, or none after _Undo."""
+def _write(rows, viewer, atomic, dry_run):
+    """Write the rows that have no errors; the caller's transaction holds all of it, or none after _Undo or _DryRun."""
     good = [row for row in rows if not row.result.errors]
     failed_before = len(good) < len(rows)
     transactions.lock_spaces({row.pool.vrf_id for row in good}, {row.pool.vlan_group_id for row in good})
@@ -320,12 +347,12 @@ def _write(rows, viewer, atomic):
     problems = {}
     for row in good:
         segment = existing.get((row.pool.pk, row.spec.vid))
+        row.result.changes = _changes(segment, row) if segment else {}
         if segment is None:
             new.append(row)
             continue
         row.result.segment = segment.pk
-        changes = _changes(segment, row)
-        if not changes:
+        if not row.result.changes:
             row.result.status = "unchanged"
             continue
         try:
@@ -350,15 +377,21 @@ def _write(rows, viewer, atomic):
     for row in good:
         if row.result.index in problems:
             row.result.errors = problems[row.result.index]
-            row.result.status, row.result.segment = "failed", None
+            row.result.status, row.result.segment, row.result.changes = "failed", None, {}
     if atomic and (problems or failed_before):
         raise _Undo
+    if dry_run:
+        raise _DryRun
 
 
 def _changes(segment, row):
-    """Whether the row says something else than the segment is."""
-    is_now = (segment.epg_name, segment.prefix.prefix, *(getattr(segment, name) for name in row.values))
-    return is_now != (row.spec.epg_name, row.spec.prefix, *row.values.values())
+    """Return {column: {"old", "new"}} for what the row says and the segment is not yet."""
+    pairs = {
+        "epg_name": (segment.epg_name, row.spec.epg_name),
+        "segment": (str(segment.prefix.prefix), str(row.spec.prefix)),
+        **{name: (getattr(segment, name), value) for name, value in row.values.items()},
+    }
+    return {column: {"old": old, "new": new} for column, (old, new) in pairs.items() if old != new}
 
 
 def _denied(rows, viewer):

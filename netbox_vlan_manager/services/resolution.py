@@ -30,6 +30,7 @@ __all__ = (
     "check_pool_permission",
     "combinations",
     "resolve_pool",
+    "serving_pools",
     "visible_pools",
 )
 
@@ -106,6 +107,17 @@ def _resolve(site, vrf, user, action):
     if action is not None and not resolved.pool.permitted:
         raise _refused(resolved.pool, action)
     return resolved
+
+
+def serving_pools(place, user):
+    """
+    Return those pools which serve `place`, a location, site, site group or region, that `user` may view.
+
+    In each VRF that is the place's own pool, or else the one of the nearest enclosing place. It takes one query for the
+    place, a few for those around it, and two for the pools.
+    """
+    pools = SegmentPool.objects.annotate(visible=_among(SegmentPool.objects.restrict(user, "view")))
+    return [pool for pool in _serving(pools, {_key(place): place.name}, ()) if pool.visible]
 
 
 def visible_pools(user):

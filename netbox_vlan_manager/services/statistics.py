@@ -25,12 +25,15 @@ BATCH_SIZE = 1000
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """One pool's numbers: its id and name, the names of its scope and VRF, and its SegmentUsage."""
+    """One pool's numbers: its id and name, the names of its scope and VRF, status, thresholds, and its SegmentUsage."""
 
     pool: int
     pool_name: str
     site: str
     vrf: str
+    status: str
+    warning_threshold: int
+    critical_threshold: int
     usage: SegmentUsage
 
 
@@ -64,11 +67,13 @@ def iterate_statistics(pools):
     """Yield what `pool_statistics` returns, of however many pools."""
     # In a query of their own: what they are filtered by must not narrow what is counted.
     pools = SegmentPool.objects.filter(pk__in=pools.order_by().values("pk")).order_by("name")
-    rows = with_scope_name(pools).values_list("pk", "name", "scope_name", "vrf__name")
+    rows = with_scope_name(pools).values_list(
+        "pk", "name", "scope_name", "vrf__name", "status", "warning_threshold", "critical_threshold"
+    )
     for batch in batched(rows, BATCH_SIZE):
-        usages = _usages([pool for pool, *_names in batch])
-        for pool, name, site, vrf in batch:
-            yield PoolStatistics(pool=pool, pool_name=name, site=site, vrf=vrf, usage=usages[pool])
+        usages = _usages([pool for pool, *_rest in batch])
+        for row in batch:
+            yield PoolStatistics(*row, usage=usages[row[0]])
 
 
 def _usages(pools):

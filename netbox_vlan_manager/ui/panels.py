@@ -1,6 +1,6 @@
 from django.utils.translation import gettext_lazy as _
 
-from netbox.ui import actions, attrs, panels
+from netbox.ui import attrs, panels
 
 from .actions import ReleaseAllocation
 
@@ -28,7 +28,12 @@ class SegmentPoolContainersPanel(panels.ObjectAttributesPanel):
 class SegmentPoolUsagePanel(panels.ObjectAttributesPanel):
     title = _("Usage")
 
-    utilization = attrs.UtilizationAttr("usage.utilization")
+    utilization = attrs.TemplatedAttr(
+        "usage.utilization",
+        template_name="netbox_vlan_manager/attrs/utilization.html",
+    )
+    warning_threshold = attrs.TextAttr("warning_threshold", format_string="{}%")
+    critical_threshold = attrs.TextAttr("critical_threshold", format_string="{}%")
     total_segments = attrs.NumericAttr("usage.total_segments", label=_("Segments"))
     available = attrs.NumericAttr("usage.available")
     allocated = attrs.NumericAttr("usage.allocated")
@@ -36,30 +41,14 @@ class SegmentPoolUsagePanel(panels.ObjectAttributesPanel):
     disabled = attrs.NumericAttr("usage.disabled")
 
 
-class SegmentPoolSegmentsPanel(panels.ObjectsTablePanel):
-    """The segments of a pool."""
-
-    actions = [
-        actions.AddObject(
-            "netbox_vlan_manager.segment",
-            url_params={"pool": lambda ctx: ctx["object"].pk},
-            label=_("Add a segment"),
-        ),
-    ]
-
-    def __init__(self):
-        super().__init__(
-            "netbox_vlan_manager.segment",
-            filters={"pool_id": lambda ctx: ctx["object"].pk},
-            exclude_columns=["pool", "vrf", "scope"],
-        )
-
-
 class SegmentPanel(panels.ObjectAttributesPanel):
     vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
     epg_name = attrs.TextAttr("epg_name", label=_("EPG name"), copy_button=True)
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
-    status = attrs.ChoiceAttr("status")
+    status = attrs.TemplatedAttr(
+        "status",
+        template_name="netbox_vlan_manager/attrs/segment_status.html",
+    )
     dhcp = attrs.BooleanAttr("dhcp", label=_("DHCP"))
     description = attrs.TextAttr("description")
 
@@ -110,19 +99,6 @@ class CurrentAllocationPanel(AllocationPanel):
 
     def render(self, context):
         return super().render(context) if context.get("allocation") else ""
-
-
-class SegmentHistoryPanel(panels.ObjectsTablePanel):
-    """All allocations of a segment."""
-
-    title = _("History")
-
-    def __init__(self):
-        super().__init__(
-            "netbox_vlan_manager.allocation",
-            filters={"segment_id": lambda ctx: ctx["object"].pk},
-            exclude_columns=["segment", "pool", "vrf"],
-        )
 
 
 class AllocatedSegmentPanel(panels.ObjectAttributesPanel):

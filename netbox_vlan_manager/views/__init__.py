@@ -7,21 +7,35 @@ from .allocations import (
     AllocationReleaseView,
     AllocationView,
 )
+from .availability import (
+    SegmentBulkDisableView,
+    SegmentBulkEnableView,
+    SegmentDisableView,
+    SegmentEnableView,
+)
+from .help import HelpView
+from .imports import SegmentImportJobView, SegmentImportView
+from .map import SegmentPoolMapView
+from .overview import OverviewView
 from .pools import (
+    SegmentPoolAllocationsView,
     SegmentPoolBulkDeleteView,
     SegmentPoolBulkEditView,
     SegmentPoolBulkImportView,
     SegmentPoolDeleteView,
     SegmentPoolEditView,
     SegmentPoolListView,
+    SegmentPoolSegmentsView,
     SegmentPoolView,
 )
 from .segments import (
     SegmentBulkDeleteView,
     SegmentBulkEditView,
     SegmentBulkImportView,
+    SegmentBulkReleaseView,
     SegmentDeleteView,
     SegmentEditView,
+    SegmentHistoryView,
     SegmentListView,
     SegmentView,
 )
@@ -34,18 +48,31 @@ __all__ = (
     "AllocationListView",
     "AllocationReleaseView",
     "AllocationView",
+    "HelpView",
+    "OverviewView",
     "SegmentBulkDeleteView",
+    "SegmentBulkDisableView",
     "SegmentBulkEditView",
+    "SegmentBulkEnableView",
     "SegmentBulkImportView",
+    "SegmentBulkReleaseView",
     "SegmentDeleteView",
+    "SegmentDisableView",
     "SegmentEditView",
+    "SegmentEnableView",
+    "SegmentHistoryView",
+    "SegmentImportJobView",
+    "SegmentImportView",
     "SegmentListView",
+    "SegmentPoolAllocationsView",
     "SegmentPoolBulkDeleteView",
     "SegmentPoolBulkEditView",
     "SegmentPoolBulkImportView",
     "SegmentPoolDeleteView",
     "SegmentPoolEditView",
     "SegmentPoolListView",
+    "SegmentPoolMapView",
+    "SegmentPoolSegmentsView",
     "SegmentPoolView",
     "SegmentView",
 )

@@ -25,7 +25,7 @@ from ..object_actions import AllocateSegment, BulkReleaseAllocations, PoolAction
 from ..services import allocate, release_allocation
 from ..services.resolution import check_pool_permission
 from ..ui import panels
-from .mixins import annotate_may_release
+from .mixins import KeepTypedMixin, annotate_may_release, get_selected
 
 __all__ = (
     "AllocateView",
@@ -53,7 +53,6 @@ class AllocationListView(PoolActionsMixin, generic.ObjectListView):
 @register_model_view(Allocation)
 class AllocationView(PoolActionsMixin, generic.ObjectView):
     queryset = Allocation.objects.select_related("pool", "segment__vlan", "cluster", "allocated_by", "released_by")
-    template_name = "generic/object.html"
     actions = (ReleaseAllocation, EditObject)
     layout = layout.SimpleLayout(
         breadcrumbs=[
@@ -72,7 +71,7 @@ class AllocationView(PoolActionsMixin, generic.ObjectView):
 
 
 @register_model_view(Allocation, "edit")
-class AllocationEditView(generic.ObjectEditView):
+class AllocationEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = Allocation.objects.all()
     form = forms.AllocationForm
     template_name = "netbox_vlan_manager/object_edit.html"
@@ -90,7 +89,7 @@ class AllocationBulkEditView(generic.BulkEditView):
 
 
 @register_model_view(Allocation, "allocate", detail=False)
-class AllocateView(GetReturnURLMixin, ContentTypePermissionRequiredMixin, View):
+class AllocateView(KeepTypedMixin, GetReturnURLMixin, ContentTypePermissionRequiredMixin, View):
     """
     Allocates a segment to a cluster.
 
@@ -162,7 +161,7 @@ class AllocateView(GetReturnURLMixin, ContentTypePermissionRequiredMixin, View):
 
 
 @register_model_view(Allocation, "release")
-class AllocationReleaseView(GetReturnURLMixin, BaseObjectView):
+class AllocationReleaseView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
     """Releases an allocation, after a question."""
 
     queryset = Allocation.objects.select_related("pool", "segment")
@@ -239,10 +238,7 @@ class AllocationBulkReleaseView(GetReturnURLMixin, BaseMultiObjectView):
 
     def post(self, request):
         active = annotate_may_release(self.queryset.active(), request.user).filter(may_release=True)
-        if request.POST.get("_all"):
-            selected = self.filterset(request.GET, active, request=request).qs
-        else:
-            selected = active.filter(pk__in=[pk for pk in request.POST.getlist("pk") if pk.isdecimal()])
+        selected = self.get_selected(request, active)
         if not selected:
             messages.warning(request, _("None of the selected allocations is active and yours to release."))
             return redirect(self.get_return_url(request))
@@ -256,6 +252,9 @@ class AllocationBulkReleaseView(GetReturnURLMixin, BaseMultiObjectView):
         hidden = set(self.table.base_columns).difference(self.table.Meta.default_columns)
         table = self.table(selected, orderable=False, exclude=(*hidden, "released_at"))
         return render(request, self.template_name, {"form": form, "table": table, "return_url": return_url})
+
+    def get_selected(self, request, allocations):
+        return get_selected(request, allocations, self.filterset)
 
     def release(self, allocations, changelog_message):
         """Release each and tell the user how many were, and which were not and why."""

@@ -1,29 +1,110 @@
+from urllib.parse import quote
+
 from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Prefetch
+from django.forms import SelectMultiple
 from django.http import HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 
+from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 from utilities.jobs import is_background_request
+from utilities.permissions import get_permission_for_model
+from utilities.views import ViewTab
 
 from ..models import Allocation, SegmentPool
 
 __all__ = (
+    "ChildrenMixin",
+    "ChildrenTab",
     "HoldersMixin",
+    "KeepTypedMixin",
     "RefusableBulkDeleteMixin",
     "RefusableDeleteMixin",
     "ServiceImportMixin",
     "annotate_may_release",
+    "get_selected",
+    "prefetch_holders",
 )
+
+# How many characters of the login page's address may be what was typed. After the login, Django goes to no address of
+# more than 2,048. uWSGI takes 4,096 for all headers together, in which browsers name the last address too.
+TYPED_MAX = 1800
 
 
 class HoldersMixin:
     """Lets `active_allocations` of segments in a table hold those that the user may view, for one query."""
 
     def get_queryset(self, request):
-        allocations = Allocation.objects.restrict(request.user, "view").active()
-        return super().get_queryset(request).prefetch_related(Prefetch("allocations", queryset=allocations))
+        return prefetch_holders(super().get_queryset(request), request.user)
+
+
+class KeepTypedMixin:
+    """
+    Extends a view with a form: who sends it after their session has ended finds it as it was, once they have logged in.
+
+    What was typed travels in the address of the login page, as it does in NetBox's own links to forms that are filled
+    in. What is too long for an address is shown, to be copied. Nothing is saved before the form is sent again.
+
+    Place it before the mixin that checks permissions.
+
+    Attributes:
+        copied_fields: Names of the fields that the view does not take from its address.
+    """
+
+    copied_fields = ()
+
+    def handle_no_permission(self):
+        request = self.request
+        if request.user.is_authenticated or (request.method != "POST" and not request.htmx):
+            return super().handle_no_permission()
+        typed, too_long = self._split(self._get_typed())
+        login_url = self._get_login_url(typed)
+        if too_long and request.htmx:
+            # Only a part of the page was asked for. The form stays as it is, and is kept when it is sent.
+            return HttpResponse(status=204)
+        if too_long:
+            fields = [(name.replace("_", " ").capitalize(), "\n".join(values)) for name, values in too_long.items()]
+            context = {"fields": fields, "login_url": login_url}
+            return render(request, "netbox_vlan_manager/session_ended.html", context, status=403)
+        messages.warning(
+            request, _("Your session has ended and nothing was saved. Log in, and you find the form as you left it.")
+        )
+        return HttpResponse(headers={"HX-Redirect": login_url}) if request.htmx else redirect(login_url)
+
+    def _get_typed(self):
+        """Return {name of an input: its values}, those that came with the page's address included."""
+        typed = {**dict(self.request.GET.lists()), **dict(self.request.POST.lists())}
+        if self.request.method == "POST" and (form := getattr(self, "form", None)):
+            # Browsers send nothing for a choice of none, which would then be what was saved.
+            for name, field in form(instance=self.queryset.model()).fields.items():
+                if isinstance(field.widget, SelectMultiple):
+                    typed.setdefault(name, [""])
+        return {
+            # NetBox sends an empty value with every box, ticked or not.
+            name: [value for value in values if value] or [""]
+            for name, values in typed.items()
+            # With a leading underscore it is a button, or the time from which NetBox looks for others' changes.
+            if name == "_init_time" or not (name == "csrfmiddlewaretoken" or name.startswith("_"))
+        }
+
+    def _split(self, typed):
+        """Return of {name: values} what fits into an address, and what does not: the longest."""
+        lengths = {name: len(quote(urlencode({name: values}, doseq=True))) for name, values in typed.items()}
+        fitting, too_long, room = {}, {}, TYPED_MAX
+        for name in sorted(typed, key=lengths.get):
+            room -= lengths[name]
+            copied = room < 0 or (name in self.copied_fields and any(typed[name]))
+            (too_long if copied else fitting)[name] = typed[name]
+        return fitting, too_long
+
+    def _get_login_url(self, typed):
+        url = f"{self.request.path}?{urlencode(typed, doseq=True)}" if typed else self.request.path
+        return redirect_to_login(url, self.get_login_url(), self.get_redirect_field_name()).url
 
 
 class RefusableDeleteMixin:
@@ -57,19 +138,18 @@ class RefusableBulkDeleteMixin:
     """The same for NetBox's BulkDeleteView, before it asks."""
 
     def post(self, request, **kwargs):
-        if not is_background_request(request):
-            if request.POST.get("_all"):
-                selected = self.filterset(request.GET, self.queryset, request=request).qs
-            else:
-                selected = self.queryset.filter(pk__in=[pk for pk in request.POST.getlist("pk") if pk.isdecimal()])
-            if refusal := self.get_refusal(selected):
-                messages.error(request, refusal)
-                return redirect(self.get_return_url(request))
+        if is_background_request(request):
+            return super().post(request, **kwargs)
+        if refusal := self.get_refusal(get_selected(request, self.queryset, self.filterset)):
+            messages.error(request, refusal)
+            return redirect(self.get_return_url(request))
         return super().post(request, **kwargs)
 
 
-class ServiceImportMixin:
+class ServiceImportMixin(KeepTypedMixin):
     """Extends NetBox's BulkImportView: what a service refuses is reported with its record's number and column."""
+
+    copied_fields = ("data",)
 
     def _save_object(self, model_form, request, parent_idx):
         try:
@@ -78,6 +158,54 @@ class ServiceImportMixin:
             if model_form.errors:
                 raise ValidationError(self._compile_form_errors(model_form.errors, index=parent_idx)) from None
             raise
+
+
+class ChildrenTab(ViewTab):
+    """A tab with those children of an object that the user may view, and their number."""
+
+    def __init__(self, label, model, parent, weight):
+        """Take the model of the children, and the name of its foreign key to the object."""
+        super().__init__(label, badge=self.count, weight=weight, permission=get_permission_for_model(model, "view"))
+        self.model = model
+        self.parent = parent
+
+    def count(self, instance):
+        # NetBox tells a badge the object only, not who looks at it.
+        children = self.model.objects.restrict(current_request.get().user, "view")
+        return children.filter(**{self.parent: instance}).count()
+
+
+class ChildrenMixin:
+    """
+    Extends NetBox's ObjectChildrenView: whoever may not view any of the children is refused, and the buttons of the
+    object ask for the permission on it, not on its children.
+    """
+
+    @property
+    def additional_permissions(self):
+        return (self.tab.permission,)
+
+    def get_object(self, **kwargs):
+        self.instance = super().get_object(**kwargs)
+        return self.instance
+
+    def get_permitted_actions(self, user, model=None):
+        of_object = super().get_permitted_actions(user, self.instance)
+        of_children = super().get_permitted_actions(user, model)
+        return [action for action in self.actions if action in (of_children if action.multi else of_object)]
+
+
+def get_selected(request, queryset, filterset):
+    """Return those of `queryset` that were ticked in a table, or all that the filters of the table find."""
+    if request.POST.get("_all"):
+        return filterset(request.GET, queryset, request=request).qs
+    return queryset.filter(pk__in=[pk for pk in request.POST.getlist("pk") if pk.isdecimal()])
+
+
+def prefetch_holders(segments, user):
+    """Let `active_allocations` of segments hold those that `user` may view, for one query."""
+    allocations = Allocation.objects.restrict(user, "view").active()
+    return segments.prefetch_related(Prefetch("allocations", queryset=allocations))
 
 
 def annotate_may_release(queryset, user):

@@ -1,4 +1,5 @@
 from django.db.models import Exists, OuterRef
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from extras.ui.panels import CustomFieldsPanel, TagsPanel
@@ -6,7 +7,6 @@ from netbox.object_actions import (
     AddObject,
     BulkDelete,
     BulkEdit,
-    BulkExport,
     BulkImport,
     CloneObject,
     DeleteObject,
@@ -18,18 +18,39 @@ from netbox.views import generic
 from utilities.views import GetRelatedModelsMixin, register_model_view
 
 from .. import filtersets, forms, tables
-from ..models import SegmentPool
-from ..object_actions import AllocateSegment, PoolActionsMixin
+from ..models import Allocation, PoolSnapshot, Segment, SegmentPool
+from ..object_actions import (
+    AddSegment,
+    AllocateSegment,
+    BulkDisableSegments,
+    BulkEnableSegments,
+    BulkReleaseAllocations,
+    ExportPoolSegments,
+    ExportStatistics,
+    PoolActionsMixin,
+)
 from ..ui import panels
-from .mixins import RefusableBulkDeleteMixin, RefusableDeleteMixin, ServiceImportMixin
+from ..ui.plots import UtilizationHistoryPanel
+from .mixins import (
+    ChildrenMixin,
+    ChildrenTab,
+    KeepTypedMixin,
+    RefusableBulkDeleteMixin,
+    RefusableDeleteMixin,
+    ServiceImportMixin,
+    annotate_may_release,
+    prefetch_holders,
+)
 
 __all__ = (
+    "SegmentPoolAllocationsView",
     "SegmentPoolBulkDeleteView",
     "SegmentPoolBulkEditView",
     "SegmentPoolBulkImportView",
     "SegmentPoolDeleteView",
     "SegmentPoolEditView",
     "SegmentPoolListView",
+    "SegmentPoolSegmentsView",
     "SegmentPoolView",
 )
 
@@ -55,7 +76,7 @@ class SegmentPoolListView(PoolActionsMixin, generic.ObjectListView):
     filterset = filtersets.SegmentPoolFilterSet
     filterset_form = forms.SegmentPoolFilterForm
     table = tables.SegmentPoolTable
-    actions = (AllocateSegment, AddObject, BulkImport, BulkExport, BulkEdit, BulkDelete)
+    actions = (AllocateSegment, AddObject, BulkImport, ExportStatistics, BulkEdit, BulkDelete)
 
     def get_queryset(self, request):
         allowed = SegmentPool.objects.restrict(request.user, "allocate").filter(pk=OuterRef("pk"))
@@ -65,7 +86,6 @@ class SegmentPoolListView(PoolActionsMixin, generic.ObjectListView):
 @register_model_view(SegmentPool)
 class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectView):
     queryset = SegmentPool.objects.with_usage()
-    template_name = "generic/object.html"
     actions = (AllocateSegment, CloneObject, EditObject, DeleteObject)
     layout = layout.SimpleLayout(
         left_panels=[
@@ -75,12 +95,10 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
         ],
         right_panels=[
             panels.SegmentPoolUsagePanel(),
+            UtilizationHistoryPanel(),
             panels.SegmentPoolContainersPanel(),
             RelatedObjectsPanel(),
             CommentsPanel(),
-        ],
-        bottom_panels=[
-            panels.SegmentPoolSegmentsPanel(),
         ],
     )
 
@@ -90,9 +108,52 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
         }
 
 
+@register_model_view(SegmentPool, "segments")
+class SegmentPoolSegmentsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
+    queryset = SegmentPool.objects.all()
+    child_model = Segment
+    table = tables.PoolSegmentTable
+    filterset = filtersets.SegmentFilterSet
+    filterset_form = forms.SegmentFilterForm
+    tab = ChildrenTab(_("Segments"), Segment, "pool", weight=500)
+    actions = (
+        AddSegment,
+        AllocateSegment,
+        ExportPoolSegments,
+        CloneObject,
+        EditObject,
+        DeleteObject,
+        BulkEdit,
+        BulkReleaseAllocations,
+        BulkDisableSegments,
+        BulkEnableSegments,
+        BulkDelete,
+    )
+
+    def get_children(self, request, parent):
+        segments = parent.segments.restrict(request.user, "view").select_related("vlan", "prefix")
+        return annotate_may_release(prefetch_holders(segments, request.user), request.user)
+
+
+@register_model_view(SegmentPool, "allocations")
+class SegmentPoolAllocationsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
+    queryset = SegmentPool.objects.all()
+    child_model = Allocation
+    table = tables.PoolAllocationTable
+    filterset = filtersets.AllocationFilterSet
+    filterset_form = forms.AllocationFilterForm
+    tab = ChildrenTab(_("Allocations"), Allocation, "pool", weight=510)
+    actions = (AllocateSegment, CloneObject, EditObject, DeleteObject, BulkEdit, BulkReleaseAllocations)
+
+    def get_children(self, request, parent):
+        allocations = parent.allocations.restrict(request.user, "view")
+        allocations = allocations.select_related("pool", "segment__vlan", "allocated_by", "released_by")
+        return annotate_may_release(allocations, request.user)
+
+
 @register_model_view(SegmentPool, "add", detail=False)
 @register_model_view(SegmentPool, "edit")
-class SegmentPoolEditView(generic.ObjectEditView):
+class SegmentPoolEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = SegmentPool.objects.all()
     form = forms.SegmentPoolForm
     template_name = "netbox_vlan_manager/object_edit.html"
@@ -112,6 +173,12 @@ class PoolRefusalMixin:
 @register_model_view(SegmentPool, "delete")
 class SegmentPoolDeleteView(PoolRefusalMixin, RefusableDeleteMixin, generic.ObjectDeleteView):
     queryset = SegmentPool.objects.with_usage()
+
+    def _get_dependent_objects(self, obj):
+        """Leave out the pool's snapshots, hundreds of numbers that nobody would look for."""
+        dependent_objects = super()._get_dependent_objects(obj)
+        dependent_objects.pop(PoolSnapshot, None)
+        return dependent_objects
 
 
 @register_model_view(SegmentPool, "bulk_import", path="import", detail=False)

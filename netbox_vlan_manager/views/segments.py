@@ -1,8 +1,9 @@
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from extras.ui.panels import CustomFieldsPanel, TagsPanel
 from ipam.models import VLAN, Prefix
-from netbox.object_actions import AddObject, BulkDelete, BulkEdit, BulkExport, BulkImport, DeleteObject, EditObject
+from netbox.object_actions import AddObject, BulkDelete, BulkEdit, BulkImport, DeleteObject, EditObject
 from netbox.ui import layout
 from netbox.ui.breadcrumbs import Breadcrumb, filtered_list_url
 from netbox.ui.panels import CommentsPanel
@@ -11,22 +12,38 @@ from utilities.views import register_model_view
 
 from .. import filtersets, forms, tables
 from ..choices import SegmentStatusChoices
-from ..models import Segment
+from ..models import Allocation, Segment
+from ..object_actions import (
+    BulkDisableSegments,
+    BulkEnableSegments,
+    BulkReleaseAllocations,
+    DisableSegment,
+    EnableSegment,
+    ExportSegments,
+    PoolActionsMixin,
+)
 from ..ui import panels
+from .allocations import AllocationBulkReleaseView
 from .mixins import (
+    ChildrenMixin,
+    ChildrenTab,
     HoldersMixin,
+    KeepTypedMixin,
     RefusableBulkDeleteMixin,
     RefusableDeleteMixin,
     ServiceImportMixin,
     annotate_may_release,
+    get_selected,
 )
 
 __all__ = (
     "SegmentBulkDeleteView",
     "SegmentBulkEditView",
     "SegmentBulkImportView",
+    "SegmentBulkReleaseView",
     "SegmentDeleteView",
     "SegmentEditView",
+    "SegmentHistoryView",
     "SegmentListView",
     "SegmentView",
 )
@@ -39,22 +56,62 @@ BULK_QUERYSET = Segment.objects.select_related("vlan", "prefix", "pool__vrf").pr
 
 
 @register_model_view(Segment, "list", path="", detail=False)
-class SegmentListView(HoldersMixin, generic.ObjectListView):
+class SegmentListView(PoolActionsMixin, HoldersMixin, generic.ObjectListView):
     queryset = Segment.objects.select_related("vlan", "prefix")
     filterset = filtersets.SegmentFilterSet
     filterset_form = forms.SegmentFilterForm
     table = tables.SegmentTable
-    actions = (AddObject, BulkImport, BulkExport, BulkEdit, BulkDelete)
+    template_name = "netbox_vlan_manager/segment_list.html"
+    actions = (
+        AddObject,
+        BulkImport,
+        ExportSegments,
+        BulkEdit,
+        BulkReleaseAllocations,
+        BulkDisableSegments,
+        BulkEnableSegments,
+        BulkDelete,
+    )
 
     def get_queryset(self, request):
         return annotate_may_release(super().get_queryset(request), request.user)
 
+    def get_extra_context(self, request):
+        return {"status_tabs": get_status_tabs(request.GET)}
+
+
+def get_status_tabs(params):
+    """
+    Return the links by status above the list, which keep all other filters.
+
+    Args:
+        params: The QueryDict of the page.
+    """
+    others = params.copy()
+    chosen = [status for status in params.getlist("status") if status]
+    lookups = [name for name in params if name.startswith("status__")]
+    for name in ("status", *lookups, "page"):
+        others.pop(name, None)
+    tabs = []
+    for statuses, label in (
+        ([], _("All")),
+        ([SegmentStatusChoices.AVAILABLE], _("Available")),
+        ([SegmentStatusChoices.ALLOCATED], _("Allocated")),
+    ):
+        query = others.copy()
+        query.setlist("status", statuses)
+        tabs.append({"label": label, "params": query.urlencode(), "active": chosen == statuses and not lookups})
+    if not any(tab["active"] for tab in tabs):
+        labels = dict(SegmentStatusChoices)
+        label = ", ".join(str(labels[status]) for status in chosen if status in labels)
+        tabs.append({"label": label or _("Other"), "params": params.urlencode(), "active": True})
+    return tabs
+
 
 @register_model_view(Segment)
-class SegmentView(generic.ObjectView):
+class SegmentView(PoolActionsMixin, generic.ObjectView):
     queryset = Segment.objects.select_related("vlan__group", "prefix", "pool__vrf")
-    template_name = "generic/object.html"
-    actions = (EditObject, DeleteObject)
+    actions = (DisableSegment, EnableSegment, EditObject, DeleteObject)
     layout = layout.SimpleLayout(
         breadcrumbs=[
             Breadcrumb("pool", url=filtered_list_url("plugins:netbox_vlan_manager:segment_list", "pool_id")),
@@ -70,9 +127,6 @@ class SegmentView(generic.ObjectView):
             panels.SegmentAddressingPanel(),
             CommentsPanel(),
         ],
-        bottom_panels=[
-            panels.SegmentHistoryPanel(),
-        ],
     )
 
     def get_extra_context(self, request, instance):
@@ -81,9 +135,25 @@ class SegmentView(generic.ObjectView):
         }
 
 
+@register_model_view(Segment, "history")
+class SegmentHistoryView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
+    queryset = Segment.objects.select_related("vlan", "pool")
+    child_model = Allocation
+    table = tables.SegmentAllocationTable
+    filterset = filtersets.AllocationFilterSet
+    filterset_form = forms.AllocationFilterForm
+    tab = ChildrenTab(gettext_lazy("History"), Allocation, "segment", weight=500)
+    actions = (DisableSegment, EnableSegment, EditObject, DeleteObject, BulkEdit, BulkReleaseAllocations)
+
+    def get_children(self, request, parent):
+        allocations = parent.allocations.restrict(request.user, "view")
+        allocations = allocations.select_related("pool", "segment__vlan", "allocated_by", "released_by")
+        return annotate_may_release(allocations, request.user)
+
+
 @register_model_view(Segment, "add", detail=False)
 @register_model_view(Segment, "edit")
-class SegmentEditView(generic.ObjectEditView):
+class SegmentEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = Segment.objects.select_related("vlan", "prefix", "pool")
     form = forms.SegmentForm
     template_name = "netbox_vlan_manager/object_edit.html"
@@ -113,10 +183,20 @@ class SegmentDeleteView(SegmentRefusalMixin, RefusableDeleteMixin, generic.Objec
         return dependent_objects
 
 
-@register_model_view(Segment, "bulk_import", path="import", detail=False)
+@register_model_view(Segment, "bulk_import_objects", path="import/objects", detail=False)
 class SegmentBulkImportView(ServiceImportMixin, generic.BulkImportView):
     queryset = Segment.objects.all()
     model_form = forms.SegmentImportForm
+
+
+@register_model_view(Segment, "bulk_release", path="release", detail=False)
+class SegmentBulkReleaseView(AllocationBulkReleaseView):
+    """Asks whether to release the allocations of the segments that were ticked."""
+
+    def get_selected(self, request, allocations):
+        segments = Segment.objects.restrict(request.user, "view")
+        segments = get_selected(request, segments, filtersets.SegmentFilterSet)
+        return allocations.filter(segment__in=segments.order_by().values("pk"))
 
 
 @register_model_view(Segment, "bulk_edit", path="edit", detail=False)

@@ -59,6 +59,7 @@ class ImportTestCase(PlainTestCase):
                 "status": "created",
                 "segment": Segment.objects.get(vid=201).pk,
                 "errors": {},
+                "changes": {},
             },
         )
         self.assertTrue(Segment.objects.get(vid=200).dhcp)
@@ -113,6 +114,42 @@ class ImportTestCase(PlainTestCase):
         for value in ("perhaps", 5, None, []):
             error = self.post(self.url, {"rows": rows, "atomic": value}, status=400)
             self.assertEqual(list(error["errors"]), ["atomic"])
+
+    def test_dry_run(self):
+        rows = [self.row(200), self.row(5000), self.row(100, epg_name="Renamed", segment="10.0.0.0/24", dhcp=True)]
+        changes = ObjectChange.objects.count()
+        for url, body in (
+            (self.url, {"rows": rows, "dry_run": True}),
+            (self.url + "?dry_run=true", rows),
+            (self.url + "?dry_run=false", {"rows": rows, "dry_run": True}),
+        ):
+            answer = self.post(url, body)
+            self.assertEqual(self.counts(answer), (1, 1, 0, 1))
+            self.assertEqual(
+                [(result["status"], result["segment"]) for result in answer["results"]],
+                [("created", None), ("failed", None), ("updated", Segment.objects.get().pk)],
+            )
+            self.assertEqual(
+                answer["results"][2]["changes"],
+                {"epg_name": {"old": "EPG_100", "new": "Renamed"}, "dhcp": {"old": False, "new": True}},
+            )
+        self.assertEqual(Segment.objects.get().epg_name, "EPG_100")
+        self.assertEqual(ObjectChange.objects.count(), changes)
+        answer = self.post(self.url + "?dry_run=1&atomic=1", rows, status=400)
+        self.assertEqual([result["status"] for result in answer["results"]], ["skipped", "failed", "skipped"])
+        error = self.post(self.url, {"rows": rows, "dry_run": "perhaps"}, status=400)
+        self.assertEqual(list(error["errors"]), ["dry_run"])
+
+    def test_dry_run_of_csv(self):
+        text = f"{HEADER}\n{self.line(200)}\n"
+        self.assertEqual(self.counts(self.post_csv(text, query="?dry_run=true")), (1, 0, 0, 0))
+        self.assertEqual(self.counts(self.upload(text, dry_run="true")), (1, 0, 0, 0))
+        self.assertFalse(Segment.objects.filter(vid=200).exists())
+
+    def test_dry_run_asks_for_the_same_permissions(self):
+        row = self.row(201, site="Site2", vrf="Network2", segment="10.2.1.0/24")
+        answer = self.post(self.url + "?dry_run=true", [row], status=400)
+        self.assertIn("permission", answer["results"][0]["errors"]["vlan_id"][0])
 
     def test_csv_in_every_wrapping(self):
         for number, (text, wrap) in enumerate(

@@ -76,6 +76,8 @@ class SchemaTestCase(TestCase):
             "allocate-vlan/": ("post",),
             "release-vlan/": ("post",),
             "segments/import/": ("post",),
+            "segments/{id}/disable/": ("post",),
+            "segments/{id}/enable/": ("post",),
             "statistics/": ("get",),
             "export/segments/": ("get",),
             "export/statistics/": ("get",),

@@ -26,9 +26,9 @@ WITH site AS (
     RETURNING id, vrf_id
 ), pool AS (
     INSERT INTO netbox_vlan_manager_segmentpool (created, last_updated, custom_field_data, description, comments, name,
-        slug, status, vrf_id, vlan_group_id, scope_type_id, scope_id, _site_id)
+        slug, status, vrf_id, vlan_group_id, scope_type_id, scope_id, _site_id, warning_threshold, critical_threshold)
     SELECT now(), now(), '{{}}', '', '', site.name, lower(site.name), 'active', vrf.id, grp.id,
-        (SELECT id FROM django_content_type WHERE app_label = 'dcim' AND model = 'site'), site.id, site.id
+        (SELECT id FROM django_content_type WHERE app_label = 'dcim' AND model = 'site'), site.id, site.id, 80, 95
     FROM site JOIN vrf USING (name) JOIN grp USING (name) RETURNING id, name, vrf_id, vlan_group_id
 ), link AS (
     INSERT INTO netbox_vlan_manager_segmentpool_prefixes (segmentpool_id, prefix_id)
@@ -45,8 +45,8 @@ WITH site AS (
     FROM vlan JOIN pool ON pool.vlan_group_id = vlan.group_id RETURNING id, vlan_id
 )
 INSERT INTO netbox_vlan_manager_segment (created, last_updated, custom_field_data, description, comments, pool_id,
-    vlan_id, prefix_id, vid, status, dhcp, owns_vlan, owns_prefix)
-SELECT now(), now(), '{{}}', '', '', pool.id, vlan.id, prefix.id, vlan.vid, 'available', false, true, true
+    vlan_id, prefix_id, vid, status, disabled_reason, dhcp, owns_vlan, owns_prefix)
+SELECT now(), now(), '{{}}', '', '', pool.id, vlan.id, prefix.id, vlan.vid, 'available', '', false, true, true
 FROM vlan JOIN prefix ON prefix.vlan_id = vlan.id JOIN pool ON pool.vlan_group_id = vlan.group_id
 """
 

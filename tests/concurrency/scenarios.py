@@ -26,7 +26,14 @@ from core.models import ObjectChange  # noqa: E402
 from ipam.models import VLAN, Prefix, VLANGroup  # noqa: E402
 from netbox_vlan_manager.exceptions import VLANManagerError  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment  # noqa: E402
-from netbox_vlan_manager.services import allocate, create_pool, create_segment, release  # noqa: E402
+from netbox_vlan_manager.services import (  # noqa: E402
+    allocate,
+    create_pool,
+    create_segment,
+    disable_segment,
+    enable_segment,
+    release,
+)
 from netbox_vlan_manager.services.consistency import find_drift  # noqa: E402
 from netbox_vlan_manager.services.importing import import_segments  # noqa: E402
 from tests.factories import make_pool, make_site, make_user, make_vrf  # noqa: E402
@@ -167,6 +174,66 @@ def last_segment():
         (held,) = Allocation.objects.active()
         release(held.cluster_name, pool=pool, user="operator")
     report([], rounds=rounds)
+
+
+def last_disabled():
+    """One asks for the last segment while another disables it, thirty times over."""
+    pool = make_big_pool(1)
+    segment = Segment.objects.get()
+    rounds = []
+
+    def disable():
+        return disable_segment(segment, user="operator", reason="Race").segment.status
+
+    for number in range(30):
+        outcomes = in_processes([lambda n=number: ask(f"cluster-{n}", pool), disable], 2)
+        segment.refresh_from_db()
+        rounds.append([*sorted(o if isinstance(o, str) else "allocated" for o in outcomes), "then", segment.status])
+        if segment.status == "allocated":
+            release(f"cluster-{number}", pool=pool, user="operator")
+        else:
+            enable_segment(segment, user="operator")
+    report([], rounds=rounds)
+
+
+def disabling():
+    """12 processes allocate and release in a pool of 8 segments, over and over, while 8 disable and enable these."""
+    pool = make_big_pool(8)
+    segments = list(Segment.objects.all())
+    quiet = {"pool_exhausted", "segment_in_use", "allocation_not_found"}
+
+    def turn(work):
+        for _round in range(15):
+            for step in work:
+                try:
+                    step()
+                except VLANManagerError as error:
+                    if error.code not in quiet:
+                        raise
+        return "done"
+
+    def cluster(number):
+        name = f"cluster-{number}"
+        return turn([lambda: ask(name, pool), lambda: release(name, pool=pool, user="operator")])
+
+    def operator(segment):
+        return turn(
+            [
+                lambda: disable_segment(segment, user="operator", reason="Race"),
+                lambda: enable_segment(segment, user="operator"),
+            ]
+        )
+
+    tasks = [lambda n=n: cluster(n) for n in range(12)] + [lambda s=s: operator(s) for s in segments]
+    outcomes = in_processes(tasks, 20)
+    changes = ObjectChange.objects.filter(changed_object_type__model="segment", action="update")
+    steps = changes.values_list("prechange_data__status", "postchange_data__status")
+    report(
+        outcomes,
+        steps=sorted({f"{before} {after}" for before, after in steps}),
+        history=Allocation.objects.count(),
+        reasons=sorted(set(Segment.objects.values_list("disabled_reason", flat=True))),
+    )
 
 
 def churn():

@@ -49,6 +49,30 @@ def test_two_clusters_asking_for_the_last_segment(scenario):
     assert report["drift"] == []
 
 
+def test_the_last_segment_is_either_allocated_or_disabled(scenario):
+    report = scenario("last_disabled")
+
+    assert len(report["rounds"]) == 30
+    for outcome in report["rounds"]:
+        assert outcome in (
+            ["allocated", "segment_in_use", "then", "allocated"],
+            ["disabled", "pool_exhausted", "then", "disabled"],
+        )
+    assert report["drift"] == []
+
+
+def test_disabling_and_enabling_while_clusters_come_and_go(scenario):
+    report = scenario("disabling")
+
+    assert report["others"] == {"done": 20}
+    # No segment went from disabled to allocated or back.
+    assert report["steps"] == ["allocated available", "available allocated", "available disabled", "disabled available"]
+    assert report["active"] == []
+    assert report["history"] > 12
+    assert report["reasons"] == [""]
+    assert report["drift"] == []
+
+
 def test_allocating_and_releasing_in_turn(scenario):
     report = scenario("churn")
 

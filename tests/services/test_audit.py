@@ -3,6 +3,7 @@ from django.db import connection, transaction
 from django.db.models.signals import post_save
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django_prometheus.models import model_inserts
 
 from core.models import ObjectChange, ObjectType
 from extras.models import CachedValue, CustomField, Notification, Subscription, Tag
@@ -243,3 +244,16 @@ def test_custom_validators_are_asked():
     with pytest.raises(Exception, match="cluster_name"):
         allocate("prod-01", pool=pool, user=make_user())
     assert Segment.objects.get().status == "available"
+
+
+def test_counters_count_what_is_committed(django_capture_on_commit_callbacks):
+    user, pool = make_user("alice"), make_pool(segments=2)
+    counter = model_inserts.labels("allocation")._value
+
+    before = counter.get()
+    with django_capture_on_commit_callbacks(execute=True):
+        allocate("prod-01", pool=pool, user=user)
+        with transaction.atomic():
+            allocate("prod-02", pool=pool, user=user)
+            transaction.set_rollback(True)
+    assert counter.get() == before + 1

@@ -1,17 +1,24 @@
+import uuid
+from unittest.mock import patch
+
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from core.models import ObjectChange
+from core.events import OBJECT_CREATED, OBJECT_UPDATED
+from core.models import Job, ObjectChange, ObjectType
+from extras.models import CachedValue, EventRule, Notification, Subscription
 from ipam.models import VLAN, Prefix
+from netbox.context_managers import event_tracking
 from netbox.signals import post_clean
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.consistency import find_drift
 from netbox_vlan_manager.services.importing import import_segments, parse_csv
 from tests.factories import make_pool, make_segment, make_user, permit
+from utilities.request import NetBoxFakeRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -293,6 +300,95 @@ def test_depths_and_child_counts_are_those_that_netbox_would_count(pool):
         (str(prefix), prefix.hierarchy_depth, prefix.hierarchy_children) for prefix in counted
     ]
     assert Prefix.objects.get(prefix="10.0.3.0/24").depth == 2
+
+
+MIXED = (
+    HEADER
+    + "Site1,100,EPG_web,10.0.7.0/24,Network1,yes,new\n"
+    + "Site1,101,EPG_101,10.0.1.0/24,Network1,,\n"
+    + "Site1,200,EPG_200,10.0.20.0/24,Network1,,\n"
+    + "Site1,4095,EPG_201,10.0.21.0/24,Network1,,\n"
+    + "Site1,202,EPG_200,10.0.22.0/24,Network1,,\n"
+)
+
+
+def test_dry_run_says_what_the_import_then_does(pool):
+    make_segment(pool, 100, 0)
+    make_segment(pool, 101, 1)
+    tried = load(MIXED, dry_run=True).results
+
+    assert [row.status for row in tried] == ["updated", "unchanged", "created", "failed", "failed"]
+    assert [row.segment for row in tried[2:]] == [None] * 3
+    assert tried[0].changes == {
+        "epg_name": {"old": "EPG_100", "new": "EPG_web"},
+        "segment": {"old": "10.0.0.0/24", "new": "10.0.7.0/24"},
+        "dhcp": {"old": False, "new": True},
+        "description": {"old": "", "new": "new"},
+    }
+    done = load(MIXED).results
+    tried[2].segment = done[2].segment = None
+    assert done == tried
+
+
+def test_dry_run_of_an_atomic_import_skips_what_that_would(pool):
+    statuses = [row.status for row in load(MIXED, dry_run=True, atomic=True).results]
+
+    assert statuses == ["skipped", "skipped", "skipped", "failed", "failed"]
+
+
+def test_dry_run_leaves_nothing_behind(pool, django_capture_on_commit_callbacks):
+    segment = make_segment(pool, 100, 0)
+    rule = EventRule.objects.create(
+        name="All", event_types=[OBJECT_CREATED, OBJECT_UPDATED], action_type="notification", action_object_id=1
+    )
+    rule.object_types.set(ObjectType.objects.get_for_models(Segment, VLAN, Prefix).values())
+    Subscription.objects.create(user=make_user(), object=segment)
+    tables = (Segment, VLAN, Prefix, ObjectChange, Job, CachedValue, Notification)
+    before = [list(model.objects.order_by("pk").values()) for model in tables]
+
+    with (
+        patch("netbox_vlan_manager.services.audit.flush_events") as flushed,
+        patch("netbox.context_managers.flush_events") as flushed_at_the_end,
+        django_capture_on_commit_callbacks(execute=True) as callbacks,
+    ):
+        load(MIXED, dry_run=True)
+
+    assert [list(model.objects.order_by("pk").values()) for model in tables] == before
+    # What is flushed has no events.
+    assert [callback.args for callback in callbacks] == [([],)]
+    assert [call.args for call in flushed.call_args_list] == [([],)]
+    assert not flushed_at_the_end.called
+
+
+def test_dry_run_keeps_what_the_request_had_done_before(pool):
+    request = NetBoxFakeRequest({"id": uuid.uuid4(), "user": make_user()})
+    with patch("netbox.context_managers.flush_events") as flushed, event_tracking(request):
+        pool.scope.snapshot()
+        pool.scope.save()
+        load(HEADER + GOOD, dry_run=True)
+
+    (events,) = flushed.call_args.args
+    assert [event["object_id"] for event in events] == [pool.scope.pk]
+
+
+def test_dry_run_holds_the_user_to_their_permissions(pool):
+    make_segment(pool, 100, 0)
+    user = permit(make_user("bob"), pool, "view")
+    permit(user, Segment, "add", constraints={"vid__lt": 200})
+    rows = parse_csv(MIXED + "Site1,103,EPG_103,10.0.3.0/24,Network1,,\n")
+    tried = import_segments(rows, user=user, dry_run=True).results
+
+    assert [row.status for row in tried] == ["failed", "created", "failed", "failed", "failed", "created"]
+    # What bob may not view, old values of an update included, does not show.
+    assert "EPG_100" not in str(tried)
+    assert Segment.objects.count() == 1
+
+
+def test_progress_is_told_outside_the_transaction(pool, transactional_db):
+    phases = []
+    load(HEADER + GOOD, report=lambda phase: phases.append((phase, connection.in_atomic_block)))
+
+    assert phases == [("checks", False), ("write", False)]
 
 
 def test_statements_do_not_grow_with_the_rows(pool):

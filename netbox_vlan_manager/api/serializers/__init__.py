@@ -8,12 +8,13 @@ from .contract import (
 )
 from .importing import ImportResultSerializer, ImportRowSerializer, ImportSerializer
 from .pools import SegmentPoolSerializer
-from .segments import SegmentSerializer
+from .segments import DisableSerializer, SegmentSerializer
 from .statistics import HealthSerializer, PoolStatisticsSerializer
 
 __all__ = (
     "AllocatedVLANSerializer",
     "AllocationSerializer",
+    "DisableSerializer",
     "ErrorSerializer",
     "HealthSerializer",
     "ImportResultSerializer",

@@ -27,6 +27,12 @@ class ImportSerializer(serializers.Serializer):
     csv = serializers.CharField(required=False)
     file = serializers.FileField(required=False, help_text=_("A CSV file, in a multipart body"))
     atomic = serializers.BooleanField(required=False, help_text=_("Change nothing if any row fails"))
+    dry_run = serializers.BooleanField(required=False, help_text=_("Change nothing, and say what each row would do"))
+
+
+class ChangeSerializer(serializers.Serializer):
+    old = serializers.JSONField()
+    new = serializers.JSONField()
 
 
 class RowResultSerializer(serializers.Serializer):
@@ -35,6 +41,7 @@ class RowResultSerializer(serializers.Serializer):
     status = serializers.ChoiceField(choices=("created", "updated", "unchanged", "failed", "skipped"))
     segment = serializers.IntegerField(allow_null=True, help_text=_("Id"))
     errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
+    changes = serializers.DictField(child=ChangeSerializer(), help_text=_("What an update changes, by column"))
 
 
 class ImportResultSerializer(serializers.Serializer):

@@ -65,6 +65,8 @@ class SegmentPoolSerializer(ServiceModelSerializer):
             "role",
             "min_prefix_length",
             "max_prefix_length",
+            "warning_threshold",
+            "critical_threshold",
             "description",
             "owner",
             "comments",

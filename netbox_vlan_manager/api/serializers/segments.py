@@ -14,7 +14,19 @@ from ..fields import PrefixField
 from .base import ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 
-__all__ = ("SegmentSerializer",)
+__all__ = (
+    "DisableSerializer",
+    "SegmentSerializer",
+)
+
+
+class DisableSerializer(serializers.Serializer):
+    reason = serializers.CharField(
+        max_length=Segment._meta.get_field("disabled_reason").max_length,
+        required=False,
+        allow_blank=True,
+        help_text=_("Shown with the segment while it is disabled"),
+    )
 
 
 class NestedAllocationSerializer(BaseModelSerializer):
@@ -47,6 +59,7 @@ class SegmentSerializer(ServiceModelSerializer):
             "prefix",
             "vlan",
             "status",
+            "disabled_reason",
             "dhcp",
             "allocations",
             "description",

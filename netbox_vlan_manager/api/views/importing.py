@@ -20,14 +20,18 @@ class SegmentImportView(PlainView):
     """
     Create or update a segment for each row. Rows are keyed on their pool and VLAN ID.
 
-    200 when anything landed, 400 when nothing did.
+    200 when anything landed, 400 when nothing did. A dry run answers as the import would, and changes nothing: the
+    segments that would be created have no id yet.
     """
 
     parser_classes = (JSONParser, MultiPartParser, CSVParser)
     permission_classes = (ImportPermissions,)
 
     @extend_schema(
-        parameters=[OpenApiParameter("atomic", bool, description="Change nothing if any row fails")],
+        parameters=[
+            OpenApiParameter("atomic", bool, description="Change nothing if any row fails"),
+            OpenApiParameter("dry_run", bool, description="Change nothing, and say what each row would do"),
+        ],
         request={
             "application/json": PolymorphicProxySerializer(
                 "ImportBody",
@@ -41,33 +45,39 @@ class SegmentImportView(PlainView):
         responses={200: ImportResultSerializer, 400: ImportResultSerializer, **FORBIDDEN, **BUSY},
     )
     def post(self, request):
-        rows, atomic = self._read(request)
-        result = import_segments(rows, user=request.user, atomic=atomic)
+        rows = self._read_rows(request.data)
+        result = import_segments(rows, user=request.user, **self._read_flags(request))
         counts = {status: result.count(status) for status in ("created", "updated", "unchanged", "failed")}
         landed = counts["created"] + counts["updated"] + counts["unchanged"]
         answer = ImportResultSerializer({**counts, "results": result.results})
         return Response(answer.data, status=200 if landed else 400)
 
-    def _read(self, request):
-        """Return the rows as the service takes them, and whether they shall all land or none."""
-        data, atomic = request.data, request.query_params.get("atomic", False)
+    def _read_flags(self, request):
+        """Return the flags as the service takes them; those in the body count more than those in the URL."""
+        given = request.data if isinstance(request.data, dict) else {}
+        return {
+            name: _clean_flag(name, given.get(name, request.query_params.get(name, False)))
+            for name in ("atomic", "dry_run")
+        }
+
+    def _read_rows(self, data):
+        """Return the rows as the service takes them."""
         if isinstance(data, str):
-            return parse_csv(data), _clean_atomic(atomic)
+            return parse_csv(data)
         if isinstance(data, list):
-            return _numberless(data), _clean_atomic(atomic)
+            return _numberless(data)
         if not isinstance(data, dict):
             raise ValidationError({"rows": [_("Give a list of rows, or an object with rows, csv or file.")]})
-        atomic = _clean_atomic(data.get("atomic", atomic))
         given = [name for name in ("rows", "csv", "file") if name in data]
         if len(given) != 1:
             raise ValidationError({"rows": [_("Give one of rows, csv and file.")]})
         source = data[given[0]]
         if given == ["rows"] and isinstance(source, list):
-            return _numberless(source), atomic
+            return _numberless(source)
         if given == ["csv"] and isinstance(source, str):
-            return parse_csv(source), atomic
+            return parse_csv(source)
         if given == ["file"] and hasattr(source, "read"):
-            return parse_csv(decode(source.read())), atomic
+            return parse_csv(decode(source.read()))
         expected = {"rows": _("Give a list of rows."), "csv": _("Give text."), "file": _("Upload a CSV file.")}
         raise ValidationError({given[0]: [expected[given[0]]]})
 
@@ -77,9 +87,9 @@ def _numberless(rows):
     return [(None, row) for row in rows]
 
 
-def _clean_atomic(value):
+def _clean_flag(name, value):
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in BOOLEANS:
         return BOOLEANS[value.lower()]
-    raise ValidationError({"atomic": [_("Give true or false.")]})
+    raise ValidationError({name: [_("Give true or false.")]})

@@ -41,6 +41,8 @@ class SegmentPoolViewSet(ServiceViewSet):
             "role",
             "min_prefix_length",
             "max_prefix_length",
+            "warning_threshold",
+            "critical_threshold",
             "description",
             "owner",
             "created",

@@ -1,4 +1,8 @@
+import math
+from datetime import timedelta
+
 from django.db import transaction
+from django.utils import timezone
 from django.utils.text import slugify
 
 from dcim.models import Site, SiteGroup
@@ -6,10 +10,12 @@ from ipam.models import VRF, Role
 from tenancy.models import Tenant
 from virtualization.models import Cluster, ClusterType
 
-from ...models import SegmentPool
+from ...models import PoolSnapshot, SegmentPool
 from ...services import allocate, create_pool, release
 from ...services.audit import change_tracking, get_user
 from ...services.importing import import_segments
+from ...services.snapshots import take_snapshots
+from ...services.statistics import pool_statistics
 from ._base import ServiceCommand
 
 SITES = ("Site1", "Site2", "Site3")
@@ -33,6 +39,8 @@ CLUSTERS = {
     ("Site2", "Network2"): ("prod-11",),
     ("Site3", "Network3"): ("lab-21", "lab-22", "lab-23", "lab-24"),
 }
+# For how many days back there are snapshots.
+HISTORY_DAYS = 90
 
 
 class Command(ServiceCommand):
@@ -47,6 +55,7 @@ class Command(ServiceCommand):
             with change_tracking(user), transaction.atomic():
                 self._create_places(user)
                 self._allocate(user)
+                self._write_history()
         self.stdout.write(f"Made {SegmentPool.objects.count()} pools")
 
     def _create_places(self, user):
@@ -94,6 +103,30 @@ class Command(ServiceCommand):
                 allocate(cluster, site=site, vrf=vrf, user=user)
         release("stage-11", site="Site2", vrf="Network1", user=user)
         allocate("prod-13", site="Site2", vrf="Network1", user=user)
+
+    def _write_history(self):
+        """Write snapshots as if the pools had filled up over the days, in waves."""
+        take_snapshots()
+        today = timezone.localdate()
+        snapshots = []
+        for number, row in enumerate(pool_statistics(SegmentPool.objects.all())):
+            for age in range(1, HISTORY_DAYS + 1):
+                share = age / HISTORY_DAYS
+                wave = 1.5 * share * math.sin(number + age / 7)
+                allocated = round(row.usage.allocated * (1 - 0.7 * share) + wave)
+                allocated = min(max(allocated, 0), row.usage.total_segments)
+                snapshots.append(
+                    PoolSnapshot(
+                        pool_id=row.pool,
+                        date=today - timedelta(days=age),
+                        total_segments=row.usage.total_segments,
+                        allocated=allocated,
+                        available=row.usage.total_segments - allocated,
+                        quarantined=0,
+                        disabled=0,
+                    )
+                )
+        PoolSnapshot.objects.bulk_create(snapshots)
 
     def _save(self, instance):
         instance.full_clean()

@@ -14,20 +14,31 @@ class Command(ServiceCommand):
         super().add_arguments(parser)
         parser.add_argument("file", help="The CSV file, in UTF-8; - reads standard input")
         parser.add_argument("--atomic", action="store_true", help="Change nothing if any row fails")
+        parser.add_argument("--dry-run", action="store_true", help="Change nothing, and say what each row would do")
 
-    def handle(self, *, file, user, atomic, **options):
+    def handle(self, *, file, user, atomic, dry_run, **options):
         with self.service_errors():
-            result = import_segments(parse_csv(self._read(file)), user=user, atomic=atomic, enforce=False)
-        for row in result.results:
+            rows = parse_csv(self._read(file))
+            result = import_segments(rows, user=user, atomic=atomic, enforce=False, dry_run=dry_run)
+        for row, (_line, values) in zip(result.results, rows, strict=True):
             for column, texts in row.errors.items():
                 for text in texts:
                     self.stderr.write(f"Line {row.line}: {column}: {text}")
-        summary = ", ".join(
-            f"{result.count(status)} {status}" for status in ("created", "updated", "unchanged", "failed")
-        )
+            if dry_run and row.status in ("created", "updated"):
+                self.stdout.write(f"Line {row.line}: {self._describe(row, values)}")
+        summary = result.summary()
+        if dry_run or (atomic and result.count("failed")):
+            summary += "; nothing was changed"
         if result.count("failed"):
-            raise CommandError(f"{summary}{'; nothing was changed' if atomic else ''}")
+            raise CommandError(summary)
         self.stdout.write(summary)
+
+    def _describe(self, row, values):
+        """Return what a dry run says of a row that an import would write."""
+        if row.status == "created":
+            return f"create {values['epg_name'].strip()} ({values['vlan_id'].strip()})"
+        changes = (f"{column} {change['old']!r} to {change['new']!r}" for column, change in row.changes.items())
+        return f"update {', '.join(changes)}"
 
     def _read(self, file):
         try:

@@ -1,0 +1,96 @@
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from core.forms.mixins import SyncedDataMixin
+from netbox.choices import ImportMethodChoices
+from utilities.forms.utils import restrict_form_fields
+
+from ..services.importing import parse_csv
+
+__all__ = ("ImportSourceForm",)
+
+# How many MB of text one import takes; 20,000 rows have about 2.
+MAX_SIZE = 10
+
+
+class ImportSourceForm(SyncedDataMixin, forms.Form):
+    """
+    Takes the rows of an import: as typed, from a file, or from a data file that NetBox has synchronised.
+
+    Its cleaned data have them as `rows` (see `parse_csv`), and the text that they were in as `data`.
+    """
+
+    import_method = forms.ChoiceField(
+        choices=ImportMethodChoices,
+        widget=forms.HiddenInput,
+    )
+    data = forms.CharField(
+        label=gettext_lazy("Data"),
+        required=False,
+        # Line numbers count from what was typed first.
+        strip=False,
+        widget=forms.Textarea(attrs={"class": "font-monospace", "rows": 12, "wrap": "off", "spellcheck": "false"}),
+        help_text=gettext_lazy(
+            "CSV with a header line, as below. Commas, semicolons or tabs between the values: all will do."
+        ),
+    )
+    upload_file = forms.FileField(
+        label=gettext_lazy("CSV file"),
+        required=False,
+        widget=forms.FileInput(attrs={"accept": ".csv,.txt,text/csv,text/plain"}),
+        help_text=gettext_lazy("In UTF-8, with a header line"),
+    )
+    atomic = forms.BooleanField(
+        label=gettext_lazy("All or nothing"),
+        required=False,
+        help_text=gettext_lazy("Import nothing if any row fails"),
+    )
+
+    source_fields = {
+        ImportMethodChoices.DIRECT: "data",
+        ImportMethodChoices.UPLOAD: "upload_file",
+        ImportMethodChoices.DATA_FILE: "data_file",
+    }
+
+    def __init__(self, data=None, files=None, *, user, method=ImportMethodChoices.DIRECT, **kwargs):
+        if data and files and data.get("import_method") == ImportMethodChoices.DIRECT and "upload_file" in files:
+            # What was typed comes as a file when it is longer than Django lets a field be.
+            data = data.copy()
+            data["data"] = files["upload_file"].read().decode(errors="replace")
+        # Each method has a form of its own on the page.
+        super().__init__(data, files, auto_id=f"id_{method}_%s", **kwargs)
+        self.initial.setdefault("import_method", method)
+        self.method = method
+        restrict_form_fields(self, user)
+
+    def clean(self):
+        super().clean()
+        name = self.source_fields.get(self.cleaned_data.get("import_method"))
+        if name is None or name in self.errors:
+            return
+        try:
+            text = self._read(name)
+            self.cleaned_data["rows"] = parse_csv(text)
+        except ValidationError as error:
+            self.add_error(name, error.messages)
+        else:
+            self.cleaned_data["data"] = text
+
+    def _read(self, name):
+        """Return the text that was given as the field `name`."""
+        source = self.cleaned_data[name]
+        if source is None:
+            raise ValidationError(_("Choose a file."))
+        size = len(source) if name == "data" else source.size
+        if size > MAX_SIZE * 10**6:
+            text = _("{size} MB are too much for one import: give at most {most} MB.")
+            raise ValidationError(text.format(size=size // 10**6, most=MAX_SIZE))
+        if name == "data":
+            return source
+        content = source.read() if name == "upload_file" else bytes(source.data)
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise ValidationError(_("This is not UTF-8: save the sheet as CSV (UTF-8).")) from None

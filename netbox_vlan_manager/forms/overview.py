@@ -1,0 +1,79 @@
+from collections import Counter
+
+from django import forms
+from django.urls import reverse_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..choices import SegmentPoolStatusChoices
+from ..services.overview import pools_to_allocate_from
+from ..validators import CLUSTER_NAME_MAX_LENGTH, clean_cluster_name
+
+__all__ = ("QuickAllocateForm",)
+
+
+class QuickAllocateForm(forms.Form):
+    """
+    Asks for a segment for a cluster by VRF and site.
+
+    A VRF narrows the sites to its own. Without one, the sites are grouped by VRF: so it works without JavaScript too.
+    """
+
+    vrf = forms.ChoiceField(
+        label=_("VRF"),
+        required=False,
+        widget=forms.Select(
+            attrs={
+                "hx-get": reverse_lazy("plugins:netbox_vlan_manager:overview"),
+                "hx-include": "#id_pool, #id_cluster_name",
+                "hx-target": "#id_pool_field",
+                "hx-swap": "outerHTML",
+            }
+        ),
+    )
+    pool = forms.TypedChoiceField(
+        label=_("Site"),
+        error_messages={"invalid_choice": _("Choose a site of the VRF from the list.")},
+    )
+    cluster_name = forms.CharField(
+        label=_("Cluster name"),
+        max_length=CLUSTER_NAME_MAX_LENGTH,
+        widget=forms.TextInput(attrs={"dir": "auto", "autocomplete": "off"}),
+    )
+
+    def __init__(self, *args, user, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.pools = {str(pool.pk): pool for pool in pools_to_allocate_from(user)}
+        self.fields["vrf"].choices = [
+            ("", _("All VRFs")),
+            *{str(pool.vrf_id): str(pool.vrf) for pool in self.pools.values()}.items(),
+        ]
+        self.fields["pool"].choices = [("", "---------"), *self._get_sites(self["vrf"].value())]
+        self.fields["pool"].coerce = self.pools.get
+
+    def _get_sites(self, vrf):
+        """Return the choices of the VRF of this id, or of each VRF as a group of choices when no id is given."""
+        names = Counter((pool.vrf_id, pool.scope_name) for pool in self.pools.values())
+        sites, groups = [], {}
+        for value, pool in self.pools.items():
+            # A location may have the name of its site, or of a location of another site.
+            name = pool.scope_name if names[pool.vrf_id, pool.scope_name] == 1 else f"{pool.scope_name}: {pool}"
+            if str(pool.vrf_id) == vrf:
+                sites.append((value, _label(name, pool)))
+            else:
+                # Once chosen, it is shown without its group.
+                name = gettext("{site} in {vrf}").format(site=name, vrf=pool.vrf.name)
+                groups.setdefault(pool.vrf_id, (str(pool.vrf), []))[1].append((value, _label(name, pool)))
+        return sites if vrf else groups.values()
+
+    def clean_cluster_name(self):
+        return clean_cluster_name(self.cleaned_data["cluster_name"])
+
+
+def _label(name, pool):
+    """Return `name` with what keeps a new allocation from being made in `pool`, if anything does."""
+    if pool.status == SegmentPoolStatusChoices.PAUSED:
+        return gettext("{site} (paused)").format(site=name)
+    if not pool.has_available:
+        return gettext("{site} (no segment available)").format(site=name)
+    return name

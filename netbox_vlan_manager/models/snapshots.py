@@ -1,0 +1,55 @@
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .pools import SegmentUsage
+
+__all__ = ("PoolSnapshot",)
+
+
+class PoolSnapshot(models.Model):
+    """
+    A pool's SegmentUsage on one day, for plots and forecasts.
+
+    It is a measurement, not an object that users work with: it has no page, no change log and no permissions of its
+    own. Whoever may view the pool may view its snapshots.
+    """
+
+    # NetBox would list snapshots among the related objects of their pool.
+    _netbox_private = True
+
+    pool = models.ForeignKey(
+        to="netbox_vlan_manager.SegmentPool",
+        on_delete=models.CASCADE,
+        related_name="snapshots",
+        verbose_name=_("pool"),
+    )
+    date = models.DateField(
+        verbose_name=_("date"),
+        help_text=_("In the time zone of the server"),
+    )
+    total_segments = models.PositiveIntegerField(verbose_name=_("segments"))
+    allocated = models.PositiveIntegerField(verbose_name=_("allocated"))
+    available = models.PositiveIntegerField(verbose_name=_("available"))
+    quarantined = models.PositiveIntegerField(verbose_name=_("quarantined"))
+    disabled = models.PositiveIntegerField(verbose_name=_("disabled"))
+
+    # NetBox counts and lists the objects that are related to a pool; it is to leave these out.
+    _netbox_private = True
+
+    class Meta:
+        ordering = ("pool_id", "date")
+        verbose_name = _("pool snapshot")
+        verbose_name_plural = _("pool snapshots")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("pool", "date"),
+                name="%(app_label)s_%(class)s_unique_pool_date",
+            ),
+        )
+
+    def __str__(self):
+        return f"{self.pool}, {self.date}"
+
+    @property
+    def usage(self):
+        return SegmentUsage(**{name: getattr(self, name) for name in SegmentUsage.__dataclass_fields__})

@@ -1,0 +1,143 @@
+import shlex
+from urllib.parse import urlencode
+
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.contenttypes.models import ContentType
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.generic import View
+
+from ..api.errors import STATUS_OF_CODE
+from ..choices import AllocationStatusChoices, SegmentStatusChoices
+from ..models import Allocation, Segment, SegmentPool
+
+__all__ = ("HelpView",)
+
+PLUGIN = "plugins:netbox_vlan_manager"
+
+# {name of a link in the template: (view, permission)}
+LINKS = {
+    "allocate": (f"{PLUGIN}:allocation_allocate", "netbox_vlan_manager.allocate_segmentpool"),
+    "allocations": (f"{PLUGIN}:allocation_list", "netbox_vlan_manager.view_allocation"),
+    "segments": (f"{PLUGIN}:segment_list", "netbox_vlan_manager.view_segment"),
+    "add_segment": (f"{PLUGIN}:segment_add", "netbox_vlan_manager.add_segment"),
+    "import_segments": (f"{PLUGIN}:segment_bulk_import", "netbox_vlan_manager.add_segment"),
+    "pools": (f"{PLUGIN}:segmentpool_list", "netbox_vlan_manager.view_segmentpool"),
+    "add_pool": (f"{PLUGIN}:segmentpool_add", "netbox_vlan_manager.add_segmentpool"),
+    "changelog": ("core:objectchange_list", "core.view_objectchange"),
+    "jobs": ("core:job_list", "core.view_job"),
+}
+
+STATUSES = {
+    SegmentStatusChoices.AVAILABLE: gettext_lazy("Nobody holds it; the next cluster that asks may get it."),
+    SegmentStatusChoices.ALLOCATED: gettext_lazy("A cluster holds it."),
+    SegmentStatusChoices.QUARANTINED: gettext_lazy("It was released, and is not handed out yet."),
+    SegmentStatusChoices.DISABLED: gettext_lazy("It is not handed out until somebody enables it."),
+}
+
+# {code of an error: (what it means, what to do)}
+ERRORS = {
+    "invalid": (
+        gettext_lazy("A value is missing or wrong, or a name matches more than one pool."),
+        gettext_lazy("Read the text beside the field. Where a name is ambiguous, give an ID or the pool itself."),
+    ),
+    "pool_not_found": (
+        gettext_lazy("No pool that you may see serves this site in this VRF."),
+        gettext_lazy("Compare the names with the list of pools; the answer names those that exist. Or add a pool."),
+    ),
+    "allocation_not_found": (
+        gettext_lazy("The cluster holds no segment of this pool."),
+        gettext_lazy("Check its name, and whether it was released before. For a script that cleans up, it is done."),
+    ),
+    "pool_exhausted": (
+        gettext_lazy("The pool has no available segment."),
+        gettext_lazy("Release what is no longer used, enable disabled segments, or add segments."),
+    ),
+    "pool_paused": (
+        gettext_lazy("The pool makes no new allocations for now; releases go on."),
+        gettext_lazy("Ask who runs the pool, or set its status to active."),
+    ),
+    "segment_in_use": (
+        gettext_lazy("A cluster holds the segment, and what you asked for would take it away."),
+        gettext_lazy("Release the allocation first."),
+    ),
+    "protected": (
+        gettext_lazy("Other objects depend on what you asked to delete."),
+        gettext_lazy("Delete or release those that the text names first."),
+    ),
+    "permission_denied": (
+        gettext_lazy("You may see it, but not do this with it."),
+        gettext_lazy("Ask for the permission that the text names, or that says allocate or release on segment pools."),
+    ),
+    "busy": (
+        gettext_lazy("Others are working on the same pool or cluster. Nothing was changed."),
+        gettext_lazy("Make the same call again after the seconds that the header Retry-After names."),
+    ),
+    "unavailable": (
+        gettext_lazy("The database does not answer."),
+        gettext_lazy("Try again later; look at the health of the server."),
+    ),
+}
+
+
+class HelpView(LoginRequiredMixin, View):
+    """What the words mean, how the common tasks are done, the API's calls, and where to look when something fails."""
+
+    template_name = "netbox_vlan_manager/help.html"
+
+    def get(self, request):
+        links = {name: reverse(view) for name, (view, permission) in LINKS.items() if request.user.has_perm(permission)}
+        if "changelog" in links:
+            types = [ContentType.objects.get_for_model(model).pk for model in (SegmentPool, Segment, Allocation)]
+            links["changelog"] += f"?{urlencode({'changed_object_type_id': types}, doseq=True)}"
+        if "allocations" in links:
+            links["active_allocations"] = f"{links['allocations']}?status={AllocationStatusChoices.ACTIVE}"
+        context = {
+            "links": links,
+            "statuses": [
+                (label, SegmentStatusChoices.colors[status], STATUSES[status]) for status, label in SegmentStatusChoices
+            ],
+            "calls": self.get_calls(),
+            "errors": [
+                (code, STATUS_OF_CODE.get(code, 403), meaning, remedy) for code, (meaning, remedy) in ERRORS.items()
+            ],
+            "health_url": self.get_api_url("health"),
+        }
+        return render(request, self.template_name, context)
+
+    def get_api_url(self, name):
+        return self.request.build_absolute_uri(reverse(f"plugins-api:netbox_vlan_manager-api:{name}"))
+
+    def get_calls(self):
+        """Return (name, what it does, the command) for each call that is shown."""
+        body = '{"cluster_name": "my-cluster", "site": "Site1", "vrf": "Network1"}'
+        return [
+            (
+                "allocate-vlan",
+                _("Get a network for a cluster. Asked again, the cluster gets the one it has."),
+                _command(self.get_api_url("allocate-vlan"), body=body),
+            ),
+            ("release-vlan", _("Give it back."), _command(self.get_api_url("release-vlan"), body=body)),
+            (
+                "statistics",
+                _("How many segments each pool has, and in which status."),
+                _command(self.get_api_url("statistics")),
+            ),
+            (
+                "export",
+                _("The segments with who holds them, as csv, json or xlsx."),
+                _command(f"{self.get_api_url('export-segments')}?format=xlsx", output="segments.xlsx"),
+            ),
+        ]
+
+
+def _command(url, body=None, output=None):
+    """Return the call as a curl command that a shell takes as it stands."""
+    lines = ["curl -sS" + (" -X POST" if body else ""), '-H "Authorization: Bearer $NETBOX_TOKEN"']
+    if body:
+        lines += ['-H "Content-Type: application/json"', f"-d {shlex.quote(body)}"]
+    if output:
+        lines.append(f"-o {output}")
+    return " \\\n  ".join([*lines, shlex.quote(url)])

@@ -1,0 +1,252 @@
+from collections import Counter
+
+import django_rq
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from django.views.generic import View
+from rq.job import JobStatus
+
+from core.choices import JobStatusChoices
+from core.models import Job
+from netbox.choices import ImportMethodChoices
+from utilities.paginator import EnhancedPaginator, get_paginate_count
+from utilities.rqworker import any_workers_for_queue
+from utilities.views import ContentTypePermissionRequiredMixin, GetReturnURLMixin, register_model_view
+
+from .. import forms
+from ..forms.errors import SERVICE_ERRORS, add_service_error
+from ..jobs import SegmentImportJob
+from ..models import Segment
+from ..services.importing import REQUIRED_COLUMNS, import_segments, parse_csv
+from ..services.resolution import visible_pools
+
+__all__ = (
+    "SegmentImportJobView",
+    "SegmentImportView",
+)
+
+# What is done while the browser waits, and what goes along in the page from one step to the next. More is done by jobs.
+PAGE_ROWS = 500
+PAGE_LENGTH = 500_000
+
+PERMISSION = "netbox_vlan_manager.add_segment"
+
+COLUMNS = {
+    "site": _("Id, slug or name of a site, location, site group or region"),
+    "vlan_id": _("1 to 4094, in the ranges of the pool's VLAN group"),
+    "epg_name": _("The VLAN's name: letters (A-Z, a-z), digits, _ and -"),
+    "segment": _("A network inside the pool's containers, such as 192.168.1.0/24"),
+    "vrf": _("Id, name or RD of a VRF"),
+    "dhcp": _("Whether DHCP serves the segment: true or false"),
+    "description": _("Up to 200 characters"),
+}
+EXAMPLE = """site,vlan_id,epg_name,segment,vrf,dhcp,description
+Site1,100,EPG_PROD_01,192.168.1.0/24,Network1,true,Production cluster
+Site1,101,EPG_PROD_02,192.168.2.0/24,Network1,false,
+"""
+
+# What becomes of a row, those that need a look first: the word for it before the import and after it, and its colour.
+STATUSES = {
+    "failed": (_("Fails"), _("Failed"), "red"),
+    "updated": (_("Update"), _("Updated"), "blue"),
+    "created": (_("Create"), _("Created"), "green"),
+    "skipped": (_("Skip"), _("Skipped"), "yellow"),
+    "unchanged": (_("Unchanged"), _("Unchanged"), "gray"),
+}
+
+
+@register_model_view(Segment, "bulk_import", path="import", detail=False)
+class SegmentImportView(GetReturnURLMixin, ContentTypePermissionRequiredMixin, View):
+    """
+    Imports segments from CSV in three steps: the form, what each row would do, what became of each row.
+
+    The text goes along in the page. Where it is long, both of the later steps are jobs' (see `SegmentImportJobView`).
+    """
+
+    queryset = Segment.objects.all()
+    form_template_name = "netbox_vlan_manager/import.html"
+    template_name = "netbox_vlan_manager/import_result.html"
+
+    def get_required_permission(self):
+        return PERMISSION
+
+    def get(self, request):
+        initial = {}
+        if pk := request.GET.get("job"):
+            # Back from a job's page, to what was typed.
+            data = _get_job(request.user, pk).data
+            initial = {"data": data["csv"], "atomic": data["atomic"]}
+        return self.render_form(forms.ImportSourceForm(user=request.user, initial=initial))
+
+    def post(self, request):
+        method = request.POST.get("import_method")
+        form = forms.ImportSourceForm(
+            request.POST,
+            request.FILES,
+            user=request.user,
+            method=method if method in ImportMethodChoices.values() else ImportMethodChoices.DIRECT,
+        )
+        if "_back" in request.POST or not form.is_valid():
+            return self.render_form(form)
+        text, rows, atomic = (form.cleaned_data[name] for name in ("data", "rows", "atomic"))
+        dry_run = "_import" not in request.POST
+        if len(rows) > PAGE_ROWS or len(text) > PAGE_LENGTH:
+            job = SegmentImportJob.start(text, user=request.user, atomic=atomic, dry_run=dry_run)
+            return redirect("plugins:netbox_vlan_manager:segment_import_job", pk=job.pk)
+        try:
+            # What a row would do shows even where another one fails.
+            result = import_segments(rows, user=request.user, atomic=atomic and not dry_run, dry_run=dry_run)
+        except SERVICE_ERRORS as error:
+            add_service_error(form, error)
+            return self.render_form(form)
+        results = _shown(rows, [row.as_json() for row in result.results])
+        source = forms.ImportSourceForm(user=request.user, initial={"data": text, "atomic": atomic})
+        return render(
+            request,
+            self.template_name,
+            {
+                **_summarize(results, atomic, dry_run),
+                "rows": _complete(results, request.user, dry_run),
+                "source": source,
+                "may_import": True,
+                "return_url": self.get_return_url(request),
+            },
+        )
+
+    def render_form(self, form):
+        user = self.request.user
+        return render(
+            self.request,
+            self.form_template_name,
+            {
+                # Under the name of "form", NetBox would repeat its errors in a box that goes away.
+                "source_form": form,
+                "forms": {
+                    method: form if method == form.method else forms.ImportSourceForm(user=user, method=method)
+                    for method in ImportMethodChoices.values()
+                },
+                "columns": [(name, name in REQUIRED_COLUMNS, text) for name, text in COLUMNS.items()],
+                "example": EXAMPLE,
+                "has_pools": visible_pools(user).exists(),
+                "return_url": self.get_return_url(self.request),
+            },
+        )
+
+
+@register_model_view(Segment, "import_job", path="import/jobs/<int:pk>", detail=False)
+class SegmentImportJobView(LoginRequiredMixin, View):
+    """
+    Shows how far a job is, and in the end what became of each row, or would. Sent as a form, it starts a job with the
+    same text: the import that a preview led to, or the same once more.
+    """
+
+    template_name = "netbox_vlan_manager/import_result.html"
+    progress_template_name = "netbox_vlan_manager/import_progress.html"
+
+    def get(self, request, pk):
+        job = _get_job(request.user, pk)
+        running = job.status in JobStatusChoices.ENQUEUED_STATE_CHOICES and not _is_dead(job)
+        waiting = running and job.status != JobStatusChoices.STATUS_RUNNING
+        context = {
+            "job": job,
+            "running": running,
+            "waiting": waiting,
+            "no_worker": waiting and not any_workers_for_queue(job.queue_name),
+            "may_import": request.user.has_perm(PERMISSION),
+        }
+        # What the page shows of a job that is not done. It asks for it again and again, and loads itself anew.
+        context["state"] = f"{job.status}-{running}-{context['no_worker']}-{job.data.get('phase', '')}"
+        if request.htmx:
+            if request.GET.get("state") == context["state"]:
+                return HttpResponse(status=204)
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        if "results" not in job.data:
+            return render(request, self.progress_template_name, context)
+        return render(request, self.template_name, {**context, **self.get_results(job)})
+
+    def get_results(self, job):
+        """Return what the page shows of a job's results."""
+        results = _shown(parse_csv(job.data["csv"]), job.data["results"])
+        summary = _summarize(results, job.data["atomic"], job.data["dry_run"])
+        status = self.request.GET.get("status")
+        if status in STATUSES:
+            results = [row for row in results if row["status"] == status]
+        paginator = EnhancedPaginator(results, get_paginate_count(self.request))
+        page = paginator.get_page(self.request.GET.get("page"))
+        return {
+            **summary,
+            "status": status,
+            "paginator": paginator,
+            "page": page,
+            "rows": _complete(page.object_list, self.request.user, summary["dry_run"]),
+        }
+
+    def post(self, request, pk):
+        job = _get_job(request.user, pk)
+        if not request.user.has_perm(PERMISSION):
+            raise PermissionDenied
+        job = SegmentImportJob.start(
+            job.data["csv"],
+            user=request.user,
+            atomic=job.data["atomic"],
+            dry_run="_import" not in request.POST,
+        )
+        return redirect("plugins:netbox_vlan_manager:segment_import_job", pk=job.pk)
+
+
+def _get_job(user, pk):
+    """Return the import with that id, which `user` started or may view as a job; otherwise there is none."""
+    if not str(pk).isdecimal():
+        raise Http404
+    jobs = Job.objects.filter(Q(user=user) | Q(pk__in=Job.objects.restrict(user, "view").values("pk")))
+    return get_object_or_404(jobs, pk=pk, name=SegmentImportJob.name)
+
+
+def _is_dead(job):
+    """Whether a job that is not done, as far as NetBox knows, will not be: its worker was killed, or Redis lost it."""
+    rq_job = django_rq.get_queue(job.queue_name).fetch_job(str(job.job_id))
+    return rq_job is None or rq_job.get_status() in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
+
+
+def _shown(rows, results):
+    """Return what the table shows of the rows (see `parse_csv`) and their results, what needs a look first."""
+    places = list(STATUSES)
+    shown = [{"cells": cells, **result} for (_line, cells), result in zip(rows, results, strict=True)]
+    return sorted(shown, key=lambda row: places.index(row["status"]))
+
+
+def _summarize(results, atomic, dry_run):
+    """Return what the page says above the table."""
+    counts = Counter(row["status"] for row in results)
+    return {
+        "counts": [
+            {"status": status, "word": before if dry_run else after, "color": color, "count": counts[status]}
+            for status, (before, after, color) in STATUSES.items()
+            if counts[status]
+        ],
+        "total": len(results),
+        "failed": counts["failed"],
+        "changing": counts["created"] + counts["updated"],
+        "atomic": atomic,
+        "dry_run": dry_run,
+    }
+
+
+def _complete(rows, user, dry_run):
+    """Add to the rows of one page what the table shows beside their results: no more than `user` may view."""
+    pks = [row["segment"] for row in rows if "segment" in row]
+    visible = set(Segment.objects.restrict(user, "view").filter(pk__in=pks).order_by().values_list("pk", flat=True))
+    for row in rows:
+        before, after, row["color"] = STATUSES[row["status"]]
+        row["word"] = before if dry_run else after
+        # As JSON they lost the order of the columns; what is about no column comes last.
+        for name in ("errors", "changes"):
+            row[name] = dict(sorted(row.get(name, {}).items(), key=lambda item: (*COLUMNS, item[0]).index(item[0])))
+        if row.get("segment") in visible:
+            row["url"] = reverse("plugins:netbox_vlan_manager:segment", kwargs={"pk": row["segment"]})
+    return rows

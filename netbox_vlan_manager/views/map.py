@@ -1,0 +1,130 @@
+from itertools import groupby
+from typing import NamedTuple
+
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.gzip import gzip_page
+
+from netbox.object_actions import CloneObject, DeleteObject, EditObject
+from netbox.views import generic
+from utilities.views import ViewTab, register_model_view
+
+from ..choices import SegmentStatusChoices
+from ..models import SegmentPool
+from ..object_actions import AllocateSegment, PoolActionsMixin
+from ..services.vlan_map import TAKEN, UNUSED, vlan_map
+
+__all__ = ("SegmentPoolMapView",)
+
+# In the order of the legend, each with what it means where the label alone does not tell.
+STATUSES = {
+    SegmentStatusChoices.AVAILABLE: (gettext_lazy("Available"), None),
+    SegmentStatusChoices.ALLOCATED: (gettext_lazy("Allocated"), None),
+    SegmentStatusChoices.QUARANTINED: (gettext_lazy("Quarantined"), gettext_lazy("Released, not given out again yet")),
+    SegmentStatusChoices.DISABLED: (gettext_lazy("Disabled"), gettext_lazy("Not given out")),
+    UNUSED: (gettext_lazy("Unused"), gettext_lazy("No VLAN has this ID yet")),
+    TAKEN: (
+        gettext_lazy("Taken"),
+        gettext_lazy("By another pool, by a VLAN that is no segment, or by something that you may not view"),
+    ),
+}
+
+
+class MapCell(NamedTuple):
+    """A VLANCell as the page shows it; `url` is None where there is nothing to open."""
+
+    status: str
+    label: str
+    url: str | None
+
+
+class LegendEntry(NamedTuple):
+    status: str
+    label: str
+    help_text: str | None
+    count: int
+
+
+class Hundred(NamedTuple):
+    """The VLAN IDs that share all but their last two digits, by tens; None stands for an ID that the map leaves out."""
+
+    label: str
+    first: int
+    tens: list[list[MapCell | None]]
+
+
+# The labels of 4,094 cells are too much to send as they are. Compression gives away no secret (BREACH): the page's only
+# one, the CSRF token, is masked afresh in every answer, and Django varies the length.
+@method_decorator(gzip_page, name="dispatch")
+@register_model_view(SegmentPool, "map", path="map")
+class SegmentPoolMapView(PoolActionsMixin, generic.ObjectView):
+    """Shows what every VLAN ID of the pool's VLAN group is used for."""
+
+    queryset = SegmentPool.objects.select_related("vlan_group")
+    template_name = "netbox_vlan_manager/map.html"
+    actions = (AllocateSegment, CloneObject, EditObject, DeleteObject)
+    tab = ViewTab(
+        label=gettext_lazy("VLAN Map"),
+        permission="netbox_vlan_manager.view_segment",
+        weight=520,
+    )
+
+    def get_extra_context(self, request, instance):
+        vlans = vlan_map(instance, request.user)
+        counts = vlans.counts
+        return {
+            "hundreds": get_hundreds(vlans.cells, CellRenderer(request, instance)),
+            "legend": [
+                LegendEntry(status, label, help_text, counts[status]) for status, (label, help_text) in STATUSES.items()
+            ],
+            "summary": ngettext("{count} VLAN ID", "{count} VLAN IDs", len(vlans.cells)).format(count=len(vlans.cells)),
+            "is_empty": counts[UNUSED] == len(vlans.cells),
+            "may_add_segments": request.user.has_perm("netbox_vlan_manager.add_segment"),
+        }
+
+
+class CellRenderer:
+    """Turns VLANCells into MapCells. What all of them share is looked up once."""
+
+    def __init__(self, request, pool):
+        self.labels = {status: str(label) for status, (label, _help_text) in STATUSES.items()}
+        self.vlan = _("VLAN {vid}")
+        self.segments_url = reverse("plugins:netbox_vlan_manager:segment_list")
+        self.vlans_url = reverse("ipam:vlan_list")
+        self.add_url = None
+        if request.user.has_perm("netbox_vlan_manager.add_segment"):
+            query = urlencode({"pool": pool.pk, "return_url": request.path})
+            self.add_url = f"{reverse('plugins:netbox_vlan_manager:segment_add')}?{query}"
+
+    def __call__(self, cell):
+        parts = (self.vlan.format(vid=cell.vid), self.labels[cell.status], cell.prefix, cell.name, cell.cluster_name)
+        return MapCell(cell.status, ", ".join(str(part) for part in parts if part), self.get_url(cell))
+
+    def get_url(self, cell):
+        if cell.segment:
+            return f"{self.segments_url}{cell.segment}/"
+        if cell.vlan:
+            return f"{self.vlans_url}{cell.vlan}/"
+        if cell.status == UNUSED and self.add_url:
+            return f"{self.add_url}&vid={cell.vid}"
+        return None
+
+
+def get_hundreds(cells, render):
+    """Return VLANCells as Hundreds, leaving out those without any."""
+    hundreds = []
+    for number, group in groupby(cells, lambda cell: cell.vid // 100):
+        rendered = {cell.vid: render(cell) for cell in group}
+        first, last = min(rendered), max(rendered)
+        tens = [
+            [rendered.get(vid) for vid in range(start, min(start + 10, last + 1))]
+            if any(vid in rendered for vid in range(start, start + 10))
+            else []
+            for start in range(100 * number, last + 1, 10)
+        ]
+        label = _("VLAN IDs {first} to {last}").format(first=first, last=last)
+        hundreds.append(Hundred(label, 100 * number, tens))
+    return hundreds
