@@ -6,11 +6,11 @@ STAMP := .venv/.requirements
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo shell test bench profile lint lock clean
+.PHONY: help demo shell test bench profile screenshots lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 demo: $(STAMP)  ## Run NetBox with this plugin and sample data (PORT=8000)
 	@exec python -m tests.stack demo
@@ -27,6 +27,9 @@ bench: $(STAMP)  ## Measure against NetBox itself, into build/bench.json (ARGS="
 
 profile: $(STAMP)  ## Show where the time of an allocation goes (ARGS="--calls 100")
 	@exec python -m tests.benchmarks.profile $(ARGS)
+
+screenshots: $(STAMP)  ## Take the pictures of the README again, into docs/images
+	@exec python -m tests.screenshots
 
 lint: $(STAMP)  ## Check style, layers and missing migrations
 	ruff check

@@ -1,25 +1,14 @@
 import os
-import shutil
 import signal
 
 import django
 import pytest
 from django.db import connections
 from django.test import TransactionTestCase
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import sync_playwright
 
+from tests.browser import BrowserError, launch_browser
 from tests.stack import Stack, StackError
-
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 stack_key = pytest.StashKey[Stack]()
 
@@ -103,14 +92,12 @@ def live_database(live_netbox):
 def browser():
     """A Chromium that Playwright drives."""
     # Playwright runs an event loop in this thread. The fixture ends with the module lest that disturb other tests.
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with pytest.MonkeyPatch.context() as monkeypatch, sync_playwright() as playwright:
         monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         try:
-            browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        except Error:
-            message = "No Chromium starts: install one (Debian's package chromium), or run playwright install chromium."
-            raise pytest.fail.Exception(message, pytrace=False) from None
+            browser = launch_browser(playwright)
+        except BrowserError as e:
+            raise pytest.fail.Exception(str(e), pytrace=False) from None
         yield browser
         browser.close()
 
@@ -138,7 +125,8 @@ def page(browser, live_netbox, page_problems):
 
 def _note_message(message, problems):
     if message.type == "error":
-        problems.append(f"Console: {message.text}")
+        # Also for whatever the page asked for and got an error status, whose text leaves out the address.
+        problems.append(f"Console: {message.text} ({message.location['url']})")
 
 
 def _note_failure(request, problems):

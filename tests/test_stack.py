@@ -107,6 +107,11 @@ def test_page_is_logged_in_and_notes_errors(page, page_problems, live_netbox):
     page.goto("/user/profile/")
     assert page.get_by_text(live_netbox.username, exact=True).count()
     assert page_problems == []
+    with page.expect_console_message():
+        page.evaluate("fetch('/no/such/data/')")
+    problem = page_problems.pop()
+    assert "404" in problem
+    assert "/no/such/data/" in problem
     page.goto("/no/such/page/")
     assert "404" in page_problems.pop()
 

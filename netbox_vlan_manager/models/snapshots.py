@@ -14,9 +14,6 @@ class PoolSnapshot(models.Model):
     own. Whoever may view the pool may view its snapshots.
     """
 
-    # NetBox would list snapshots among the related objects of their pool.
-    _netbox_private = True
-
     pool = models.ForeignKey(
         to="netbox_vlan_manager.SegmentPool",
         on_delete=models.CASCADE,

@@ -1,57 +1,41 @@
 import re
 
 import pytest
-import requests
 from playwright.sync_api import expect
+
+from tests.e2e.rest import call, make_pool
 
 pytestmark = pytest.mark.e2e
 
-
-def post(live, path, **data):
-    """Create something through REST, as the superuser."""
-    response = requests.post(
-        f"{live.url}/api/{path}/", json=data, headers={"Authorization": f"Bearer {live.token}"}, timeout=60
-    )
-    assert response.ok, response.text
-    return response.json()
+OVERVIEW_URL = "/plugins/vlan-manager/overview/"
+ALLOCATIONS_URL = "/plugins/vlan-manager/allocations/"
+ALLOCATE_URL = f"{ALLOCATIONS_URL}allocate/"
 
 
-@pytest.fixture(scope="module")
-def pool(live_netbox):
-    """The name of a pool with two segments."""
-    site = post(live_netbox, "dcim/sites", name="E2E site", slug="e2e-site")
-    vrf = post(live_netbox, "ipam/vrfs", name="E2E network")
-    group = post(live_netbox, "ipam/vlan-groups", name="E2E group", slug="e2e-group", vid_ranges=[[700, 799]])
-    container = post(live_netbox, "ipam/prefixes", prefix="10.70.0.0/16", vrf=vrf["id"], status="container")
-    pool = post(
-        live_netbox,
-        "plugins/vlan-manager/pools",
-        name="E2E pool",
-        slug="e2e-pool",
-        vrf=vrf["id"],
-        scope_type="dcim.site",
-        scope_id=site["id"],
-        vlan_group=group["id"],
-        prefixes=[container["id"]],
-    )
-    for vid in (700, 701):
-        post(
-            live_netbox,
-            "plugins/vlan-manager/segments",
-            pool=pool["id"],
-            vid=vid,
-            epg_name=f"EPG_{vid}",
-            prefix=f"10.70.{vid - 700}.0/24",
-        )
-    return pool["name"]
+def choose(page, name, option):
+    """Choose an option of a field, once NetBox's scripts have dressed it up."""
+    page.locator(f"#id_{name}-ts-control").click()
+    page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_allocate_then_release(page, pool):
-    page.goto("/plugins/vlan-manager/allocations/")
+def log_in_again(page, live_netbox):
+    page.get_by_label("Username").fill(live_netbox.username)
+    page.get_by_label("Password").fill(live_netbox.password)
+    page.get_by_role("button", name="Sign In").click()
+
+
+def cluster_names(live_netbox, pool):
+    """Return the clusters of all allocations in a pool, released ones included."""
+    found = call(live_netbox, "GET", "plugins/vlan-manager/allocations/", params={"pool_id": pool})
+    return [allocation["cluster_name"] for allocation in found["results"]]
+
+
+def test_allocate_then_release(page, live_netbox):
+    make_pool(live_netbox, "Release pool", (700, 701))
+    page.goto(ALLOCATIONS_URL)
     page.get_by_role("button", name="Allocate").click()
 
-    page.locator("#id_pool-ts-control").click()
-    page.get_by_role("option", name=f"{pool} (2 of 2 available)").click()
+    choose(page, "pool", "Release pool (2 of 2 available)")
     page.get_by_label("Cluster name").fill("prod,01")
     page.get_by_role("button", name="Allocate", exact=True).last.click()
     expect(page.get_by_text("leave out commas")).to_be_visible()
@@ -61,7 +45,7 @@ def test_allocate_then_release(page, pool):
     expect(page).to_have_url(re.compile(r"/allocations/\d+/$"))
     expect(page.get_by_text("Allocated VLAN 700, prefix 10.70.0.0/24, EPG EPG_700 to cluster prod-01.")).to_be_visible()
 
-    page.goto("/plugins/vlan-manager/allocations/")
+    page.goto(ALLOCATIONS_URL)
     row = page.get_by_role("row").filter(has_text="prod-01")
     expect(row).to_contain_text("Active")
     expect(row).to_contain_text("EPG_700")
@@ -74,3 +58,90 @@ def test_allocate_then_release(page, pool):
     dialog.get_by_role("button", name="Release").click()
     expect(page.get_by_text("Released prod-01: EPG_700 (700).")).to_be_visible()
     expect(release).to_have_count(0)
+
+
+def test_quick_allocate(page, live_netbox):
+    make_pool(live_netbox, "Quick", (710,))
+    make_pool(live_netbox, "Other")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(OVERVIEW_URL)
+
+    choose(page, "vrf", "Quick network")
+    expect(page.locator("#id_pool option")).to_have_text(["---------", "Quick site"])
+    choose(page, "pool", "Quick site")
+    page.get_by_label("Cluster name").fill("quick-01")
+    page.get_by_role("button", name="Allocate").click()
+
+    result = page.locator("#allocate-result")
+    expect(result).to_contain_text("Allocated to cluster quick-01.")
+    for label, value in (("VLAN ID", "710"), ("Prefix", "10.70.0.0/24"), ("EPG", "EPG_710")):
+        result.get_by_role("button", name=f"Copy {label}").click()
+        assert page.evaluate("navigator.clipboard.readText()") == value
+    expect(page.get_by_role("listitem").filter(has_text="quick-01")).to_contain_text("VLAN 710, 10.70.0.0/24, EPG_710")
+
+    # The pool had one segment only. What holds it still gets it, another cluster is told why it gets none.
+    expect(page.locator("#id_pool option:checked")).to_have_text("Quick site (no segment available)")
+    page.get_by_label("Cluster name").fill("QUICK-01")
+    page.get_by_role("button", name="Allocate").click()
+    expect(result).to_contain_text("already holds this; nothing new was allocated")
+    page.get_by_label("Cluster name").fill("quick-02")
+    page.get_by_role("button", name="Allocate").click()
+    expect(page.get_by_role("alert")).to_contain_text("no available segment")
+    expect(page.get_by_label("Cluster name")).to_have_value("quick-02")
+
+
+def test_double_click_on_the_overview(page, live_netbox):
+    pool = make_pool(live_netbox, "Twice", (720, 721))
+    posts = []
+    page.on("request", lambda request: posts.append(request) if request.method == "POST" else None)
+    page.goto(OVERVIEW_URL)
+    choose(page, "pool", "Twice site in Twice network")
+    page.get_by_label("Cluster name").fill("twice-01")
+    page.get_by_role("button", name="Allocate").dblclick()
+
+    expect(page.locator("#allocate-result")).to_contain_text("Allocated to cluster twice-01.")
+    page.wait_for_load_state("networkidle")
+    assert len(posts) == 1
+    assert cluster_names(live_netbox, pool) == ["twice-01"]
+
+
+def test_double_click_on_the_form(page, live_netbox):
+    pool = make_pool(live_netbox, "Twice more", (730, 731))
+    page.goto(f"{ALLOCATE_URL}?pool={pool}&cluster_name=twice-02")
+    page.get_by_role("button", name="Allocate", exact=True).last.dblclick()
+
+    expect(page.get_by_text("Allocated VLAN 730")).to_be_visible()
+    assert cluster_names(live_netbox, pool) == ["twice-02"]
+
+
+def test_session_that_ends_loses_nothing(page, live_netbox):
+    pool = make_pool(live_netbox, "Late", (740,))
+    page.goto(ALLOCATE_URL)
+    choose(page, "pool", "Late (1 of 1 available)")
+    page.get_by_label("Cluster name").fill("late & <b>01</b>")
+    page.get_by_label("Description").fill("Needed until Friday")
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Allocate", exact=True).last.click()
+
+    expect(page.get_by_text("Your session has ended and nothing was saved")).to_be_visible()
+    log_in_again(page, live_netbox)
+    expect(page.locator("#id_pool option:checked")).to_contain_text("Late")
+    expect(page.get_by_label("Cluster name")).to_have_value("late & <b>01</b>")
+    expect(page.get_by_label("Description")).to_have_value("Needed until Friday")
+    page.get_by_role("button", name="Allocate", exact=True).last.click()
+    expect(page.get_by_role("heading", name="late & <b>01</b>")).to_be_visible()
+    assert cluster_names(live_netbox, pool) == ["late & <b>01</b>"]
+
+
+def test_session_that_ends_on_the_overview(page, live_netbox):
+    make_pool(live_netbox, "Later", (750,))
+    page.goto(OVERVIEW_URL)
+    choose(page, "pool", "Later site in Later network")
+    page.get_by_label("Cluster name").fill("later-01")
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Allocate").click()
+
+    log_in_again(page, live_netbox)
+    expect(page.get_by_label("Cluster name")).to_have_value("later-01")
+    page.get_by_role("button", name="Allocate").click()
+    expect(page.locator("#result-vid")).to_have_text("750")

@@ -1,0 +1,42 @@
+import shutil
+
+from playwright.sync_api import Error
+
+__all__ = ("BrowserError", "launch_browser")
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class BrowserError(Exception):
+    """There is no browser to drive."""
+
+
+def launch_browser(playwright):
+    """
+    Start the machine's Chromium, or Playwright's own where there is none.
+
+    Args:
+        playwright: What sync_playwright() gives.
+
+    Returns:
+        Playwright's Browser.
+
+    Raises:
+        BrowserError: None starts.
+    """
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    try:
+        return playwright.chromium.launch(executable_path=path, args=FLAGS)
+    except Error:
+        raise BrowserError(
+            "No Chromium starts: install one (Debian's package chromium), or run playwright install chromium."
+        ) from None

@@ -1,0 +1,83 @@
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.rest import make_pool
+from tests.stack.servers import Process
+
+pytestmark = pytest.mark.e2e
+
+URL = "/plugins/vlan-manager/segments/import/"
+HEADER = "site,vlan_id,epg_name,segment,vrf,dhcp,description\n"
+JOB_URL = re.compile(r"/import/jobs/\d+/$")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pool(live_netbox):
+    make_pool(live_netbox, "Import")
+
+
+@pytest.fixture(scope="module")
+def worker(live_netbox):
+    database = live_netbox.database
+    log = Path(database.env["NETBOX_ROOT"]) / "rqworker.log"
+    process = Process([sys.executable, "-m", "netbox", "rqworker"], env=database.env, log=log)
+    yield process
+    # It takes seconds to end in an orderly way, and there is nothing left to do.
+    process.stop(signal.SIGKILL)
+
+
+def line(vid, epg_name=None):
+    return (
+        f"Import site,{vid},{epg_name or f'EPG_{vid}'},10.{72 + vid // 256}.{vid % 256}.0/24,Import network,true,Text\n"
+    )
+
+
+def test_import_with_three_bad_rows(page):
+    bad = line(5000) + line(9, "not valid") + "Nowhere,10,EPG_10,10.72.10.0/24,Import network,,\n"
+    page.goto("/plugins/vlan-manager/segments/")
+    page.get_by_role("link", name="Import", exact=True).last.click()
+    page.get_by_label("Data", exact=True).fill(HEADER + line(1) + bad + line(2))
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("row").filter(has_text="Fails")).to_have_count(3)
+    expect(page.get_by_role("row").filter(has_text="Create")).to_have_count(2)
+
+    page.get_by_role("button", name="Back").click()
+    page.get_by_label("Data", exact=True).fill(HEADER + line(1) + bad + line(2) + line(3))
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Import the 3 good rows").click()
+    expect(page.get_by_role("row").filter(has_text="Failed")).to_have_count(3)
+    page.get_by_role("link", name="EPG_3 (3)").click()
+    expect(page.get_by_role("heading", name="EPG_3 (3)")).to_be_visible()
+
+
+def test_session_that_ends_loses_nothing(page, live_netbox):
+    text = HEADER + line(1)
+    page.goto(URL)
+    page.get_by_label("Data", exact=True).fill(text)
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Preview").click()
+
+    page.get_by_label("Username").fill(live_netbox.username)
+    page.get_by_label("Password").fill(live_netbox.password)
+    page.get_by_role("button", name="Sign In").click()
+    expect(page.get_by_label("Data", exact=True)).to_have_value(text)
+
+
+def test_long_import(page, worker):
+    """More rows than are done while the browser waits, in a text that is too long for a field of a form."""
+    text = HEADER + "".join(line(vid) for vid in range(100, 700)) + (" " * 100_000 + "\n") * 27
+    page.goto(URL)
+    page.evaluate("text => document.getElementById('id_direct_data').value = text", text)
+    page.get_by_role("button", name="Preview").click()
+    expect(page).to_have_url(JOB_URL)
+    page.get_by_role("button", name="Import 600 segments").click(timeout=120_000)
+
+    expect(page.get_by_role("heading", name="Import results")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("link", name="Created 600")).to_be_visible()
+    page.get_by_role("link", name="EPG_100 (100)").click()
+    expect(page.get_by_role("heading", name="EPG_100 (100)")).to_be_visible()

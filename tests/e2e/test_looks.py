@@ -1,0 +1,133 @@
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.rest import call, make_pool
+
+pytestmark = pytest.mark.e2e
+
+PLUGIN = "/plugins/vlan-manager"
+
+# Ninety days of a pool that fills up.
+SNAPSHOTS = """
+INSERT INTO netbox_vlan_manager_poolsnapshot
+    (pool_id, date, total_segments, allocated, available, quarantined, disabled)
+SELECT %s, current_date - age, 100, 90 - age, 10 + age, 0, 0 FROM generate_series(1, 90) AS age
+"""
+
+# A function that returns what there is to read in the page's body, with the contrast that it has, and the least that it
+# should have: what WCAG asks for, but for NetBox's own badges, buttons and bars, some of which are pale.
+READ = """() => {
+  const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  function blend(color, below) {
+    for (const style of [`rgb(${below})`, color]) {
+      pixel.fillStyle = style;
+      pixel.fillRect(0, 0, 1, 1);
+    }
+    return [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  }
+  function background(element) {
+    const below = element.parentElement ? background(element.parentElement) : [255, 255, 255];
+    return blend(getComputedStyle(element).backgroundColor, below);
+  }
+  function luminance(color) {
+    const [red, green, blue] = color.map((value) => ((value / 255 + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  }
+  function look(what, element, color, least) {
+    const below = background(element);
+    const [dark, light] = [below, blend(color, below)].map(luminance).sort((one, other) => one - other);
+    return { what, contrast: (light + 0.05) / (dark + 0.05), least, background: luminance(below) };
+  }
+
+  const parts = [];
+  for (const element of document.querySelectorAll(".page-body *:not(script, style, title, desc, .visually-hidden)")) {
+    const style = getComputedStyle(element);
+    const text = [...element.childNodes].map((node) => (node.nodeType === 3 ? node.data : "")).join("").trim();
+    if (!element.checkVisibility()) {
+      continue;
+    }
+    if (text) {
+      const color = element instanceof SVGElement ? style.fill : style.color;
+      parts.push(look(text, element, color, element.closest(".badge, .btn, .progress-bar") ? 2 : 4.5));
+    } else if (element.matches(".vlan-map-cell, .vlan-map-ten > [aria-label]")) {
+      parts.push(look(element.className, element, style.color, 3));
+    } else if (element.matches("#utilization-history path[fill=none]")) {
+      parts.push(look("curve", element, style.stroke, 3));
+    }
+  }
+  return parts;
+}"""
+
+
+@pytest.fixture(scope="module")
+def paths(live_netbox):
+    """The paths of the pages of a pool that has something of everything, and of those that are about all pools."""
+
+    def post(path, **values):
+        return call(live_netbox, "POST", f"{path}/", json=values)
+
+    pool = make_pool(live_netbox, "Looks", range(900, 930))
+    group = call(live_netbox, "GET", f"plugins/vlan-manager/pools/{pool}/")["vlan_group"]["id"]
+    post("ipam/vlans", name="Taken", vid=950, group=group)
+    for number in range(25):
+        name = f"looks-{number}-".ljust(100, "x")
+        allocation = post("plugins/vlan-manager/allocations", pool=pool, cluster_name=name)
+    (last,) = call(live_netbox, "GET", "plugins/vlan-manager/segments/", params={"vid": 929})["results"]
+    post(f"plugins/vlan-manager/segments/{last['id']}/disable", reason="Cable is cut")
+    with live_netbox.database.connect() as connection:
+        connection.execute(SNAPSHOTS, [pool])
+    return [
+        f"{PLUGIN}/{path}"
+        for path in (
+            "overview/",
+            "pools/",
+            f"pools/{pool}/",
+            f"pools/{pool}/map/",
+            f"pools/{pool}/segments/",
+            f"segments/?pool_id={pool}",
+            f"segments/{last['id']}/",
+            "segments/import/",
+            f"allocations/?pool_id={pool}",
+            f"allocations/{allocation['id']}/",
+            "allocations/allocate/",
+            "help/",
+        )
+    ]
+
+
+def test_dark_mode(page, paths):
+    page.goto(paths[0])
+    page.get_by_role("button", name="Enable dark mode").click()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    pale, bright = [], []
+    for path in paths:
+        page.goto(path)
+        parts = page.evaluate(READ)
+        assert len(parts) > 10
+        pale += [(path, part) for part in parts if part["contrast"] < part["least"]]
+        bright += [(path, part) for part in parts if part["least"] == 4.5 and part["background"] > 0.1]
+    assert pale == []
+    assert bright == []
+
+
+def test_narrow_window(page, paths):
+    page.set_viewport_size({"width": 400, "height": 800})
+    widths = {}
+    for path in paths:
+        page.goto(path)
+        widths[path] = page.evaluate("document.documentElement.scrollWidth")
+    assert widths == dict.fromkeys(paths, 400)
+
+
+def test_import_preview_in_a_narrow_window(page, paths):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(f"{PLUGIN}/segments/import/")
+    page.get_by_label("Data", exact=True).fill(
+        "site,vlan_id,epg_name,segment,vrf\n"
+        "Looks site,5000,EPG_900,10.70.0.0/24,Looks network\n"
+        f"Looks site,901,{'EPG_' * 16},10.70.1.0/24,Looks network\n"
+        "Looks site,931,EPG_931,10.70.31.0/24,Looks network\n"
+    )
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("button", name="Import the 2 good rows")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
