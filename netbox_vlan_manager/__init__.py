@@ -30,6 +30,8 @@ class VLANManagerConfig(PluginConfig):
         "low_available_percent": 10,
         # An allocation, release, import or new segment that takes longer is logged, in milliseconds; 0 logs none.
         "slow_operation_threshold": 1000,
+        # How long before an allocation expires its event is sent, in seconds.
+        "lease_warning": 86400,
         # How many days the daily snapshots of pools are kept.
         "snapshot_retention": 730,
     }
@@ -38,10 +40,12 @@ class VLANManagerConfig(PluginConfig):
         super().ready()
         # These register on import, which NetBox allows only once the models are there.
         from . import jobs, permissions, signals, widgets  # noqa: F401
+        from .events import register_event_types
         from .settings import check_settings
 
         if errors := check_settings():
             raise ImproperlyConfigured("; ".join(errors))
+        register_event_types()
 
 
 config = VLANManagerConfig

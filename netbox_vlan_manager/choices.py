@@ -3,7 +3,10 @@ from django.utils.translation import gettext_lazy as _
 from utilities.choices import ChoiceSet
 
 __all__ = (
+    "AllocationOrderChoices",
     "AllocationStatusChoices",
+    "PoolLevelChoices",
+    "ReleaseReasonChoices",
     "SegmentPoolStatusChoices",
     "SegmentStatusChoices",
 )
@@ -16,6 +19,34 @@ class SegmentPoolStatusChoices(ChoiceSet):
     CHOICES = (
         (ACTIVE, _("Active"), "green"),
         (PAUSED, _("Paused"), "orange"),
+    )
+
+
+class AllocationOrderChoices(ChoiceSet):
+    LOWEST = "lowest"
+    HIGHEST = "highest"
+    LEAST_RECENTLY_USED = "least-recently-used"
+    RANDOM = "random"
+
+    CHOICES = (
+        (LOWEST, _("Lowest VLAN ID")),
+        (HIGHEST, _("Highest VLAN ID")),
+        (LEAST_RECENTLY_USED, _("Least recently used")),
+        (RANDOM, _("Random")),
+    )
+
+
+class PoolLevelChoices(ChoiceSet):
+    NORMAL = "normal"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    EXHAUSTED = "exhausted"
+
+    CHOICES = (
+        (NORMAL, _("Normal"), "green"),
+        (WARNING, _("Warning"), "orange"),
+        (CRITICAL, _("Critical"), "red"),
+        (EXHAUSTED, _("Exhausted"), "red"),
     )
 
 
@@ -40,4 +71,16 @@ class AllocationStatusChoices(ChoiceSet):
     CHOICES = (
         (ACTIVE, _("Active"), "blue"),
         (RELEASED, _("Released"), "gray"),
+    )
+
+
+class ReleaseReasonChoices(ChoiceSet):
+    RELEASED = "released"
+    EXPIRED = "expired"
+    MOVED = "moved"
+
+    CHOICES = (
+        (RELEASED, _("Released"), "gray"),
+        (EXPIRED, _("Expired"), "orange"),
+        (MOVED, _("Moved"), "gray"),
     )

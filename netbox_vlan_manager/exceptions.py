@@ -39,12 +39,11 @@ class PoolNotFound(VLANManagerError):
 class PoolExhausted(VLANManagerError):
     code = "pool_exhausted"
 
-    def __init__(self, pool):
-        super().__init__(
-            _("Pool {pool} has no available segment. Release an allocation or add segments to the pool.").format(
-                pool=pool
-            )
-        )
+    def __init__(self, pool, wish=None):
+        text = _("Pool {pool} has no available segment. Release an allocation or add segments to the pool.")
+        if wish:
+            text = _("Pool {pool} has no available segment with {wish}. Ask for another, or add one to the pool.")
+        super().__init__(text.format(pool=pool, wish=wish))
         self.pool = pool
 
 
@@ -56,6 +55,18 @@ class PoolPaused(VLANManagerError):
             _("Pool {pool} is paused: it makes no new allocations until its status is active again.").format(pool=pool)
         )
         self.pool = pool
+
+
+class VIDUnavailable(VLANManagerError):
+    """The segment that was asked for cannot be had, though others may be."""
+
+    code = "vid_unavailable"
+
+
+class LimitReached(VLANManagerError):
+    """One of the pool's limits would be passed."""
+
+    code = "limit_reached"
 
 
 class AllocationNotFound(VLANManagerError):

@@ -27,7 +27,14 @@ from utilities.filters import (
 from utilities.filtersets import register_filterset
 from virtualization.models import Cluster
 
-from .choices import AllocationStatusChoices, SegmentPoolStatusChoices, SegmentStatusChoices
+from .choices import (
+    AllocationOrderChoices,
+    AllocationStatusChoices,
+    PoolLevelChoices,
+    ReleaseReasonChoices,
+    SegmentPoolStatusChoices,
+    SegmentStatusChoices,
+)
 from .models import Allocation, Segment, SegmentPool
 
 __all__ = (
@@ -59,6 +66,19 @@ class NetworkField(forms.CharField):
 @extend_schema_field(OpenApiTypes.STR)
 class NetworkFilter(django_filters.Filter):
     field_class = NetworkField
+
+
+class DualStackFilter(NetworkFilter):
+    """Looks at the prefix, and for IPv6 at the one beside it too."""
+
+    def filter(self, qs, value):
+        if not value:
+            return qs
+        lookup = f"{self.field_name}__{self.lookup_expr}"
+        condition = Q(**{lookup: value})
+        if value.version == 6:
+            condition |= Q(**{f"ipv6_{lookup}": value})
+        return qs.filter(condition)
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
@@ -201,6 +221,16 @@ class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilter
         distinct=False,
         null_value=None,
     )
+    level = django_filters.MultipleChoiceFilter(
+        choices=PoolLevelChoices,
+        distinct=False,
+        null_value=None,
+    )
+    allocation_order = django_filters.MultipleChoiceFilter(
+        choices=AllocationOrderChoices,
+        distinct=False,
+        null_value=None,
+    )
     vrf_id = django_filters.ModelMultipleChoiceFilter(
         queryset=VRF.objects.all(),
         distinct=False,
@@ -260,6 +290,10 @@ class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilter
             "max_prefix_length",
             "warning_threshold",
             "critical_threshold",
+            "cooldown",
+            "max_per_cluster",
+            "max_per_tenant",
+            "max_per_request",
             "description",
         )
 
@@ -282,6 +316,14 @@ class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactMo
         distinct=False,
         null_value=None,
     )
+    quarantined_until__after = django_filters.DateTimeFilter(
+        field_name="quarantined_until",
+        lookup_expr="gte",
+    )
+    quarantined_until__before = django_filters.DateTimeFilter(
+        field_name="quarantined_until",
+        lookup_expr="lte",
+    )
     vlan_id = django_filters.ModelMultipleChoiceFilter(
         queryset=VLAN.objects.all(),
         distinct=False,
@@ -301,17 +343,26 @@ class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactMo
         field_name="prefix__prefix",
         label=_("Prefix"),
     )
-    within = NetworkFilter(
+    ipv6_prefix_id = django_filters.ModelMultipleChoiceFilter(
+        queryset=Prefix.objects.all(),
+        distinct=False,
+        label=_("IPv6 prefix (ID)"),
+    )
+    ipv6_prefix = MultiValueNetworkFilter(
+        field_name="ipv6_prefix__prefix",
+        label=_("IPv6 prefix"),
+    )
+    within = DualStackFilter(
         field_name="prefix__prefix",
         lookup_expr="net_contained",
         label=_("Within prefix"),
     )
-    within_include = NetworkFilter(
+    within_include = DualStackFilter(
         field_name="prefix__prefix",
         lookup_expr="net_contained_or_equal",
         label=_("Within and including prefix"),
     )
-    contains = NetworkFilter(
+    contains = DualStackFilter(
         field_name="prefix__prefix",
         lookup_expr="net_contains_or_equals",
         label=_("Segments which contain this prefix or IP"),
@@ -323,7 +374,7 @@ class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactMo
 
     class Meta:
         model = Segment
-        fields = ("id", "vid", "dhcp", "disabled_reason", "description")
+        fields = ("id", "vid", "dhcp", "quarantined_until", "last_released_at", "disabled_reason", "description")
 
     def search(self, queryset, name, value):
         value = value.strip()
@@ -339,6 +390,7 @@ class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactMo
             | Q(pk__in=held.values("segment"))
             | _matches_vid(value)
             | Q(prefix__in=prefixes.values("pk"))
+            | Q(ipv6_prefix__in=prefixes.values("pk"))
         )
 
     def filter_cluster_name(self, queryset, name, value):
@@ -395,6 +447,19 @@ class AllocationFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet):
         field_name="released_at",
         lookup_expr="lte",
     )
+    expires_at__after = django_filters.DateTimeFilter(
+        field_name="expires_at",
+        lookup_expr="gte",
+    )
+    expires_at__before = django_filters.DateTimeFilter(
+        field_name="expires_at",
+        lookup_expr="lte",
+    )
+    release_reason = django_filters.MultipleChoiceFilter(
+        choices=ReleaseReasonChoices,
+        distinct=False,
+        null_value=None,
+    )
     allocated_by_id = django_filters.ModelMultipleChoiceFilter(
         queryset=User.objects.all(),
         distinct=False,
@@ -422,17 +487,20 @@ class AllocationFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet):
     prefix = MultiValueNetworkFilter(
         label=_("Prefix"),
     )
-    within = NetworkFilter(
+    ipv6_prefix = MultiValueNetworkFilter(
+        label=_("IPv6 prefix"),
+    )
+    within = DualStackFilter(
         field_name="prefix",
         lookup_expr="net_contained",
         label=_("Within prefix"),
     )
-    within_include = NetworkFilter(
+    within_include = DualStackFilter(
         field_name="prefix",
         lookup_expr="net_contained_or_equal",
         label=_("Within and including prefix"),
     )
-    contains = NetworkFilter(
+    contains = DualStackFilter(
         field_name="prefix",
         lookup_expr="net_contains_or_equals",
         label=_("Allocations of a segment which contains this prefix or IP"),
@@ -440,7 +508,18 @@ class AllocationFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet):
 
     class Meta:
         model = Allocation
-        fields = ("id", "allocated_at", "released_at", "pool_name", "vrf_name", "vid", "epg_name", "description")
+        fields = (
+            "id",
+            "allocated_at",
+            "released_at",
+            "expires_at",
+            "shared",
+            "pool_name",
+            "vrf_name",
+            "vid",
+            "epg_name",
+            "description",
+        )
 
     def search(self, queryset, name, value):
         value = value.strip()
@@ -453,6 +532,7 @@ class AllocationFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet):
             | Q(description__icontains=value)
             | _matches_vid(value)
             | _matches_prefix("prefix", value)
+            | _matches_prefix("ipv6_prefix", value)
         )
 
     @extend_schema_field(OpenApiTypes.STR)

@@ -1,22 +1,60 @@
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.translation import gettext as _
+from rq.timeouts import JobTimeoutException
 
 from core.choices import JobIntervalChoices, JobNotificationChoices
 from core.exceptions import JobFailed
 from netbox.jobs import JobRunner, system_job
 
+from .api.idempotency import forget_old_keys
 from .forms.errors import SERVICE_ERRORS, get_error_texts
 from .services.importing import import_segments, parse_csv
+from .services.leases import expire_due, warn_expiring
+from .services.quarantine import promote_all
 from .services.snapshots import take_snapshots
+from .services.thresholds import refresh
 
 __all__ = (
+    "LifeCycleJob",
     "PoolSnapshotJob",
     "SegmentImportJob",
 )
 
 # Seconds: several times what an import of the most rows takes on a slow machine.
 IMPORT_TIMEOUT = 3600
+
+
+@system_job(interval=JobIntervalChoices.INTERVAL_MINUTELY)
+class LifeCycleJob(JobRunner):
+    """
+    Ends cool-downs and leases that are over, and tells of those that end soon and of pools that get full.
+
+    A step that fails keeps none of the others from being done; the job ends as errored then.
+    """
+
+    class Meta:
+        name = "VLAN Manager: cool-downs, leases and thresholds"
+
+    def run(self, *args, **kwargs):
+        steps = (
+            (promote_all, "Made {} quarantined segments available"),
+            (expire_due, "Released {} expired allocations"),
+            (warn_expiring, "Warned of {} expiring allocations"),
+            (lambda: len(refresh()), "Found {} pools at another level"),
+            (forget_old_keys, "Forgot {} idempotency keys"),
+        )
+        errors = []
+        for step, text in steps:
+            try:
+                self.logger.info(text.format(step()))
+            except JobTimeoutException:
+                raise
+            except Exception as error:
+                self.logger.error(f"{text.format('no')}: {error}")
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("Some steps failed", errors)
 
 
 @system_job(interval=JobIntervalChoices.INTERVAL_DAILY)

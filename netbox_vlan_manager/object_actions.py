@@ -22,11 +22,14 @@ __all__ = (
     "BulkReleaseAllocations",
     "DisableSegment",
     "EnableSegment",
+    "EndQuarantine",
     "ExportPoolSegments",
     "ExportSegments",
     "ExportStatistics",
     "PoolActionsMixin",
     "ReleaseAllocation",
+    "RenewAllocation",
+    "ShareSegment",
 )
 
 
@@ -72,6 +75,19 @@ class ReleaseAllocation(ObjectAction):
         if obj is None or obj.released_at is not None:
             return False
         return user.has_perm("netbox_vlan_manager.release_segmentpool", obj.pool)
+
+
+class RenewAllocation(ObjectAction):
+    """Leads to the form that asks until when an allocation shall last, while it is active."""
+
+    name = "renew"
+    label = _("Renew")
+    url_kwargs = ("pk",)
+    template_name = "netbox_vlan_manager/buttons/renew.html"
+
+    @classmethod
+    def is_permitted(cls, user, obj):
+        return obj.released_at is None and user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
 
 
 class BulkReleaseAllocations(ObjectAction):
@@ -125,6 +141,30 @@ class EnableSegment(DisableSegment):
     label = _("Enable")
     template_name = "netbox_vlan_manager/buttons/enable.html"
     statuses = (SegmentStatusChoices.DISABLED,)
+
+
+class EndQuarantine(DisableSegment):
+    """Asks whether to make a quarantined segment available now."""
+
+    name = "end_quarantine"
+    label = _("End Quarantine")
+    template_name = "netbox_vlan_manager/buttons/end_quarantine.html"
+    statuses = (SegmentStatusChoices.QUARANTINED,)
+
+
+class ShareSegment(ObjectAction):
+    """Asks which cluster shall hold a segment as well."""
+
+    name = "share"
+    label = _("Share")
+    url_kwargs = ("pk",)
+    template_name = "netbox_vlan_manager/buttons/share.html"
+
+    @classmethod
+    def is_permitted(cls, user, obj):
+        return obj.status in (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.ALLOCATED) and user.has_perm(
+            "netbox_vlan_manager.allocate_segmentpool", obj.pool
+        )
 
 
 class BulkDisableSegments(ObjectAction):

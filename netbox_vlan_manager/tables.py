@@ -106,6 +106,24 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
         verbose_name=_("Utilization"),
         accessor="usage__utilization",
     )
+    allocation_order = tables.Column(
+        verbose_name=_("Allocation Order"),
+    )
+    cooldown = tables.Column(
+        verbose_name=_("Cool-Down (s)"),
+    )
+    max_per_cluster = tables.Column(
+        verbose_name=_("Per Cluster"),
+    )
+    max_per_tenant = tables.Column(
+        verbose_name=_("Per Tenant"),
+    )
+    max_per_request = tables.Column(
+        verbose_name=_("Per Request"),
+    )
+    level = columns.ChoiceFieldColumn(
+        verbose_name=_("Level"),
+    )
     tags = columns.TagColumn(
         url_name="plugins:netbox_vlan_manager:segmentpool_list",
     )
@@ -130,6 +148,12 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
             "max_prefix_length",
             "warning_threshold",
             "critical_threshold",
+            "allocation_order",
+            "cooldown",
+            "max_per_cluster",
+            "max_per_tenant",
+            "max_per_request",
+            "level",
             "total_segments",
             "allocated",
             "available",
@@ -188,6 +212,11 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
         linkify=True,
         order_by=("prefix__prefix",),
     )
+    ipv6_prefix = tables.Column(
+        verbose_name=_("IPv6 Prefix"),
+        linkify=True,
+        order_by=("ipv6_prefix__prefix",),
+    )
     pool = tables.Column(
         verbose_name=_("Pool"),
         linkify=True,
@@ -211,6 +240,10 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
     )
     disabled_reason = tables.Column(
         verbose_name=_("Disabled Reason"),
+    )
+    quarantined_until = columns.DateTimeColumn(
+        verbose_name=_("Quarantined Until"),
+        timespec="minutes",
     )
     cluster = columns.TemplateColumn(
         verbose_name=_("Cluster"),
@@ -238,11 +271,13 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
             "vid",
             "epg_name",
             "prefix",
+            "ipv6_prefix",
             "pool",
             "vrf",
             "scope",
             "status",
             "disabled_reason",
+            "quarantined_until",
             "cluster",
             "dhcp",
             "vlan",
@@ -319,6 +354,17 @@ class AllocationTable(PrimaryModelTable):
     prefix = tables.Column(
         verbose_name=_("Prefix"),
     )
+    ipv6_prefix = tables.Column(
+        verbose_name=_("IPv6 Prefix"),
+    )
+    shared = columns.BooleanColumn(
+        verbose_name=_("Shared"),
+        false_mark=None,
+    )
+    expires_at = columns.DateTimeColumn(
+        verbose_name=_("Expires At"),
+        timespec="minutes",
+    )
     allocated_at = columns.DateTimeColumn(
         verbose_name=_("Allocated At"),
         timespec="minutes",
@@ -332,6 +378,9 @@ class AllocationTable(PrimaryModelTable):
     )
     released_by = tables.Column(
         verbose_name=_("Released By"),
+    )
+    release_reason = columns.ChoiceFieldColumn(
+        verbose_name=_("Release Reason"),
     )
     tags = columns.TagColumn(
         url_name="plugins:netbox_vlan_manager:allocation_list",
@@ -356,10 +405,14 @@ class AllocationTable(PrimaryModelTable):
             "vid",
             "epg_name",
             "prefix",
+            "ipv6_prefix",
+            "shared",
+            "expires_at",
             "allocated_at",
             "allocated_by",
             "released_at",
             "released_by",
+            "release_reason",
             "description",
             "comments",
             "tags",

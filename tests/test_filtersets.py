@@ -12,7 +12,7 @@ from ipam.models import VRF, Prefix, Role
 from netbox_vlan_manager.choices import AllocationStatusChoices, SegmentPoolStatusChoices, SegmentStatusChoices
 from netbox_vlan_manager.filtersets import AllocationFilterSet, SegmentFilterSet, SegmentPoolFilterSet
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, release
+from netbox_vlan_manager.services import allocate, release, share
 from tenancy.models import Tenant, TenantGroup
 from tests.factories import make_pool, make_segment, make_user
 from utilities.testing import ChangeLoggedFilterSetTestMixin
@@ -81,6 +81,19 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
         self.assert_found([self.site_pool], max_prefix_length=[28])
         self.assert_found([self.site_pool], description__ic=["racks"])
 
+    def test_life_cycle(self):
+        SegmentPool.objects.filter(pk=self.room_pool.pk).update(
+            level="warning", allocation_order="highest", cooldown=60, max_per_cluster=1, max_per_tenant=2
+        )
+        SegmentPool.objects.filter(pk=self.site_pool.pk).update(level="exhausted", max_per_request=3)
+        self.assert_found([self.room_pool, self.site_pool], level=["warning", "exhausted"])
+        self.assert_found([self.room_pool], allocation_order=["highest"])
+        self.assert_found([self.room_pool], cooldown__gte=[60])
+        self.assert_found([self.room_pool], max_per_cluster=[1])
+        self.assert_found([self.room_pool], max_per_tenant=[2])
+        self.assert_found([self.site_pool], max_per_request__empty=False)
+        self.assertIn("level", self.filterset({"level": ["full"]}, self.queryset).errors)
+
     def test_relations(self):
         self.assert_found([self.site_pool, self.room_pool], vrf_id=[self.vrf.pk])
         self.assert_found([self.site_pool, self.room_pool], vrf=["65000:1"])
@@ -144,7 +157,7 @@ class Allocations(Places):
 class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
     queryset = Segment.objects.all()
     filterset = SegmentFilterSet
-    ignore_fields = ("owns_vlan", "owns_prefix")
+    ignore_fields = ("owns_vlan", "owns_prefix", "owns_ipv6_prefix")
 
     @classmethod
     def setUpTestData(cls):
@@ -169,6 +182,27 @@ class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found([self.second], epg_name=["EPG_101"])
         self.assert_found([self.second], epg_name__ic=["g_101"])
         self.assert_found([self.second], vlan_id=[self.second.vlan_id])
+
+    def test_quarantine(self):
+        now = timezone.now()
+        soon = now + timedelta(hours=1)
+        Segment.objects.filter(pk=self.third.pk).update(status="quarantined", quarantined_until=soon)
+        self.assert_found([self.third], quarantined_until__after=now)
+        self.assert_found([], quarantined_until__before=now)
+        self.assert_found([self.third], quarantined_until=[soon])
+        self.assert_found([self.first, self.second, self.elsewhere], quarantined_until__empty=True)
+        self.assert_found([self.first], last_released_at__lte=[now])
+
+    def test_ipv6_prefix(self):
+        prefix = Prefix.objects.create(prefix="2001:db8::/64", vrf=self.vrf)
+        Segment.objects.filter(pk=self.third.pk).update(ipv6_prefix=prefix)
+        self.assert_found([self.third], ipv6_prefix_id=[prefix.pk])
+        self.assert_found([self.third], ipv6_prefix=["2001:db8::/64"])
+        self.assert_found([self.third], q="2001:db8::5")
+        self.assert_found([self.third], contains="2001:db8::5")
+        self.assert_found([self.third], within="2001:db8::/32")
+        self.assert_found([self.third], within_include="2001:db8::/64")
+        self.assert_found([], contains="2001:db9::5")
 
     def test_prefix(self):
         self.assert_found([self.second], prefix_id=[self.second.prefix_id])
@@ -215,6 +249,7 @@ class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
 class AllocationFilterSetTestCase(Allocations, FilterSetTests, TestCase):
     queryset = Allocation.objects.all()
     filterset = AllocationFilterSet
+    ignore_fields = ("expiry_warned",)
 
     @classmethod
     def setUpTestData(cls):
@@ -255,6 +290,31 @@ class AllocationFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found([self.released], released_at__after=before)
         self.assert_found([], released_at__before=before)
         self.assert_found([self.held], allocated_at=[self.held.allocated_at])
+
+    def test_leases(self):
+        now = timezone.now()
+        soon = now + timedelta(hours=1)
+        Allocation.objects.filter(pk=self.held.pk).update(expires_at=soon)
+        self.assert_found([self.held], expires_at__after=now)
+        self.assert_found([], expires_at__before=now)
+        self.assert_found([self.held], expires_at__lte=[soon])
+        self.assert_found([self.held], expires_at__empty=False)
+        self.assert_found([self.released, self.third_held], expires_at__empty=True)
+        self.assert_found([self.released], release_reason=["released", "expired"])
+        self.assertIn("release_reason", self.filterset({"release_reason": ["x"]}, self.queryset).errors)
+
+    def test_shared(self):
+        shared = share(self.second, "prod-04", user=self.user).allocation
+        self.assert_found([shared], shared=True)
+        self.assert_found([self.held, self.released, self.third_held], shared=False)
+
+    def test_ipv6_prefix(self):
+        Allocation.objects.filter(pk=self.held.pk).update(ipv6_prefix="2001:db8::/64")
+        self.assert_found([self.held], ipv6_prefix=["2001:db8::/64"])
+        self.assert_found([self.held], q="2001:db8::5")
+        self.assert_found([self.held], contains="2001:db8::5")
+        self.assert_found([self.held], within="2001:db8::/32")
+        self.assert_found([self.held], within_include="2001:db8::/64")
 
     def test_users(self):
         self.assert_found([self.held, self.released, self.third_held], allocated_by=["alice"])

@@ -18,6 +18,7 @@ __all__ = (
     "NOT_FOUND",
     "POOL_CONFLICT",
     "POOL_NOT_FOUND",
+    "SHARE_CONFLICT",
     "PlainSchema",
 )
 
@@ -27,7 +28,10 @@ FORBIDDEN = {403: OpenApiResponse(ErrorSerializer, "`permission_denied`, or not 
 NOT_FOUND = {404: OpenApiResponse(ErrorSerializer, "There is no such object that you may view")}
 POOL_NOT_FOUND = {404: OpenApiResponse(PoolNotFoundSerializer, "`pool_not_found`")}
 NOTHING_TO_RELEASE = {404: OpenApiResponse(PoolNotFoundSerializer, "`pool_not_found` or `allocation_not_found`")}
-POOL_CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`pool_exhausted` or `pool_paused`")}
+POOL_CONFLICT = {
+    409: OpenApiResponse(ErrorSerializer, "`pool_exhausted`, `pool_paused`, `vid_unavailable` or `limit_reached`")
+}
+SHARE_CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`pool_paused`, `vid_unavailable` or `limit_reached`")}
 CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`segment_in_use`: release it first; or `protected`")}
 BUSY = {503: OpenApiResponse(ErrorSerializer, "`busy`: nothing was changed, try again after `Retry-After` seconds")}
 

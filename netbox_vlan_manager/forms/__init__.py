@@ -4,6 +4,9 @@ from .allocations import (
     AllocationFilterForm,
     AllocationForm,
     BulkReleaseForm,
+    RenewForm,
+    ShareForm,
+    StretchedForm,
 )
 from .availability import BulkDisableForm, BulkEnableForm, DisableForm
 from .imports import ImportSourceForm
@@ -32,6 +35,7 @@ __all__ = (
     "DisableForm",
     "ImportSourceForm",
     "QuickAllocateForm",
+    "RenewForm",
     "SegmentBulkEditForm",
     "SegmentFilterForm",
     "SegmentForm",
@@ -40,4 +44,6 @@ __all__ = (
     "SegmentPoolFilterForm",
     "SegmentPoolForm",
     "SegmentPoolImportForm",
+    "ShareForm",
+    "StretchedForm",
 )

@@ -5,12 +5,13 @@ from django.utils.translation import gettext_lazy as _
 from ipam.models import VRF
 from netbox.forms import PrimaryModelBulkEditForm, PrimaryModelFilterSetForm, PrimaryModelForm
 from netbox.forms.mixins import ChangelogMessageMixin
+from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES, DeleteForm
 from utilities.forms.fields import DynamicModelMultipleChoiceField, TagFilterField
-from utilities.forms.rendering import FieldSet
-from utilities.forms.widgets import DateTimePicker
+from utilities.forms.rendering import FieldSet, InlineFields
+from utilities.forms.widgets import DateTimePicker, HTMXSelect
 from virtualization.models import Cluster
 
-from ..choices import AllocationStatusChoices, SegmentPoolStatusChoices
+from ..choices import AllocationStatusChoices, ReleaseReasonChoices, SegmentPoolStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..validators import (
     CLUSTER_NAME_MAX_LENGTH,
@@ -27,28 +28,43 @@ __all__ = (
     "AllocationFilterForm",
     "AllocationForm",
     "BulkReleaseForm",
+    "RenewForm",
+    "ShareForm",
+    "StretchedForm",
 )
 
 
-class PoolChoiceField(forms.ModelChoiceField):
-    """Says with each pool what a caller would get from it."""
-
-    def label_from_instance(self, pool):
-        if pool.status == SegmentPoolStatusChoices.PAUSED:
-            return gettext("{pool} (paused)").format(pool=pool)
-        return gettext("{pool} ({available} of {total} available)").format(
-            pool=pool, available=pool.usage.available, total=pool.usage.total_segments
-        )
-
-
-class AllocateForm(ChangelogMessageMixin, forms.Form):
-    """Asks for a segment for a cluster, from a pool that the user may allocate in."""
-
-    pool = PoolChoiceField(
-        label=_("Pool"),
-        queryset=SegmentPool.objects.none(),
-        help_text=_("The lowest available VLAN ID of the pool is allocated, with its prefix"),
+def _label_pool(pool):
+    """Return the pool's name, and what a caller would get from it."""
+    if pool.status == SegmentPoolStatusChoices.PAUSED:
+        return gettext("{pool} (paused)").format(pool=pool)
+    return gettext("{pool} ({available} of {total} available)").format(
+        pool=pool, available=pool.usage.available, total=pool.usage.total_segments
     )
+
+
+class PoolChoiceField(forms.ModelChoiceField):
+    def label_from_instance(self, pool):
+        return _label_pool(pool)
+
+
+class PoolMultipleChoiceField(forms.ModelMultipleChoiceField):
+    def label_from_instance(self, pool):
+        return _label_pool(pool)
+
+
+class ExpiryMixin(forms.Form):
+    expires_at = forms.DateTimeField(
+        label=_("Expires at"),
+        required=False,
+        widget=DateTimePicker(),
+        help_text=_("When the allocation is released by itself; never when empty"),
+    )
+
+
+class HolderForm(forms.Form):
+    """Says who shall hold a segment, and what for."""
+
     cluster_name = forms.CharField(
         label=_("Cluster name"),
         max_length=CLUSTER_NAME_MAX_LENGTH,
@@ -60,23 +76,116 @@ class AllocateForm(ChangelogMessageMixin, forms.Form):
         required=False,
         help_text=_("Tells several segments of one cluster in a pool apart; usually empty"),
     )
-    description = forms.CharField(
-        label=_("Description"),
-        max_length=200,
-        required=False,
-    )
-
-    fieldsets = (FieldSet("pool", "cluster_name", "purpose", "description", name=_("Allocation")),)
-
-    def __init__(self, *args, pools, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["pool"].queryset = pools.with_usage()
 
     def clean_cluster_name(self):
         return clean_cluster_name(self.cleaned_data["cluster_name"])
 
     def clean_purpose(self):
         return clean_purpose(self.cleaned_data["purpose"])
+
+
+class NewAllocationForm(ChangelogMessageMixin, ExpiryMixin, HolderForm):
+    vid = forms.IntegerField(
+        label=_("VLAN ID"),
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        required=False,
+        help_text=_("Exactly this one"),
+    )
+    description = forms.CharField(
+        label=_("Description"),
+        max_length=200,
+        required=False,
+    )
+
+
+class AllocateForm(NewAllocationForm):
+    """Asks for a segment for a cluster, from a pool that the user may allocate in."""
+
+    pool = PoolChoiceField(
+        label=_("Pool"),
+        queryset=SegmentPool.objects.none(),
+        help_text=_("Its next available segment is allocated, by default the one with the lowest VLAN ID"),
+    )
+    vid_min = forms.IntegerField(
+        label=_("From"),
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        required=False,
+    )
+    vid_max = forms.IntegerField(
+        label=_("To"),
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        required=False,
+    )
+    prefix_length = forms.IntegerField(
+        label=_("Prefix length"),
+        min_value=1,
+        max_value=128,
+        required=False,
+        help_text=_("Such as 24 for a /24"),
+    )
+
+    fieldsets = (
+        FieldSet("pool", "cluster_name", "purpose", "expires_at", "description", name=_("Allocation")),
+        FieldSet(
+            "vid",
+            InlineFields("vid_min", "vid_max", label=_("VLAN IDs"), help_text=_("Any of these")),
+            "prefix_length",
+            name=_("Which segment"),
+        ),
+    )
+
+    def __init__(self, *args, pools, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["pool"].queryset = pools.with_usage()
+
+
+class StretchedForm(NewAllocationForm):
+    """Asks for segments with one VLAN ID for a cluster, from several pools of a VRF that the user may allocate in."""
+
+    vrf = forms.ModelChoiceField(
+        label=_("VRF"),
+        queryset=VRF.objects.none(),
+        # NetBox gives a swapped date field no calendar: only the pools are swapped.
+        widget=HTMXSelect(hx_target_id="pools"),
+    )
+    pools = PoolMultipleChoiceField(
+        label=_("Pools"),
+        queryset=SegmentPool.objects.none(),
+        help_text=_("Two or more of the VRF: one for each site"),
+    )
+
+    fieldsets = (
+        FieldSet("vrf", name=_("Where")),
+        FieldSet("pools", html_id="pools"),
+        FieldSet("cluster_name", "purpose", "expires_at", "description", name=_("Allocation")),
+        FieldSet("vid", name=_("Which segments")),
+    )
+
+    def __init__(self, *args, pools, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["vid"].help_text = _("Exactly this one; empty: the lowest that is available in all of the pools")
+        self.fields["vrf"].queryset = VRF.objects.filter(segment_pools__in=pools.order_by().values("pk")).distinct()
+        vrf = self["vrf"].value()
+        if vrf and str(vrf).isdecimal():
+            pools = pools.filter(vrf=vrf)
+        self.fields["pools"].queryset = pools.with_usage().order_by("vrf__name", "name")
+
+    def clean_pools(self):
+        pools = list(self.cleaned_data["pools"])
+        if len(pools) < 2:
+            raise forms.ValidationError(gettext("Choose two pools or more."))
+        return pools
+
+
+class ShareForm(HolderForm, DeleteForm):
+    """Asks which cluster shall hold a segment as well."""
+
+
+class RenewForm(ExpiryMixin, DeleteForm):
+    """Asks until when an allocation shall last."""
 
 
 class BulkReleaseForm(ChangelogMessageMixin, forms.Form):
@@ -108,10 +217,11 @@ class AllocationFilterForm(PrimaryModelFilterSetForm):
     model = Allocation
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
-        FieldSet("status", "cluster_name", "cluster_id", "purpose", name=_("Allocation")),
+        FieldSet("status", "cluster_name", "cluster_id", "purpose", "shared", name=_("Allocation")),
         FieldSet("pool_id", "segment_id", "vrf_id", "vid", name=_("Segment")),
         FieldSet("allocated_at__gte", "allocated_at__lte", name=_("Allocated")),
-        FieldSet("released_at__gte", "released_at__lte", name=_("Released")),
+        FieldSet("expires_at__gte", "expires_at__lte", name=_("Expires")),
+        FieldSet("released_at__gte", "released_at__lte", "release_reason", name=_("Released")),
         FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
     )
     status = forms.MultipleChoiceField(
@@ -164,6 +274,16 @@ class AllocationFilterForm(PrimaryModelFilterSetForm):
         required=False,
         widget=DateTimePicker(),
     )
+    expires_at__gte = forms.DateTimeField(
+        label=_("After"),
+        required=False,
+        widget=DateTimePicker(),
+    )
+    expires_at__lte = forms.DateTimeField(
+        label=_("Before"),
+        required=False,
+        widget=DateTimePicker(),
+    )
     released_at__gte = forms.DateTimeField(
         label=_("After"),
         required=False,
@@ -173,5 +293,15 @@ class AllocationFilterForm(PrimaryModelFilterSetForm):
         label=_("Before"),
         required=False,
         widget=DateTimePicker(),
+    )
+    release_reason = forms.MultipleChoiceField(
+        label=_("Release reason"),
+        choices=ReleaseReasonChoices,
+        required=False,
+    )
+    shared = forms.NullBooleanField(
+        label=_("Shared"),
+        required=False,
+        widget=forms.Select(choices=BOOLEAN_WITH_BLANK_CHOICES),
     )
     tag = TagFilterField(model)

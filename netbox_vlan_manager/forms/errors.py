@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from utilities.exceptions import AbortRequest
 
-from ..exceptions import VLANManagerError
+from ..exceptions import VIDUnavailable, VLANManagerError
 
 __all__ = (
     "SERVICE_ERRORS",
@@ -27,7 +27,12 @@ def get_error_texts(error):
 
 def add_service_error(form, error):
     """Show an error that a service raised at the form's fields, and above them what belongs to none."""
-    errors = error.message_dict if hasattr(error, "error_dict") else {None: get_error_texts(error)}
+    if hasattr(error, "error_dict"):
+        errors = error.message_dict
+    else:
+        # A VLAN ID that cannot be had is another's fault only where nobody asked for it.
+        asked = isinstance(error, VIDUnavailable) and form.cleaned_data.get("vid")
+        errors = {"vid" if asked else None: get_error_texts(error)}
     for field, messages in errors.items():
         if field in form.fields:
             form.add_error(field, messages)

@@ -31,9 +31,9 @@ from utilities.forms.fields import (
 )
 from utilities.forms.rendering import FieldSet, InlineFields
 
-from ..choices import SegmentPoolStatusChoices
+from ..choices import AllocationOrderChoices, PoolLevelChoices, SegmentPoolStatusChoices
 from ..models import SegmentPool
-from ..models.pools import POOL_SCOPE_MODELS
+from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
 from ..validators import clean_cidr
 from .mixins import ServiceFormMixin
@@ -44,6 +44,9 @@ __all__ = (
     "SegmentPoolForm",
     "SegmentPoolImportForm",
 )
+
+# The largest number that the columns of limits hold.
+LIMIT_MAX = 32767
 
 PREFIX_LENGTHS_HELP = _("As /16 to /28; empty: /16 to /31, for IPv6 /48 to /127")
 
@@ -91,13 +94,18 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         "max_prefix_length",
         "warning_threshold",
         "critical_threshold",
+        "allocation_order",
+        "cooldown",
+        "max_per_cluster",
+        "max_per_tenant",
+        "max_per_request",
         "description",
         "owner",
         "comments",
     )
 
     # Empty, these stay as they are.
-    with_default = ("warning_threshold", "critical_threshold")
+    with_default = ("warning_threshold", "critical_threshold", "allocation_order", "cooldown")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -106,7 +114,9 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
 
     def get_service_values(self):
         values = super().get_service_values()
-        return {name: value for name, value in values.items() if value is not None or name not in self.with_default}
+        return {
+            name: value for name, value in values.items() if value not in (None, "") or name not in self.with_default
+        }
 
     def clean(self):
         super().clean()
@@ -170,6 +180,12 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
         quick_add=True,
         help_text=_("Set on the VLANs and prefixes that the pool makes"),
     )
+    allocation_order = ChoiceField(
+        label=_("Allocation order"),
+        choices=AllocationOrderChoices,
+        initial=AllocationOrderChoices.LOWEST,
+        help_text=_("Which of the available segments the next cluster gets"),
+    )
 
     fieldsets = (
         FieldSet("name", "slug", "status", "role", "description", "tags", name=_("Segment Pool")),
@@ -198,6 +214,21 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             ),
             name=_("Utilization"),
         ),
+        FieldSet(
+            "allocation_order",
+            "cooldown",
+            InlineFields(
+                "max_per_cluster",
+                "max_per_tenant",
+                "max_per_request",
+                label=_("Limits"),
+                help_text=_(
+                    "How many segments of the pool one cluster, and the clusters of one tenant, may hold at a time, "
+                    "and how many one request may allocate; any number when empty"
+                ),
+            ),
+            name=_("Allocation"),
+        ),
         FieldSet("tenant_group", "tenant", name=_("Tenancy")),
     )
 
@@ -213,6 +244,11 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             "max_prefix_length",
             "warning_threshold",
             "critical_threshold",
+            "allocation_order",
+            "cooldown",
+            "max_per_cluster",
+            "max_per_tenant",
+            "max_per_request",
             "tenant",
             "role",
             "description",
@@ -225,6 +261,15 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             "max_prefix_length": _("Longest"),
             "warning_threshold": _("Warning"),
             "critical_threshold": _("Critical"),
+            "max_per_cluster": _("Per cluster"),
+            "max_per_tenant": _("Per tenant"),
+            "max_per_request": _("Per request"),
+        }
+        help_texts = {
+            "cooldown": _(
+                "How long a released segment is quarantined before it is handed out again, in seconds: 3600 is an "
+                "hour, 86400 a day; 0 for not at all"
+            ),
         }
 
     def __init__(self, *args, **kwargs):
@@ -298,6 +343,12 @@ class SegmentPoolImportForm(ScopedImportForm, SegmentPoolServiceForm, PrimaryMod
         to_field_name="name",
         help_text=_("Functional role"),
     )
+    allocation_order = CSVChoiceField(
+        label=_("Allocation order"),
+        choices=AllocationOrderChoices,
+        required=False,
+        help_text=_("Which of the available segments the next cluster gets; lowest when empty"),
+    )
 
     class Meta:
         model = SegmentPool
@@ -316,6 +367,11 @@ class SegmentPoolImportForm(ScopedImportForm, SegmentPoolServiceForm, PrimaryMod
             "max_prefix_length",
             "warning_threshold",
             "critical_threshold",
+            "allocation_order",
+            "cooldown",
+            "max_per_cluster",
+            "max_per_tenant",
+            "max_per_request",
             "description",
             "owner",
             "comments",
@@ -381,7 +437,6 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         max_value=128,
         required=False,
     )
-
     warning_threshold = forms.IntegerField(
         label=_("Warning threshold"),
         min_value=1,
@@ -394,15 +449,63 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         max_value=100,
         required=False,
     )
+    allocation_order = ChoiceField(
+        label=_("Allocation order"),
+        choices=add_blank_choice(AllocationOrderChoices),
+        required=False,
+    )
+    cooldown = forms.IntegerField(
+        label=_("Cool-down"),
+        min_value=0,
+        max_value=COOLDOWN_MAX,
+        required=False,
+        help_text=_("In seconds"),
+    )
+    max_per_cluster = forms.IntegerField(
+        label=_("Segments per cluster"),
+        min_value=1,
+        max_value=LIMIT_MAX,
+        required=False,
+    )
+    max_per_tenant = forms.IntegerField(
+        label=_("Segments per tenant"),
+        min_value=1,
+        max_value=LIMIT_MAX,
+        required=False,
+    )
+    max_per_request = forms.IntegerField(
+        label=_("Segments per request"),
+        min_value=1,
+        max_value=LIMIT_MAX,
+        required=False,
+    )
 
     model = SegmentPool
     fieldsets = (
         FieldSet("status", "role", "description"),
         FieldSet("min_prefix_length", "max_prefix_length", name=_("Prefixes")),
         FieldSet("warning_threshold", "critical_threshold", name=_("Utilization")),
+        FieldSet(
+            "allocation_order",
+            "cooldown",
+            "max_per_cluster",
+            "max_per_tenant",
+            "max_per_request",
+            name=_("Allocation"),
+        ),
         FieldSet("tenant", name=_("Tenancy")),
     )
-    nullable_fields = ("tenant", "role", "min_prefix_length", "max_prefix_length", "description", "comments")
+    nullable_fields = (
+        "tenant",
+        "role",
+        "min_prefix_length",
+        "max_prefix_length",
+        "max_per_cluster",
+        "max_per_tenant",
+        "max_per_request",
+        "description",
+        "comments",
+    )
 
 
 class SegmentPoolFilterForm(ContactModelFilterForm, TenancyFilterForm, PrimaryModelFilterSetForm):
@@ -410,6 +513,7 @@ class SegmentPoolFilterForm(ContactModelFilterForm, TenancyFilterForm, PrimaryMo
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
         FieldSet("status", "vrf_id", "vlan_group_id", "contains", "role_id", name=_("Segment Pool")),
+        FieldSet("level", "allocation_order", name=_("Allocation")),
         FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
         FieldSet("tenant_group_id", "tenant_id", name=_("Tenant")),
         FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
@@ -418,6 +522,16 @@ class SegmentPoolFilterForm(ContactModelFilterForm, TenancyFilterForm, PrimaryMo
     status = forms.MultipleChoiceField(
         label=_("Status"),
         choices=SegmentPoolStatusChoices,
+        required=False,
+    )
+    level = forms.MultipleChoiceField(
+        label=_("Level"),
+        choices=PoolLevelChoices,
+        required=False,
+    )
+    allocation_order = forms.MultipleChoiceField(
+        label=_("Allocation order"),
+        choices=AllocationOrderChoices,
         required=False,
     )
     vrf_id = DynamicModelMultipleChoiceField(

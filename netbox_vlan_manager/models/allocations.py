@@ -10,7 +10,7 @@ from ipam.fields import IPNetworkField
 from netbox.models import PrimaryModel
 from utilities.querysets import RestrictedQuerySet
 
-from ..choices import AllocationStatusChoices
+from ..choices import AllocationStatusChoices, ReleaseReasonChoices
 from ..validators import CLUSTER_NAME_MAX_LENGTH, PURPOSE_MAX_LENGTH
 from .mixins import HotColumnsMixin
 
@@ -109,6 +109,31 @@ class Allocation(HotColumnsMixin, PrimaryModel):
         blank=True,
         null=True,
     )
+    release_reason = models.CharField(
+        verbose_name=gettext_lazy("release reason"),
+        max_length=50,
+        choices=ReleaseReasonChoices,
+        blank=True,
+    )
+    expires_at = models.DateTimeField(
+        verbose_name=gettext_lazy("expires at"),
+        blank=True,
+        null=True,
+        help_text=gettext_lazy("When the allocation is released by itself; never when empty"),
+    )
+    expiry_warned = models.BooleanField(
+        verbose_name=gettext_lazy("expiry warned"),
+        default=False,
+        editable=False,
+        help_text=gettext_lazy("The event before the expiry was sent"),
+    )
+    shared = models.BooleanField(
+        verbose_name=gettext_lazy("shared"),
+        default=False,
+        editable=False,
+        help_text=gettext_lazy("The segment was shared with this cluster while another one held it"),
+    )
+    ipv6_prefix = IPNetworkField(verbose_name=gettext_lazy("IPv6 prefix"), blank=True, null=True)
     pool_name = models.CharField(verbose_name=gettext_lazy("pool name"), max_length=100)
     vrf_name = models.CharField(verbose_name=gettext_lazy("VRF name"), max_length=100)
     vid = models.PositiveSmallIntegerField(verbose_name=gettext_lazy("VLAN ID"))
@@ -127,6 +152,11 @@ class Allocation(HotColumnsMixin, PrimaryModel):
         "allocated_by",
         "released_at",
         "released_by",
+        "release_reason",
+        "expires_at",
+        "expiry_warned",
+        "shared",
+        "ipv6_prefix",
         "pool_name",
         "vrf_name",
         "vid",
@@ -149,7 +179,7 @@ class Allocation(HotColumnsMixin, PrimaryModel):
             ),
             models.UniqueConstraint(
                 fields=("segment",),
-                condition=Q(released_at__isnull=True),
+                condition=Q(released_at__isnull=True, shared=False),
                 name="%(app_label)s_%(class)s_unique_segment",
                 violation_error_message=gettext_lazy("Another cluster holds this segment."),
             ),
@@ -161,6 +191,11 @@ class Allocation(HotColumnsMixin, PrimaryModel):
         indexes = (
             models.Index(fields=("-allocated_at", "-id"), name="vlan_manager_alloc_order"),
             models.Index(fields=("cluster_name",), name="vlan_manager_alloc_cluster"),
+            models.Index(
+                fields=("expires_at",),
+                condition=Q(released_at__isnull=True, expires_at__isnull=False),
+                name="vlan_manager_alloc_expiry",
+            ),
         )
 
     def __str__(self):
@@ -173,6 +208,7 @@ class Allocation(HotColumnsMixin, PrimaryModel):
         self.vid = segment.vid
         self.epg_name = segment.epg_name
         self.prefix = segment.prefix.prefix
+        self.ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
 
     @property
     def status(self):
@@ -183,3 +219,6 @@ class Allocation(HotColumnsMixin, PrimaryModel):
 
     def get_status_color(self):
         return AllocationStatusChoices.colors.get(self.status)
+
+    def get_release_reason_color(self):
+        return ReleaseReasonChoices.colors.get(self.release_reason)

@@ -14,7 +14,13 @@ from netbox.models import PrimaryModel
 from netbox.models.features import ContactsMixin
 from utilities.querysets import RestrictedQuerySet
 
-from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
+from ..choices import (
+    AllocationOrderChoices,
+    PoolLevelChoices,
+    SegmentPoolStatusChoices,
+    SegmentStatusChoices,
+)
+from .mixins import HotColumnsMixin
 
 __all__ = (
     "POOL_SCOPE_MODELS",
@@ -24,6 +30,9 @@ __all__ = (
 
 # What a pool may be scoped to, nearest first: the order in which a pool is looked for (see services.resolution).
 POOL_SCOPE_MODELS = ("location", "site", "sitegroup", "region")
+
+# Ten years, in seconds: what is longer is a mistake.
+COOLDOWN_MAX = 10 * 366 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class SegmentPoolQuerySet(RestrictedQuerySet):
         return self.annotate(total_segments=_count_segments(), **counts)
 
 
-class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
+class SegmentPool(HotColumnsMixin, ContactsMixin, CachedScopeMixin, PrimaryModel):
     """
     What one VRF hands out at one scope: the segments of an L2 space (a VLAN group, which pools of one fabric may share)
     and of an L3 space (one or more container prefixes).
@@ -148,6 +157,49 @@ class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
         help_text=_("From this utilization on, in percent, the pool is shown as nearly exhausted"),
     )
 
+    allocation_order = models.CharField(
+        verbose_name=_("allocation order"),
+        max_length=50,
+        choices=AllocationOrderChoices,
+        default=AllocationOrderChoices.LOWEST,
+        help_text=_("Which of the available segments the next cluster gets"),
+    )
+    cooldown = models.PositiveIntegerField(
+        verbose_name=_("cool-down"),
+        default=0,
+        validators=(MaxValueValidator(COOLDOWN_MAX),),
+        help_text=_("How long a released segment is quarantined before it is handed out again, in seconds"),
+    )
+    max_per_cluster = models.PositiveSmallIntegerField(
+        verbose_name=_("segments per cluster"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1),),
+        help_text=_("How many segments of the pool one cluster may hold at a time; any number when empty"),
+    )
+    max_per_tenant = models.PositiveSmallIntegerField(
+        verbose_name=_("segments per tenant"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1),),
+        help_text=_("How many segments of the pool the clusters of one tenant may hold at a time"),
+    )
+    max_per_request = models.PositiveSmallIntegerField(
+        verbose_name=_("segments per request"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1),),
+        help_text=_("How many segments of the pool one request may allocate"),
+    )
+    level = models.CharField(
+        verbose_name=_("level"),
+        max_length=50,
+        choices=PoolLevelChoices,
+        default=PoolLevelChoices.NORMAL,
+        editable=False,
+        help_text=_("The threshold that was last reported; each crossing is told once"),
+    )
+
     objects = SegmentPoolQuerySet.as_manager()
 
     clone_fields = (
@@ -160,7 +212,13 @@ class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
         "max_prefix_length",
         "warning_threshold",
         "critical_threshold",
+        "allocation_order",
+        "cooldown",
+        "max_per_cluster",
+        "max_per_tenant",
+        "max_per_request",
     )
+    hot_columns = ("level",)
     prerequisite_models = ("ipam.VRF",)
 
     class Meta:
@@ -205,6 +263,9 @@ class SegmentPool(ContactsMixin, CachedScopeMixin, PrimaryModel):
 
     def get_status_color(self):
         return SegmentPoolStatusChoices.colors.get(self.status)
+
+    def get_level_color(self):
+        return PoolLevelChoices.colors.get(self.level)
 
     @cached_property
     def usage(self):

@@ -64,6 +64,28 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
         default=False,
         help_text=_("Hosts on the segment get their addresses by DHCP"),
     )
+    ipv6_prefix = models.OneToOneField(
+        to="ipam.Prefix",
+        on_delete=models.PROTECT,
+        related_name="ipv6_segment",
+        verbose_name=_("IPv6 prefix"),
+        blank=True,
+        null=True,
+        help_text=_("An IPv6 prefix beside the IPv4 one"),
+    )
+    quarantined_until = models.DateTimeField(
+        verbose_name=_("quarantined until"),
+        blank=True,
+        null=True,
+        editable=False,
+        help_text=_("When the cool-down ends and the segment becomes available again"),
+    )
+    last_released_at = models.DateTimeField(
+        verbose_name=_("last released at"),
+        blank=True,
+        null=True,
+        editable=False,
+    )
     disabled_reason = models.CharField(
         verbose_name=_("reason"),
         max_length=200,
@@ -77,6 +99,12 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
         editable=False,
         help_text=_("The VLAN was made with the segment and goes with it"),
     )
+    owns_ipv6_prefix = models.BooleanField(
+        verbose_name=_("owns IPv6 prefix"),
+        default=False,
+        editable=False,
+        help_text=_("The IPv6 prefix was made with the segment and goes with it"),
+    )
     owns_prefix = models.BooleanField(
         verbose_name=_("owns prefix"),
         default=False,
@@ -87,7 +115,20 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
     objects = SegmentManager()
 
     prerequisite_models = ("netbox_vlan_manager.SegmentPool",)
-    hot_columns = ("pool", "vlan", "prefix", "vid", "status", "disabled_reason", "owns_vlan", "owns_prefix")
+    hot_columns = (
+        "pool",
+        "vlan",
+        "prefix",
+        "ipv6_prefix",
+        "vid",
+        "status",
+        "quarantined_until",
+        "last_released_at",
+        "disabled_reason",
+        "owns_vlan",
+        "owns_prefix",
+        "owns_ipv6_prefix",
+    )
 
     class Meta:
         # By the pool's id, not its name: the unique index on (pool, vid) then serves the order without a join.
@@ -108,6 +149,10 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
                 condition=Q(status__in=SegmentStatusChoices.values()),
                 name="%(app_label)s_%(class)s_status_known",
             ),
+            models.CheckConstraint(
+                condition=Q(status=SegmentStatusChoices.QUARANTINED) | Q(quarantined_until__isnull=True),
+                name="%(app_label)s_%(class)s_quarantine_ends",
+            ),
         )
         indexes = (
             # The free list: the lowest available segment of a pool is its first entry. It is written with expressions
@@ -119,6 +164,18 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
                 name="vlan_manager_free_list",
             ),
             models.Index(fields=("pool", "status"), name="vlan_manager_pool_status"),
+            models.Index(
+                models.F("pool"),
+                models.F("last_released_at").asc(nulls_first=True),
+                models.F("vid"),
+                condition=Q(status=SegmentStatusChoices.AVAILABLE),
+                name="vlan_manager_least_recent",
+            ),
+            models.Index(
+                fields=("quarantined_until",),
+                condition=Q(status=SegmentStatusChoices.QUARANTINED),
+                name="vlan_manager_quarantine",
+            ),
         )
 
     def __str__(self):

@@ -6,25 +6,43 @@ The use cases, for REST, pages, jobs, commands and nbshell alike.
     >>> release("prod-01", site="Site1", vrf="Network1", user="admin")
 """
 
-from .allocation import AllocationResult, ReleaseResult, allocate, available_segments, release, release_allocation
+from .allocation import (
+    AllocationResult,
+    ReleaseResult,
+    allocate,
+    allocate_many,
+    available_segments,
+    release,
+    release_allocation,
+    renew,
+)
 from .availability import AvailabilityResult, disable_segment, enable_segment
 from .provisioning import create_pool, create_segment, delete_segment, update_pool, update_segment
+from .quarantine import end_quarantine
 from .resolution import resolve_pool
+from .sharing import set_clusters, share
+from .stretching import allocate_stretched
 
 __all__ = (
     "AllocationResult",
     "AvailabilityResult",
     "ReleaseResult",
     "allocate",
+    "allocate_many",
+    "allocate_stretched",
     "available_segments",
     "create_pool",
     "create_segment",
     "delete_segment",
     "disable_segment",
     "enable_segment",
+    "end_quarantine",
     "release",
     "release_allocation",
+    "renew",
     "resolve_pool",
+    "set_clusters",
+    "share",
     "update_pool",
     "update_segment",
 )

@@ -25,9 +25,9 @@ from django_prometheus.models import model_inserts, model_updates
 
 from core.choices import ObjectChangeActionChoices
 from core.events import OBJECT_CREATED, OBJECT_UPDATED
-from core.models import ObjectChange
+from core.models import ObjectChange, ObjectType
 from core.signals import handle_changed_object
-from extras.events import enqueue_event, flush_events
+from extras.events import EventContext, enqueue_event, flush_events, get_snapshots
 from extras.models import CustomField, EventRule, Subscription, Tag, TaggedItem
 from extras.signals import notify_object_changed
 from ipam.signals import handle_prefix_saved
@@ -41,6 +41,7 @@ from . import timing
 from .prepared import insert_objects, update_object
 
 __all__ = (
+    "announce",
     "change_tracking",
     "create",
     "get_user",
@@ -48,6 +49,9 @@ __all__ = (
     "update",
     "write",
 )
+
+# Whom the change log names for what the system's jobs do.
+SYSTEM = "system"
 
 # What `write` and its callers do themselves, for all objects at once.
 REPLACED_RECEIVERS = (handle_changed_object, handle_prefix_saved)
@@ -89,9 +93,10 @@ def get_user(user):
 @contextmanager
 def change_tracking(user):
     """
-    Log what the block changes as `user`'s, under the request that is being served or else a request id of its own.
+    Log what the block changes as `user`'s, or as the system's if that is None.
 
-    In the latter case events leave when the changes are committed, so that none outlives a rollback of the caller's.
+    It goes under the request that is being served, or else a request id of its own. In the latter case events leave
+    when the changes are committed, so that none outlives a rollback of the caller's.
     """
     if current_request.get() is not None:
         yield
@@ -112,10 +117,13 @@ def change_tracking(user):
     )
     with event_tracking(request):
         yield
-        if connection.in_atomic_block:
-            events = list(events_queue.get().values())
-            events_queue.set({})
-            transaction.on_commit(partial(flush_events, events))
+        events = list(events_queue.get().values())
+        events_queue.set({})
+    if user is None:
+        # NetBox's own events of jobs have no request either. A script would log its changes as that request's user.
+        for event in events:
+            del event["request"]
+    transaction.on_commit(partial(flush_events, events))
 
 
 def prepare(model, has_custom_fields):
@@ -146,7 +154,7 @@ def create(objects):
 
 
 @timing.part("write")
-def write(updates=(), creates=()):
+def write(updates=(), creates=(), events=()):
     """
     Update some objects and insert others, change-logged, in a transaction of the caller's.
 
@@ -158,6 +166,7 @@ def write(updates=(), creates=()):
     Args:
         updates: (instance, {field name: new value}) pairs; only those fields are written.
         creates: Unsaved instances of one model, without tags.
+        events: (instance, event type) pairs of what is written: what it means, beside that it was created or updated.
     """
     if not updates and not creates:
         return
@@ -172,7 +181,7 @@ def write(updates=(), creates=()):
     request = current_request.get()
     for change in changes:
         change.user = request.user
-        change.user_name = request.user.username
+        change.user_name = request.user.username if request.user else SYSTEM
         change.request_id = request.id
     insert_objects(changes)
 
@@ -186,7 +195,39 @@ def write(updates=(), creates=()):
         for instance in instances:
             if known.wants_events(instance):
                 enqueue_event(queue, instance, request, event_type)
+    for instance, event_type in events:
+        if known.wants_events(instance):
+            _enqueue(queue, instance, request, event_type)
     events_queue.set(queue)
+
+
+def announce(events):
+    """
+    Queue (instance, event type) pairs of what was not written by `write`. Call it where changes are tracked.
+
+    They leave with the request's other events, or when the transaction is committed.
+    """
+    known = _look_up([instance for instance, _event_type in events], ())
+    queue = events_queue.get()
+    for instance, event_type in events:
+        if known.wants_events(instance):
+            _enqueue(queue, instance, current_request.get(), event_type)
+    events_queue.set(queue)
+
+
+def _enqueue(queue, instance, request, event_type):
+    """
+    Queue an event of one of our types. NetBox's own `enqueue_event` keeps one event for an object.
+    """
+    queue[f"{instance._meta.label_lower}:{instance.pk}:{event_type}"] = EventContext(
+        object_type=ObjectType.objects.get_for_model(instance),
+        object_id=instance.pk,
+        object=instance,
+        event_type=event_type,
+        snapshots=get_snapshots(instance, event_type),
+        request=request,
+        user=request.user,
+    )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class AvailabilityResult(NamedTuple):
 
 def disable_segment(segment, *, user, reason="", changelog_message=""):
     """
-    Take a segment out of use, so that it is not allocated; give one that is disabled already another reason.
+    Take a segment out of use, so that it is not allocated; give one that is disabled already another reason. A
+    cool-down ends with it.
 
     Locks the segment's row until the transaction ends.
 
@@ -77,7 +78,10 @@ def _disable(pk, reason, changelog_message):
         )
     if segment.status == SegmentStatusChoices.DISABLED and reason in ("", segment.disabled_reason):
         return AvailabilityResult(segment, changed=False)
-    return _write(segment, changelog_message, status=SegmentStatusChoices.DISABLED, disabled_reason=reason)
+    values = {"status": SegmentStatusChoices.DISABLED, "disabled_reason": reason}
+    if segment.quarantined_until:
+        values["quarantined_until"] = None
+    return _write(segment, changelog_message, **values)
 
 
 def _enable(pk, changelog_message):

@@ -168,10 +168,19 @@ def wrong_statuses():
 
 def shared_holders():
     shared = (
-        Allocation.objects.active().order_by().values("segment").annotate(holders=Count("pk")).filter(holders__gt=1)
+        Allocation.objects.active()
+        .filter(shared=False)
+        .order_by()
+        .values("segment")
+        .annotate(holders=Count("pk"))
+        .filter(holders__gt=1)
     )
     for segment in _segments().filter(pk__in=shared.values("segment")):
-        yield Drift("segment_held_twice", segment, _("Several clusters hold segment {segment}").format(segment=segment))
+        yield Drift(
+            "segment_held_twice",
+            segment,
+            _("Several clusters hold segment {segment} without sharing it").format(segment=segment),
+        )
 
 
 def doubled_allocations():

@@ -14,7 +14,7 @@ from functools import partial
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
-from ..exceptions import VLANManagerError
+from ..exceptions import Busy, VLANManagerError
 from ..models import Segment
 from ..settings import get_setting
 from . import audit, provisioning, timing, transactions
@@ -340,7 +340,9 @@ def _write(rows, viewer, atomic, dry_run):
         for segment in Segment.objects.filter(
             pool__in={row.pool.pk for row in good}, vid__in={row.spec.vid for row in good}
         )
-        .select_related("vlan", "prefix")
+        # Not by a join: right after an import PostgreSQL has no statistics for it, and may choose to read a table again
+        # for each row.
+        .prefetch_related("vlan", "prefix")
         .order_by()
     }
     new = []
@@ -360,6 +362,9 @@ def _write(rows, viewer, atomic, dry_run):
             values = {"epg_name": row.spec.epg_name, "prefix": row.spec.prefix, **row.values}
             transactions.run(partial(provisioning.update_segment_in_transaction, segment, values))
             row.result.status = "updated"
+        except Busy:
+            # Of the whole import, which is tried again.
+            raise
         except ValidationError as error:
             problems[row.result.index] = _by_column(error.message_dict)
         except VLANManagerError as error:

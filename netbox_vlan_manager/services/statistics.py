@@ -16,6 +16,7 @@ __all__ = (
     "iterate_statistics",
     "pool_statistics",
     "scope_name",
+    "usage_of_pools",
     "with_scope_name",
 )
 
@@ -71,13 +72,13 @@ def iterate_statistics(pools):
         "pk", "name", "scope_name", "vrf__name", "status", "warning_threshold", "critical_threshold"
     )
     for batch in batched(rows, BATCH_SIZE):
-        usages = _usages([pool for pool, *_rest in batch])
+        usages = usage_of_pools([pool for pool, *_rest in batch])
         for row in batch:
             yield PoolStatistics(*row, usage=usages[row[0]])
 
 
-def _usages(pools):
-    """Return {pool id: its SegmentUsage}; one pass over the segments counts all pools and statuses."""
+def usage_of_pools(pools):
+    """Return {pool id: its SegmentUsage} of pools named by their ids; one pass over the segments counts them all."""
     counts = {pool: {} for pool in pools}
     segments = Segment.objects.filter(pool__in=pools).order_by()
     for pool, status, count in segments.values_list("pool", "status").annotate(count=Count("*")):

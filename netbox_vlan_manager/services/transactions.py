@@ -2,8 +2,9 @@
 Transactions, locks and retries of the services, and nothing about segments.
 
 All locks belong to the transaction: session-scoped ones stop excluding behind PgBouncer in transaction pooling, and
-leases lose safety when they run out. Whoever takes several takes them in this order: cluster keys sorted, then spaces
-(VRFs, then VLAN groups, each by id), then segments by (pool, vid). Every function here expects READ COMMITTED.
+leases lose safety when they run out. Whoever takes several takes them in this order: an idempotency key, cluster keys
+sorted, then spaces (VRFs, then VLAN groups, each by id), then segments by (pool, vid). Every function here expects READ
+COMMITTED.
 """
 
 import copy
@@ -12,6 +13,7 @@ import logging
 import random
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
@@ -23,7 +25,9 @@ from ..settings import get_setting
 from . import timing
 
 __all__ = (
+    "events_savepoint",
     "lock_clusters",
+    "lock_idempotency_key",
     "lock_spaces",
     "run",
     "set_lock_timeout",
@@ -39,9 +43,13 @@ UNIQUE_VIOLATION = "23505"
 RETRYABLE = frozenset((DEADLOCK_DETECTED, SERIALIZATION_FAILURE, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION))
 RETRIES = 3
 
+# Whether this is inside a call of `run`.
+_is_running = ContextVar("netbox_vlan_manager_running", default=False)
+
 # Classes of PostgreSQL's two-key advisory locks; clusters take the one-key form, a number space of its own.
 VRF_SPACE = 0x564C5652
 VLAN_GROUP_SPACE = 0x564C5647
+IDEMPOTENCY_SPACE = 0x564C4944
 
 
 def sqlstate(error):
@@ -55,30 +63,43 @@ def run(work):
 
     A deadlock, a serialisation failure, a lock not had in time, or a row that somebody else wrote first is tried again
     three times after a random pause, from a state as if the failed try had never been: its events are discarded too.
+    Inside another call, the whole of that one is tried again for want of a lock: only its end lets go of the locks that
+    others wait for.
 
     Raises:
         Busy: The last try failed as well, for want of a lock.
         IntegrityError: The last try failed as well, for a row that is there.
     """
+    is_inner = _is_running.get()
     for attempt in range(RETRIES + 1):
+        token = _is_running.set(True)
         try:
             # What is neither work nor any part of it is COMMIT, and whatever runs on it.
-            with _events_savepoint(), timing.part("commit"), transaction.atomic(), timing.part("work"):
+            with events_savepoint(), timing.part("commit"), transaction.atomic(), timing.part("work"):
                 return work()
-        except DatabaseError as error:
-            if sqlstate(error) not in RETRYABLE:
+        except Busy as error:
+            # Without a cause it is no matter of locks.
+            if is_inner or attempt == RETRIES or error.__cause__ is None:
                 raise
-            if attempt == RETRIES:
-                if isinstance(error, IntegrityError):
+            state = sqlstate(error.__cause__)
+        except DatabaseError as error:
+            state = sqlstate(error)
+            if state not in RETRYABLE:
+                raise
+            if isinstance(error, IntegrityError):
+                if attempt == RETRIES:
                     raise
+            elif is_inner or attempt == RETRIES:
                 raise Busy from error
-            logger.info("Trying again after SQLSTATE %s (try %d)", sqlstate(error), attempt + 1)
-            with timing.part("pause"):
-                time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
+        finally:
+            _is_running.reset(token)
+        logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
+        with timing.part("pause"):
+            time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
 
 
 @contextmanager
-def _events_savepoint():
+def events_savepoint():
     """
     Put NetBox's event queue, and its note of what the request has deleted, back to what they were when the block fails.
 
@@ -116,6 +137,18 @@ def lock_clusters(keys):
     with connection.cursor() as cursor:
         for number in numbers:
             cursor.execute("SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(%s)", [timeout, number])
+
+
+def lock_idempotency_key(user_id, key):
+    """
+    Keep other calls of the user with the same Idempotency-Key waiting until this transaction ends.
+
+    It is taken before any other lock. Two keys that share a number merely take turns.
+    """
+    set_lock_timeout(get_setting("lock_timeout"))
+    digest = hashlib.blake2b(f"{user_id}\0{key}".encode(), digest_size=4).digest()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [IDEMPOTENCY_SPACE, int.from_bytes(digest, signed=True)])
 
 
 @timing.part("locks")

@@ -1,8 +1,19 @@
+from datetime import timedelta
+
 from django.utils.translation import gettext_lazy as _
 
 from netbox.ui import attrs, panels
+from utilities.string import humanize_duration
 
+from ..object_actions import ReleaseAllocation as ReleaseAllocationAction
 from .actions import ReleaseAllocation
+
+
+class SecondsAttr(attrs.TextAttr):
+    """A number of seconds, as a duration."""
+
+    def get_value(self, obj):
+        return humanize_duration(timedelta(seconds=super().get_value(obj)))
 
 
 class SegmentPoolPanel(panels.ObjectAttributesPanel):
@@ -15,6 +26,16 @@ class SegmentPoolPanel(panels.ObjectAttributesPanel):
     tenant = attrs.RelatedObjectAttr("tenant", linkify=True, grouped_by="group")
     role = attrs.RelatedObjectAttr("role", linkify=True)
     description = attrs.TextAttr("description")
+
+
+class SegmentPoolAllocationPanel(panels.ObjectAttributesPanel):
+    title = _("Allocation")
+
+    allocation_order = attrs.ChoiceAttr("allocation_order")
+    cooldown = SecondsAttr("cooldown", label=_("Cool-down"))
+    max_per_cluster = attrs.NumericAttr("max_per_cluster", label=_("Segments per cluster"))
+    max_per_tenant = attrs.NumericAttr("max_per_tenant", label=_("Segments per tenant"))
+    max_per_request = attrs.NumericAttr("max_per_request", label=_("Segments per request"))
 
 
 class SegmentPoolContainersPanel(panels.ObjectAttributesPanel):
@@ -32,6 +53,7 @@ class SegmentPoolUsagePanel(panels.ObjectAttributesPanel):
         "usage.utilization",
         template_name="netbox_vlan_manager/attrs/utilization.html",
     )
+    level = attrs.ChoiceAttr("level")
     warning_threshold = attrs.TextAttr("warning_threshold", format_string="{}%")
     critical_threshold = attrs.TextAttr("critical_threshold", format_string="{}%")
     total_segments = attrs.NumericAttr("usage.total_segments", label=_("Segments"))
@@ -68,6 +90,7 @@ class SegmentAddressingPanel(panels.ObjectAttributesPanel):
     vlan = attrs.RelatedObjectAttr("vlan", linkify=True, label=_("VLAN"))
     prefix = attrs.RelatedObjectAttr("prefix", linkify=True)
     prefix_status = attrs.ChoiceAttr("prefix.status", label=_("Prefix status"))
+    ipv6_prefix = attrs.RelatedObjectAttr("ipv6_prefix", linkify=True, label=_("IPv6 prefix"))
 
 
 class AllocationPanel(panels.ObjectAttributesPanel):
@@ -75,15 +98,18 @@ class AllocationPanel(panels.ObjectAttributesPanel):
     cluster = attrs.RelatedObjectAttr("cluster", linkify=True)
     purpose = attrs.TextAttr("purpose")
     status = attrs.ChoiceAttr("status")
+    shared = attrs.BooleanAttr("shared")
+    expires_at = attrs.DateTimeAttr("expires_at")
     allocated_at = attrs.DateTimeAttr("allocated_at")
     allocated_by = attrs.TextAttr("allocated_by")
     released_at = attrs.DateTimeAttr("released_at")
     released_by = attrs.TextAttr("released_by")
+    release_reason = attrs.ChoiceAttr("release_reason")
     description = attrs.TextAttr("description")
 
 
 class CurrentAllocationPanel(AllocationPanel):
-    """Who holds a segment now, where somebody does and the user may know."""
+    """Who holds a segment now, where one cluster does and the user may know."""
 
     title = _("Allocation")
     accessor = "allocation"
@@ -95,10 +121,31 @@ class CurrentAllocationPanel(AllocationPanel):
     )
 
     def __init__(self):
-        super().__init__(exclude=["status", "released_at", "released_by"])
+        super().__init__(exclude=["status", "released_at", "released_by", "release_reason"])
 
     def render(self, context):
-        return super().render(context) if context.get("allocation") else ""
+        allocations = context["allocations"]
+        return super().render({**context.flatten(), "allocation": allocations[0]}) if len(allocations) == 1 else ""
+
+
+class HoldersPanel(panels.ObjectPanel):
+    """Who holds a segment now, where several clusters do."""
+
+    title = _("Allocations")
+    template_name = "netbox_vlan_manager/panels/holders.html"
+
+    def get_context(self, context):
+        allocations = context["allocations"]
+        return {
+            **super().get_context(context),
+            "allocations": allocations,
+            # All are of one pool.
+            "may_release": len(allocations) > 1
+            and ReleaseAllocationAction.is_permitted(context["request"].user, allocations[0]),
+        }
+
+    def should_render(self, context):
+        return len(context["allocations"]) > 1
 
 
 class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
@@ -109,6 +156,7 @@ class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
     vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
     epg_name = attrs.TextAttr("epg_name", label=_("EPG name"), copy_button=True)
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
+    ipv6_prefix = attrs.TextAttr("ipv6_prefix", style="font-monospace", copy_button=True, label=_("IPv6 prefix"))
     segment = attrs.RelatedObjectAttr("segment", linkify=True)
     vrf_name = attrs.TextAttr("vrf_name", label=_("VRF"))
     pool_name = attrs.TemplatedAttr(

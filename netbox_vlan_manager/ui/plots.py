@@ -12,6 +12,7 @@ from svgwrite.text import Text
 from netbox.ui import panels
 
 from ..models import SegmentPool
+from ..services.forecast import DAYS, forecast
 from ..services.snapshots import usage_history
 
 __all__ = (
@@ -51,6 +52,8 @@ class UtilizationHistoryPanel(panels.Panel):
                 warning=pool.warning_threshold,
                 critical=pool.critical_threshold,
             ),
+            "forecast": forecast(pool),
+            "forecast_days": DAYS,
         }
 
 

@@ -1,10 +1,12 @@
 from .allocations import (
+    AllocateStretchedView,
     AllocateView,
     AllocationBulkEditView,
     AllocationBulkReleaseView,
     AllocationEditView,
     AllocationListView,
     AllocationReleaseView,
+    AllocationRenewView,
     AllocationView,
 )
 from .availability import (
@@ -12,6 +14,8 @@ from .availability import (
     SegmentBulkEnableView,
     SegmentDisableView,
     SegmentEnableView,
+    SegmentEndQuarantineView,
+    SegmentShareView,
 )
 from .help import HelpView
 from .imports import SegmentImportJobView, SegmentImportView
@@ -41,12 +45,14 @@ from .segments import (
 )
 
 __all__ = (
+    "AllocateStretchedView",
     "AllocateView",
     "AllocationBulkEditView",
     "AllocationBulkReleaseView",
     "AllocationEditView",
     "AllocationListView",
     "AllocationReleaseView",
+    "AllocationRenewView",
     "AllocationView",
     "HelpView",
     "OverviewView",
@@ -60,6 +66,7 @@ __all__ = (
     "SegmentDisableView",
     "SegmentEditView",
     "SegmentEnableView",
+    "SegmentEndQuarantineView",
     "SegmentHistoryView",
     "SegmentImportJobView",
     "SegmentImportView",
@@ -74,5 +81,6 @@ __all__ = (
     "SegmentPoolMapView",
     "SegmentPoolSegmentsView",
     "SegmentPoolView",
+    "SegmentShareView",
     "SegmentView",
 )

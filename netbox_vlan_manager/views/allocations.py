@@ -1,9 +1,12 @@
 from django.contrib import messages
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.generic import View
 
 from extras.ui.panels import CustomFieldsPanel, TagsPanel
@@ -21,19 +24,27 @@ from utilities.views import ContentTypePermissionRequiredMixin, GetReturnURLMixi
 from .. import filtersets, forms, tables
 from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Allocation, SegmentPool
-from ..object_actions import AllocateSegment, BulkReleaseAllocations, PoolActionsMixin, ReleaseAllocation
-from ..services import allocate, release_allocation
+from ..object_actions import (
+    AllocateSegment,
+    BulkReleaseAllocations,
+    PoolActionsMixin,
+    ReleaseAllocation,
+    RenewAllocation,
+)
+from ..services import allocate, allocate_stretched, release_allocation, renew
 from ..services.resolution import check_pool_permission
 from ..ui import panels
 from .mixins import KeepTypedMixin, annotate_may_release, get_selected
 
 __all__ = (
+    "AllocateStretchedView",
     "AllocateView",
     "AllocationBulkEditView",
     "AllocationBulkReleaseView",
     "AllocationEditView",
     "AllocationListView",
     "AllocationReleaseView",
+    "AllocationRenewView",
     "AllocationView",
 )
 
@@ -53,7 +64,7 @@ class AllocationListView(PoolActionsMixin, generic.ObjectListView):
 @register_model_view(Allocation)
 class AllocationView(PoolActionsMixin, generic.ObjectView):
     queryset = Allocation.objects.select_related("pool", "segment__vlan", "cluster", "allocated_by", "released_by")
-    actions = (ReleaseAllocation, EditObject)
+    actions = (RenewAllocation, ReleaseAllocation, EditObject)
     layout = layout.SimpleLayout(
         breadcrumbs=[
             Breadcrumb("pool", url=filtered_list_url("plugins:netbox_vlan_manager:allocation_list", "pool_id")),
@@ -97,6 +108,7 @@ class AllocateView(KeepTypedMixin, GetReturnURLMixin, ContentTypePermissionRequi
     """
 
     template_name = "netbox_vlan_manager/allocate.html"
+    form_class = forms.AllocateForm
     default_return_url = "plugins:netbox_vlan_manager:allocation_list"
 
     def get_required_permission(self):
@@ -104,22 +116,35 @@ class AllocateView(KeepTypedMixin, GetReturnURLMixin, ContentTypePermissionRequi
 
     def get(self, request):
         self.check_pool(request.GET.get("pool"))
-        return self.render(self.get_form(initial=normalize_querydict(request.GET)))
+        form = self.get_form(initial=normalize_querydict(request.GET))
+        if htmx_partial(request):
+            return render(request, "htmx/form.html", {"form": form})
+        return self.render(form)
 
     def post(self, request):
         self.check_pool(request.POST.get("pool"))
         form = self.get_form(request.POST)
         if not form.is_valid():
             return self.render(form)
+        dry_run = "_preview" in request.POST
         try:
-            allocation, created = allocate(user=request.user, **form.cleaned_data)
+            results = self.allocate(user=request.user, dry_run=dry_run, **form.cleaned_data)
         except SERVICE_ERRORS as error:
             add_service_error(form, error)
             return self.render(form)
-        self.report(allocation, created)
-        if Allocation.objects.restrict(request.user, "view").filter(pk=allocation.pk).exists():
-            return redirect(allocation.get_absolute_url())
-        return redirect(request.path)
+        if dry_run:
+            return self.render(form, preview=results)
+        self.report(results)
+        ids = [result.allocation.pk for result in results]
+        viewed = Allocation.objects.restrict(request.user, "view").filter(pk__in=ids).count()
+        return redirect(self.get_result_url(results) if viewed == len(results) else request.path)
+
+    def allocate(self, **asked):
+        """Return a list of AllocationResults."""
+        return [allocate(**asked)]
+
+    def get_result_url(self, results):
+        return results[0].allocation.get_absolute_url()
 
     def check_pool(self, value):
         """Refuse a pool in which the user may not allocate. What is no pool's id is left to the form."""
@@ -128,18 +153,19 @@ class AllocateView(KeepTypedMixin, GetReturnURLMixin, ContentTypePermissionRequi
             check_pool_permission(self.request.user, pool, "allocate")
 
     def get_form(self, data=None, **kwargs):
-        return forms.AllocateForm(data, pools=SegmentPool.objects.restrict(self.request.user, "allocate"), **kwargs)
+        return self.form_class(data, pools=SegmentPool.objects.restrict(self.request.user, "allocate"), **kwargs)
 
-    def render(self, form):
+    def render(self, form, preview=None):
         return render(
             self.request,
             self.template_name,
             # Under the name of "form", NetBox would repeat its errors in a box that goes away.
-            {"allocate_form": form, "return_url": self.get_return_url(self.request)},
+            {"allocate_form": form, "preview": preview, "return_url": self.get_return_url(self.request)},
         )
 
-    def report(self, allocation, created):
+    def report(self, results):
         """Tell the user what the cluster holds, and whether it held it before."""
+        ((allocation, created),) = results
         if created:
             level, text = messages.SUCCESS, _("Allocated VLAN {vid}, prefix {prefix}, EPG {epg} to cluster {cluster}.")
         else:
@@ -160,14 +186,47 @@ class AllocateView(KeepTypedMixin, GetReturnURLMixin, ContentTypePermissionRequi
         )
 
 
-@register_model_view(Allocation, "release")
-class AllocationReleaseView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
-    """Releases an allocation, after a question."""
+@register_model_view(Allocation, "allocate_stretched", path="stretched", detail=False)
+class AllocateStretchedView(AllocateView):
+    """Allocates segments with one VLAN ID in several pools to a cluster, all of them or none."""
+
+    template_name = "netbox_vlan_manager/allocate_stretched.html"
+    form_class = forms.StretchedForm
+
+    def allocate(self, *, vrf, **asked):
+        return allocate_stretched(**asked)
+
+    def report(self, results):
+        if any(result.created for result in results):
+            level, text = messages.SUCCESS, _("Cluster {cluster} now holds VLAN {vid} in each of {count} pools.")
+        else:
+            level, text = (
+                messages.INFO,
+                _("Cluster {cluster} already holds VLAN {vid} in each of {count} pools; nothing new was allocated."),
+            )
+        held = results[0].allocation
+        messages.add_message(
+            self.request, level, format_html(text, cluster=held.cluster_name, vid=held.vid, count=len(results))
+        )
+
+    def get_result_url(self, results):
+        url = reverse("plugins:netbox_vlan_manager:allocation_list")
+        return f"{url}?{urlencode({'id': [result.allocation.pk for result in results]}, doseq=True)}"
+
+
+class AllocationActionView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
+    """Changes one allocation, after a question, for who may do `pool_action` on its pool."""
 
     queryset = Allocation.objects.select_related("pool", "segment")
-    template_name = "netbox_vlan_manager/release.html"
-    htmx_template_name = "netbox_vlan_manager/htmx/release_form.html"
-    additional_permissions = ("netbox_vlan_manager.release_segmentpool",)
+    template_name = "netbox_vlan_manager/confirm.html"
+    htmx_template_name = ""
+    form = DeleteForm
+    pool_action = ""
+    title = ""
+
+    def change(self, allocation, form):
+        """Do what was confirmed and tell the user."""
+        raise NotImplementedError
 
     def get_required_permission(self):
         return "netbox_vlan_manager.view_allocation"
@@ -175,45 +234,89 @@ class AllocationReleaseView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
     def get_object(self, **kwargs):
         allocation = super().get_object(**kwargs)
         if allocation.pool:
-            check_pool_permission(self.request.user, allocation.pool, "release")
+            check_pool_permission(self.request.user, allocation.pool, self.pool_action)
         return allocation
 
     def get(self, request, **kwargs):
         allocation = self.get_object(**kwargs)
-        form = DeleteForm(instance=allocation, initial=normalize_querydict(request.GET))
+        form = self.form(instance=allocation, initial=self.get_initial(allocation))
         return self.render(allocation, form)
+
+    def get_initial(self, allocation):
+        return normalize_querydict(self.request.GET)
 
     def post(self, request, **kwargs):
         allocation = self.get_object(**kwargs)
-        form = DeleteForm(request.POST, instance=allocation)
+        form = self.form(request.POST, instance=allocation)
         if not form.is_valid():
             return self.render(allocation, form)
         try:
-            allocation, released = release_allocation(
-                allocation, user=request.user, changelog_message=form.cleaned_data["changelog_message"]
-            )
+            self.change(allocation, form)
         except SERVICE_ERRORS as error:
-            messages.error(request, " ".join(get_error_texts(error)))
-            return redirect(allocation.get_absolute_url())
-        if released:
-            messages.success(request, _("Released {allocation}.").format(allocation=allocation))
-        else:
-            messages.info(request, _("{allocation} had been released before.").format(allocation=allocation))
+            return self.refuse(allocation, form, error)
         return redirect(self.get_return_url(request, allocation))
 
+    def refuse(self, allocation, form, error):
+        messages.error(self.request, " ".join(get_error_texts(error)))
+        return redirect(allocation.get_absolute_url())
+
     def render(self, allocation, form):
-        context = {
-            "object": allocation,
-            "form": form,
-            "form_url": reverse("plugins:netbox_vlan_manager:allocation_release", kwargs={"pk": allocation.pk}),
-        }
+        context = {"object": allocation, "form": form, "form_url": self.request.path}
         if htmx_partial(self.request):
             return render(self.request, self.htmx_template_name, context)
-        return render(
-            self.request,
-            self.template_name,
-            {**context, "return_url": self.get_return_url(self.request, allocation)},
-        )
+        context |= {
+            "title": self.title,
+            "form_template": self.htmx_template_name,
+            "return_url": self.get_return_url(self.request, allocation),
+        }
+        return render(self.request, self.template_name, context)
+
+
+@register_model_view(Allocation, "release")
+class AllocationReleaseView(AllocationActionView):
+    """Releases an allocation, after a question."""
+
+    template_name = "netbox_vlan_manager/release.html"
+    htmx_template_name = "netbox_vlan_manager/htmx/release_form.html"
+    additional_permissions = ("netbox_vlan_manager.release_segmentpool",)
+    pool_action = "release"
+
+    def change(self, allocation, form):
+        message = form.cleaned_data["changelog_message"]
+        allocation, released = release_allocation(allocation, user=self.request.user, changelog_message=message)
+        if released:
+            messages.success(self.request, _("Released {allocation}.").format(allocation=allocation))
+        else:
+            messages.info(self.request, _("{allocation} had been released before.").format(allocation=allocation))
+
+
+@register_model_view(Allocation, "renew")
+class AllocationRenewView(AllocationActionView):
+    """Gives an active allocation another time to expire, or none."""
+
+    htmx_template_name = "netbox_vlan_manager/htmx/renew_form.html"
+    form = forms.RenewForm
+    additional_permissions = ("netbox_vlan_manager.allocate_segmentpool",)
+    pool_action = "allocate"
+    title = gettext_lazy("Renew allocation")
+
+    def get_initial(self, allocation):
+        expires_at = allocation.expires_at and allocation.expires_at.replace(microsecond=0)
+        return {"expires_at": expires_at, **super().get_initial(allocation)}
+
+    def change(self, allocation, form):
+        values = {name: form.cleaned_data[name] for name in ("expires_at", "changelog_message")}
+        allocation = renew(allocation, user=self.request.user, **values)
+        if allocation.expires_at:
+            text = _("{allocation} now expires at {time}.")
+            time = date_format(timezone.localtime(allocation.expires_at), "Y-m-d H:i")
+        else:
+            text, time = _("{allocation} no longer expires."), None
+        messages.success(self.request, text.format(allocation=allocation, time=time))
+
+    def refuse(self, allocation, form, error):
+        add_service_error(form, error)
+        return self.render(allocation, form)
 
 
 @register_model_view(Allocation, "bulk_release", path="release", detail=False)

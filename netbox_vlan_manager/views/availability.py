@@ -1,7 +1,7 @@
 from django.contrib import messages
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from netbox.views.generic.base import BaseMultiObjectView, BaseObjectView
 from utilities.forms import DeleteForm
@@ -11,9 +11,10 @@ from utilities.views import GetReturnURLMixin, register_model_view
 
 from .. import filtersets, forms, tables
 from ..choices import SegmentStatusChoices
-from ..forms.errors import SERVICE_ERRORS, get_error_texts
+from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Segment
-from ..services import disable_segment, enable_segment
+from ..services import disable_segment, enable_segment, end_quarantine, share
+from ..services.resolution import check_pool_permission
 from .mixins import HoldersMixin, KeepTypedMixin, get_selected
 
 __all__ = (
@@ -21,6 +22,8 @@ __all__ = (
     "SegmentBulkEnableView",
     "SegmentDisableView",
     "SegmentEnableView",
+    "SegmentEndQuarantineView",
+    "SegmentShareView",
 )
 
 # How many of the segments that were refused a page names.
@@ -36,9 +39,10 @@ class AvailabilityView(KeepTypedMixin, ChangePermissionMixin, GetReturnURLMixin,
     """Changes one segment, after a question."""
 
     queryset = Segment.objects.select_related("vlan", "prefix", "pool")
-    form = None
-    template_name = ""
+    form = DeleteForm
+    template_name = "netbox_vlan_manager/confirm.html"
     htmx_template_name = ""
+    title = ""
 
     def change(self, segment, **values):
         """Do what was confirmed and return what to say about it."""
@@ -54,20 +58,27 @@ class AvailabilityView(KeepTypedMixin, ChangePermissionMixin, GetReturnURLMixin,
         form = self.form(request.POST, instance=segment)
         if not form.is_valid():
             return self.render(segment, form)
-        values = {name: form.cleaned_data[name] for name in ("reason", "changelog_message") if name in form.fields}
+        values = {name: form.cleaned_data[name] for name in form.fields if name not in ("confirm", "return_url")}
         try:
             messages.success(request, self.change(segment, user=request.user, **values))
         except SERVICE_ERRORS as error:
-            messages.error(request, " ".join(get_error_texts(error)))
+            return self.refuse(segment, form, error)
         return redirect(self.get_return_url(request, segment))
+
+    def refuse(self, segment, form, error):
+        messages.error(self.request, " ".join(get_error_texts(error)))
+        return redirect(self.get_return_url(self.request, segment))
 
     def render(self, segment, form):
         context = {"object": segment, "form": form, "form_url": self.request.path}
         if htmx_partial(self.request):
             return render(self.request, self.htmx_template_name, context)
-        return render(
-            self.request, self.template_name, {**context, "return_url": self.get_return_url(self.request, segment)}
-        )
+        context |= {
+            "title": self.title,
+            "form_template": self.htmx_template_name,
+            "return_url": self.get_return_url(self.request, segment),
+        }
+        return render(self.request, self.template_name, context)
 
 
 @register_model_view(Segment, "disable")
@@ -84,7 +95,6 @@ class SegmentDisableView(AvailabilityView):
 
 @register_model_view(Segment, "enable")
 class SegmentEnableView(AvailabilityView):
-    form = DeleteForm
     template_name = "netbox_vlan_manager/enable.html"
     htmx_template_name = "netbox_vlan_manager/htmx/enable_form.html"
 
@@ -92,6 +102,48 @@ class SegmentEnableView(AvailabilityView):
         if enable_segment(segment, **values).changed:
             return _("Enabled segment {segment}.").format(segment=segment)
         return _("Segment {segment} was not disabled.").format(segment=segment)
+
+
+@register_model_view(Segment, "end_quarantine", path="end-quarantine")
+class SegmentEndQuarantineView(AvailabilityView):
+    htmx_template_name = "netbox_vlan_manager/htmx/end_quarantine_form.html"
+    title = gettext_lazy("End quarantine?")
+
+    def change(self, segment, **values):
+        if segment.status != SegmentStatusChoices.QUARANTINED:
+            return _("Segment {segment} was not quarantined.").format(segment=segment)
+        end_quarantine(segment, **values)
+        return _("Ended the quarantine of segment {segment}.").format(segment=segment)
+
+
+@register_model_view(Segment, "share")
+class SegmentShareView(AvailabilityView):
+    """Lets one more cluster hold a segment, for who may allocate in its pool."""
+
+    form = forms.ShareForm
+    htmx_template_name = "netbox_vlan_manager/htmx/share_form.html"
+    additional_permissions = ("netbox_vlan_manager.allocate_segmentpool",)
+    title = gettext_lazy("Share segment")
+
+    def get_required_permission(self):
+        return "netbox_vlan_manager.view_segment"
+
+    def get_object(self, **kwargs):
+        segment = super().get_object(**kwargs)
+        check_pool_permission(self.request.user, segment.pool, "allocate")
+        return segment
+
+    def change(self, segment, **values):
+        allocation, created = share(segment, **values)
+        if created:
+            text = _("Cluster {cluster} now holds segment {segment}.")
+        else:
+            text = _("Cluster {cluster} already holds segment {segment}.")
+        return text.format(cluster=allocation.cluster_name, segment=segment)
+
+    def refuse(self, segment, form, error):
+        add_service_error(form, error)
+        return self.render(segment, form)
 
 
 class BulkAvailabilityView(ChangePermissionMixin, GetReturnURLMixin, HoldersMixin, BaseMultiObjectView):

@@ -59,6 +59,18 @@ ERRORS = {
         gettext_lazy("The pool makes no new allocations for now; releases go on."),
         gettext_lazy("Ask who runs the pool, or set its status to active."),
     ),
+    "vid_unavailable": (
+        gettext_lazy("The VLAN ID or segment that you asked for cannot be had, or the cluster holds another one."),
+        gettext_lazy("The text says why. Ask for another one, or for none: then any that is available will do."),
+    ),
+    "limit_reached": (
+        gettext_lazy("The pool limits how many segments a cluster, a tenant or one request may have."),
+        gettext_lazy("Release what is no longer used, or ask who runs the pool to raise the limit."),
+    ),
+    "idempotency_conflict": (
+        gettext_lazy("The header Idempotency-Key was sent before, with another call."),
+        gettext_lazy("Give every call a key of its own, and the same one only when the very same call is made again."),
+    ),
     "segment_in_use": (
         gettext_lazy("A cluster holds the segment, and what you asked for would take it away."),
         gettext_lazy("Release the allocation first."),

@@ -90,6 +90,7 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
     layout = layout.SimpleLayout(
         left_panels=[
             panels.SegmentPoolPanel(),
+            panels.SegmentPoolAllocationPanel(),
             CustomFieldsPanel(),
             TagsPanel(),
         ],

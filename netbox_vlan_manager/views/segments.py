@@ -19,8 +19,10 @@ from ..object_actions import (
     BulkReleaseAllocations,
     DisableSegment,
     EnableSegment,
+    EndQuarantine,
     ExportSegments,
     PoolActionsMixin,
+    ShareSegment,
 )
 from ..ui import panels
 from .allocations import AllocationBulkReleaseView
@@ -50,7 +52,7 @@ __all__ = (
 
 
 # The bulk views show every column of the table, and leave it to their queryset to read what is behind them.
-BULK_QUERYSET = Segment.objects.select_related("vlan", "prefix", "pool__vrf").prefetch_related(
+BULK_QUERYSET = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").prefetch_related(
     "pool__scope", "owner__group", "contacts__contact", "tags"
 )
 
@@ -110,8 +112,8 @@ def get_status_tabs(params):
 
 @register_model_view(Segment)
 class SegmentView(PoolActionsMixin, generic.ObjectView):
-    queryset = Segment.objects.select_related("vlan__group", "prefix", "pool__vrf")
-    actions = (DisableSegment, EnableSegment, EditObject, DeleteObject)
+    queryset = Segment.objects.select_related("vlan__group", "prefix", "ipv6_prefix", "pool__vrf")
+    actions = (ShareSegment, EndQuarantine, DisableSegment, EnableSegment, EditObject, DeleteObject)
     layout = layout.SimpleLayout(
         breadcrumbs=[
             Breadcrumb("pool", url=filtered_list_url("plugins:netbox_vlan_manager:segment_list", "pool_id")),
@@ -119,6 +121,7 @@ class SegmentView(PoolActionsMixin, generic.ObjectView):
         left_panels=[
             panels.SegmentPanel(),
             panels.CurrentAllocationPanel(),
+            panels.HoldersPanel(),
             CustomFieldsPanel(),
             TagsPanel(),
         ],
@@ -130,8 +133,9 @@ class SegmentView(PoolActionsMixin, generic.ObjectView):
     )
 
     def get_extra_context(self, request, instance):
+        allocations = instance.allocations.restrict(request.user, "view").active()
         return {
-            "allocation": instance.allocations.restrict(request.user, "view").active().first(),
+            "allocations": list(allocations.select_related("pool", "cluster", "allocated_by")),
         }
 
 
@@ -143,7 +147,16 @@ class SegmentHistoryView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildren
     filterset = filtersets.AllocationFilterSet
     filterset_form = forms.AllocationFilterForm
     tab = ChildrenTab(gettext_lazy("History"), Allocation, "segment", weight=500)
-    actions = (DisableSegment, EnableSegment, EditObject, DeleteObject, BulkEdit, BulkReleaseAllocations)
+    actions = (
+        ShareSegment,
+        EndQuarantine,
+        DisableSegment,
+        EnableSegment,
+        EditObject,
+        DeleteObject,
+        BulkEdit,
+        BulkReleaseAllocations,
+    )
 
     def get_children(self, request, parent):
         allocations = parent.allocations.restrict(request.user, "view")

@@ -1,4 +1,7 @@
+from datetime import timedelta
 from unittest.mock import patch
+
+from django.utils import timezone
 
 from core.models import ObjectChange, ObjectType
 from extras.models import CustomField, Tag
@@ -171,12 +174,14 @@ class AllocationsTestCase(PlainTestCase):
         data = {
             "id": 9999,
             "status": "released",
-            "segment": Segment.objects.get(pool=self.pool, vid=103).pk,
-            "vid": 103,
             "allocated_at": "2000-01-01T00:00Z",
             "released_at": "2000-01-01T00:00Z",
             "allocated_by": make_user("bob").pk,
             "pool_name": "x",
+            "epg_name": "x",
+            "prefix": "10.0.3.0/24",
+            "shared": True,
+            "release_reason": "expired",
         }
         allocation = self.post(self.list_url, self.new(**data), status=201)
         self.assertEqual((allocation["vid"], allocation["allocated_by"]["username"]), (100, "alice"))
@@ -307,18 +312,36 @@ class AllocationsTestCase(PlainTestCase):
         self.grant("view", "change", model=Allocation)
         (held,) = self.hold("prod-01")
         url = url_of("allocation-detail", pk=held.pk)
-        for change in ({"cluster_name": "prod-02"}, {"pool": self.other_pool.pk}, {"purpose": "x"}, {"site": "Site1"}):
+        later = (timezone.now() + timedelta(days=1)).isoformat()
+        for change in (
+            {"cluster_name": "prod-02"},
+            {"pool": self.other_pool.pk},
+            {"purpose": "x"},
+            {"site": "Site1"},
+            {"vid": 7},
+            {"vid_min": 7},
+            {"segment": None},
+            {"expires_at": later},
+        ):
             self.assertEqual(list(self.call("patch", url, change, status=400)), list(change))
         changed = self.call(
             "patch",
             url,
-            {"status": "released", "released_at": "2000-01-01", "vid": 7, "segment": None, "description": "x"},
+            {"status": "released", "released_at": "2000-01-01", "release_reason": "x", "description": "x"},
         )
         self.assertEqual((changed["status"]["value"], changed["vid"], changed["description"]), ("active", 100, "x"))
         self.assertEqual(changed["segment"]["vid"], 100)
         self.call("put", url, {"comments": "y"})
         self.call("put", url, {"cluster_name": "prod-01", "pool": self.pool.pk, "purpose": "", "comments": "z"})
         self.assertEqual(Allocation.objects.get().comments, "z")
+        # What was read may be sent back, whether it expires or not.
+        for expires_at in (None, later):
+            Allocation.objects.update(expires_at=expires_at)
+            read = self.get(url)
+            again = {name: read[name] for name in ("cluster_name", "purpose", "vid", "expires_at")}
+            again |= {"pool": read["pool"]["id"], "segment": read["segment"]["id"], "comments": "w"}
+            self.assertEqual(self.call("put", url, again)["comments"], "w")
+        self.assertEqual(list(self.call("patch", url, {"expires_at": None}, status=400)), ["expires_at"])
 
     def test_an_edit_does_not_undo_a_release(self):
         self.grant("view", "change", model=Allocation)

@@ -18,7 +18,7 @@ class SegmentTestCase(
     APIViewTestCases.DeleteObjectViewTestCase,
 ):
     model = Segment
-    brief_fields = ["description", "display", "epg_name", "id", "prefix", "url", "vid"]
+    brief_fields = ["description", "display", "epg_name", "id", "ipv6_prefix", "prefix", "url", "vid"]
     bulk_update_data = {"description": "New description", "dhcp": True}
     bulk_update_invalid_data = {"vid": 5000}
     user_permissions = ("netbox_vlan_manager.view_segmentpool",)

@@ -26,9 +26,11 @@ WITH site AS (
     RETURNING id, vrf_id
 ), pool AS (
     INSERT INTO netbox_vlan_manager_segmentpool (created, last_updated, custom_field_data, description, comments, name,
-        slug, status, vrf_id, vlan_group_id, scope_type_id, scope_id, _site_id, warning_threshold, critical_threshold)
+        slug, status, vrf_id, vlan_group_id, scope_type_id, scope_id, _site_id, warning_threshold, critical_threshold,
+        allocation_order, cooldown, level)
     SELECT now(), now(), '{{}}', '', '', site.name, lower(site.name), 'active', vrf.id, grp.id,
-        (SELECT id FROM django_content_type WHERE app_label = 'dcim' AND model = 'site'), site.id, site.id, 80, 95
+        (SELECT id FROM django_content_type WHERE app_label = 'dcim' AND model = 'site'), site.id, site.id, 80, 95,
+        'lowest', 0, 'normal'
     FROM site JOIN vrf USING (name) JOIN grp USING (name) RETURNING id, name, vrf_id, vlan_group_id
 ), link AS (
     INSERT INTO netbox_vlan_manager_segmentpool_prefixes (segmentpool_id, prefix_id)
@@ -45,8 +47,8 @@ WITH site AS (
     FROM vlan JOIN pool ON pool.vlan_group_id = vlan.group_id RETURNING id, vlan_id
 )
 INSERT INTO netbox_vlan_manager_segment (created, last_updated, custom_field_data, description, comments, pool_id,
-    vlan_id, prefix_id, vid, status, disabled_reason, dhcp, owns_vlan, owns_prefix)
-SELECT now(), now(), '{{}}', '', '', pool.id, vlan.id, prefix.id, vlan.vid, 'available', '', false, true, true
+    vlan_id, prefix_id, vid, status, disabled_reason, dhcp, owns_vlan, owns_prefix, owns_ipv6_prefix)
+SELECT now(), now(), '{{}}', '', '', pool.id, vlan.id, prefix.id, vlan.vid, 'available', '', false, true, true, false
 FROM vlan JOIN prefix ON prefix.vlan_id = vlan.id JOIN pool ON pool.vlan_group_id = vlan.group_id
 """
 
@@ -61,9 +63,10 @@ WITH taken AS (
     UPDATE ipam_prefix SET status = 'reserved' WHERE id IN (SELECT prefix_id FROM taken)
 )
 INSERT INTO netbox_vlan_manager_allocation (created, last_updated, custom_field_data, description, comments, segment_id,
-    pool_id, cluster_name, purpose, allocated_at, pool_name, vrf_name, vid, epg_name, prefix)
+    pool_id, cluster_name, purpose, allocated_at, pool_name, vrf_name, vid, epg_name, prefix, release_reason,
+    expiry_warned, shared)
 SELECT now(), now(), '{{}}', '', '', id, pool_id, 'taken-' || vid, '', now(), pool_name, pool_name, vid, 'EPG_' || vid,
-    set_masklen('10.0.0.0'::inet + 256::bigint * vid, 24)::cidr
+    set_masklen('10.0.0.0'::inet + 256::bigint * vid, 24)::cidr, '', false, false
 FROM taken
 """
 

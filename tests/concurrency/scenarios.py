@@ -10,8 +10,10 @@ import multiprocessing
 import sys
 import time
 import traceback
+import uuid
 from collections import Counter
 from contextlib import contextmanager
+from datetime import timedelta
 
 import django
 
@@ -21,22 +23,34 @@ import psycopg  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.core.exceptions import ValidationError  # noqa: E402
 from django.db import connection, connections  # noqa: E402
+from django.utils import timezone  # noqa: E402
 
-from core.models import ObjectChange  # noqa: E402
+from core.models import Job, ObjectChange  # noqa: E402
 from ipam.models import VLAN, Prefix, VLANGroup  # noqa: E402
 from netbox_vlan_manager.exceptions import VLANManagerError  # noqa: E402
-from netbox_vlan_manager.models import Allocation, Segment  # noqa: E402
+from netbox_vlan_manager.jobs import LifeCycleJob  # noqa: E402
+from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
 from netbox_vlan_manager.services import (  # noqa: E402
     allocate,
+    allocate_many,
+    allocate_stretched,
     create_pool,
     create_segment,
     disable_segment,
     enable_segment,
     release,
+    renew,
+    share,
+    transactions,
 )
+from netbox_vlan_manager.services.allocation import clean_request  # noqa: E402
 from netbox_vlan_manager.services.consistency import find_drift  # noqa: E402
 from netbox_vlan_manager.services.importing import import_segments  # noqa: E402
+from netbox_vlan_manager.services.leases import expire_due  # noqa: E402
+from netbox_vlan_manager.services.quarantine import promote_all  # noqa: E402
+from tenancy.models import Tenant  # noqa: E402
 from tests.factories import make_pool, make_site, make_user, make_vrf  # noqa: E402
+from virtualization.models import Cluster, ClusterType  # noqa: E402
 
 FORK = multiprocessing.get_context("fork")
 
@@ -47,6 +61,12 @@ events = []
 def record_events(flushed):
     """A stage of NetBox's EVENTS_PIPELINE that remembers what it is given."""
     events.extend(f"{event['object_type'].model} {event['event_type']}" for event in flushed)
+
+
+def record_own_events(flushed):
+    """Another one, which remembers the plugin's own events and what they are about."""
+    own = [event for event in flushed if event["event_type"].startswith("vlan_manager_")]
+    events.extend(f"{event['event_type']} {event['object_id']}" for event in own)
 
 
 def make_big_pool(segments):
@@ -128,10 +148,21 @@ def wait_until_blocked(session, count=1):
     raise TimeoutError("No session came to wait for a lock")
 
 
-def ask(cluster_name, pool):
+def ask(cluster_name, pool, **asked):
     """Allocate as the test user and return what a client would get."""
-    allocation, created = allocate(cluster_name, pool=pool, user="operator")
+    allocation, created = allocate(cluster_name, pool=pool, user="operator", **asked)
     return {"cluster": allocation.cluster_name, "vid": allocation.vid, "created": created}
+
+
+def configure(pool, **values):
+    """Write settings of a pool, and return it as it is now."""
+    SegmentPool.objects.filter(pk=pool.pk).update(**values)
+    return SegmentPool.objects.get(pk=pool.pk)
+
+
+def move(queryset, field):
+    """Let what `field` says have been a second ago."""
+    queryset.update(**{field: timezone.now() - timedelta(seconds=1)})
 
 
 def report(outcomes, **more):
@@ -294,8 +325,6 @@ def deadlock():
 
     The other session holds the prefix, which the release writes last, and then wants the release's cluster lock.
     """
-    from netbox_vlan_manager.services import transactions
-
     pool = make_big_pool(1)
     ask("cluster-1", pool)
     settings.EVENTS_PIPELINE = [f"{__name__}.record_events"]
@@ -404,6 +433,187 @@ def killed():
     answers = [ask("cluster-2", pool)]
     changes = ObjectChange.objects.filter(changed_object_type__model="allocation").count()
     report(answers, exitcode=worker.exitcode, changes=changes)
+
+
+def last_holder():
+    """The last holder of a segment releases it while somebody comes to share it, twenty times over."""
+    pool = make_big_pool(1)
+    segment = Segment.objects.select_related("pool").get()
+    rounds = []
+    for number in range(20):
+        ask(f"holder-{number}", pool)
+
+        def give_back(number=number):
+            return "released" if release(f"holder-{number}", pool=pool, user="operator").released else "was released"
+
+        def join(number=number):
+            return "shares" if share(segment, f"sharer-{number}", user="operator").created else "shared"
+
+        outcomes = in_processes([give_back, join], 2)
+        holders = Allocation.objects.active().values_list("cluster_name", flat=True)
+        rounds.append([*sorted(outcomes), *(name.rstrip("0123456789") for name in holders)])
+        release(f"sharer-{number}", pool=pool, user="operator")
+    report([], rounds=rounds)
+
+
+def expired_or_renewed():
+    """A lease that is over is renewed while the job releases it, twenty times over."""
+    pool = make_big_pool(1)
+    rounds = []
+    for number in range(20):
+        lease = allocate(f"cluster-{number}", pool=pool, user="operator").allocation
+        move(Allocation.objects.filter(pk=lease.pk), "expires_at")
+
+        def extend(lease=lease):
+            try:
+                renew(lease, user="operator", expires_at=timezone.now() + timedelta(hours=1))
+            except ValidationError:
+                return "too late"
+            return "renewed"
+
+        outcomes = in_processes([lambda: f"{expire_due()} expired", extend], 2)
+        lease.refresh_from_db()
+        rounds.append([*sorted(outcomes), lease.status])
+        if lease.released_at is None:
+            release(lease.cluster_name, pool=pool, user="operator")
+    report([], rounds=rounds)
+
+
+def _batches(work):
+    """Let two ask for the same ten VLAN IDs, one from the lowest on and one from the highest, five times over."""
+    pool = make_big_pool(10)
+    rounds = []
+    for number in range(5):
+
+        def batch(name, vids, number=number):
+            work(pool, [(f"{name}-{number}-{vid}", vid) for vid in vids])
+            return "all"
+
+        up = lambda batch=batch: batch("up", range(1, 11))  # noqa: E731
+        down = lambda batch=batch: batch("down", range(10, 0, -1))  # noqa: E731
+        outcomes = in_processes([up, down], 2)
+        held = list(Allocation.objects.active().values_list("cluster_name", flat=True))
+        rounds.append([*sorted(outcomes), len(held), len({name.split("-")[0] for name in held})])
+        for name in held:
+            release(name, pool=pool, user="operator")
+    report([], rounds=rounds)
+
+
+def opposite_batches():
+    """Two batches that want each other's segments."""
+
+    def work(pool, wanted):
+        allocate_many([clean_request(name, pool=pool, vid=vid) for name, vid in wanted], user="operator")
+
+    _batches(work)
+
+
+def opposite_transactions():
+    """Two transactions of many calls that want each other's segments, as REST makes one for a list."""
+
+    def work(pool, wanted):
+        transactions.run(lambda: [ask(name, pool, vid=vid) for name, vid in wanted])
+
+    _batches(work)
+
+
+def stretched():
+    """16 processes ask for the same VLAN ID at two sites, or for any at one of them."""
+    pools = [
+        make_pool("Network1", f"Site{n}", container=f"10.{n}.0.0/16", vid_ranges=((1, 60),), segments=60)
+        for n in range(2)
+    ]
+
+    def both(number):
+        results = allocate_stretched(f"both-{number}", pools=pools, user="operator")
+        return {"vids": [result.allocation.vid for result in results]}
+
+    tasks = []
+    for n in range(24):
+        tasks += [lambda n=n: both(n), lambda n=n: ask(f"one-{n}", pools[n % 2])]
+    report(in_processes(tasks, 16))
+
+
+def limits():
+    """8 processes ask for one cluster's many purposes, then for many clusters of one tenant, in a pool with limits."""
+    pool = configure(make_big_pool(60), max_per_cluster=3)
+    outcomes = in_processes([lambda n=n: ask("one", pool, purpose=f"p{n}") for n in range(32)], 8)
+
+    tenant = Tenant.objects.create(name="T", slug="t")
+    kind = ClusterType.objects.create(name="K", slug="k")
+    for number in range(32):
+        Cluster.objects.create(name=f"many-{number}", type=kind, tenant=tenant)
+    pool = configure(pool, max_per_tenant=5)
+    outcomes += in_processes([lambda n=n: ask(f"many-{n}", pool) for n in range(32)], 8)
+    report(outcomes)
+
+
+def jobs():
+    """Four runs of the job of every minute at once."""
+    pool = configure(make_big_pool(40), cooldown=3600, warning_threshold=20)
+    leases = [allocate(f"cluster-{n}", pool=pool, user="operator").allocation.pk for n in range(30)]
+    for n in range(20, 30):
+        release(f"cluster-{n}", pool=pool, user="operator")
+    move(Segment.objects.filter(status="quarantined"), "quarantined_until")
+    move(Allocation.objects.filter(pk__in=leases[:10]), "expires_at")
+    Allocation.objects.filter(pk__in=leases[10:20]).update(expires_at=timezone.now() + timedelta(minutes=5))
+    # What is left is above the threshold.
+    settings.EVENTS_PIPELINE = [f"{__name__}.record_own_events"]
+    before = ObjectChange.objects.count()
+
+    def work(number):
+        LifeCycleJob(Job(name="Race", job_id=uuid.uuid4())).run()
+        return {"events": events}
+
+    outcomes = in_processes([lambda n=n: work(n) for n in range(4)], 4)
+    changes = ObjectChange.objects.order_by("pk")[before:]
+    report(
+        outcomes,
+        expected=sorted(
+            [f"vlan_manager_expired {pk}" for pk in leases[:10]]
+            + [f"vlan_manager_expiring {pk}" for pk in leases[10:20]]
+            + [f"vlan_manager_threshold_passed {pool.pk}"]
+        ),
+        reasons=Counter(Allocation.objects.values_list("release_reason", flat=True)),
+        promoted=sum(
+            change.prechange_data.get("status") == "quarantined" and change.changed_object_type.model == "segment"
+            for change in changes
+        ),
+    )
+
+
+def promotions():
+    """Clusters ask for segments whose cool-down is over while these are promoted, ten times over."""
+    pool = configure(make_big_pool(12), cooldown=3600)
+    rounds = []
+    for number in range(10):
+        Segment.objects.update(status="quarantined")
+        move(Segment.objects.all(), "quarantined_until")
+
+        def job():
+            promote_all()
+            return "done"
+
+        tasks = [lambda n=n, number=number: ask(f"cluster-{number}-{n}", pool) for n in range(12)]
+        outcomes = in_processes([job, *tasks[:6], job, *tasks[6:]], 14)
+        rounds.append(Counter(one if isinstance(one, str) else "allocated" for one in outcomes))
+        for name in Allocation.objects.active().values_list("cluster_name", flat=True):
+            release(name, pool=pool, user="operator")
+    report([], rounds=rounds)
+
+
+def orders():
+    """16 processes ask for all 48 segments of a pool, in each order."""
+    pool = make_big_pool(48)
+    rounds = {}
+    for order in ("lowest", "highest", "least-recently-used", "random"):
+        pool = configure(pool, allocation_order=order)
+        names = [f"{order}-{n}" for n in range(48)]
+        outcomes = in_processes([lambda name=name, pool=pool: ask(name, pool) for name in names], 16)
+        rounds[order] = sorted(one if isinstance(one, str) else one["vid"] for one in outcomes)
+        give_back = [lambda n=n, pool=pool: release(n, pool=pool, user="operator").released for n in names]
+        in_processes(give_back, 16)
+    report([], rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
+import requests
 
 pytestmark = pytest.mark.concurrency
 
@@ -112,6 +115,7 @@ def test_deadlock_is_tried_again_without_the_failed_try_s_events(scenario):
     assert report["retries"] >= 1
     assert sorted(report["answers"][0]["events"]) == [
         "allocation object_updated",
+        "allocation vlan_manager_released",
         "prefix object_updated",
         "segment object_updated",
     ]
@@ -155,3 +159,106 @@ def test_process_that_dies_half_way_leaves_nothing(scenario):
     assert report["answers"] == [{"cluster": "cluster-2", "vid": 1, "created": True}]
     assert report["changes"] == 1
     assert report["drift"] == []
+
+
+def test_sharing_while_the_last_holder_releases(scenario):
+    report = scenario("last_holder")
+
+    assert report["rounds"] == [["released", "shares", "sharer-"]] * 20
+    assert report["active"] == []
+    assert report["drift"] == []
+
+
+def test_a_lease_is_either_expired_or_renewed(scenario):
+    report = scenario("expired_or_renewed")
+
+    assert len(report["rounds"]) == 20
+    for outcome in report["rounds"]:
+        assert outcome in (["0 expired", "renewed", "active"], ["1 expired", "too late", "released"])
+    assert report["drift"] == []
+
+
+@pytest.mark.parametrize("name", ["opposite_batches", "opposite_transactions"])
+def test_batches_that_want_each_other_s_segments(scenario, name):
+    report = scenario(name)
+
+    # One of them gets all.
+    assert report["rounds"] == [["all", "vid_unavailable", 10, 1]] * 5
+    assert report["active"] == []
+    assert report["drift"] == []
+
+
+def test_stretched_beside_plain_ones(scenario):
+    report = scenario("stretched")
+
+    assert report["others"] == {}
+    stretched = [answer["vids"] for answer in report["answers"] if "vids" in answer]
+    assert len(stretched) == 24
+    assert all(first == second for first, second in stretched)
+    assert len({first for first, _second in stretched}) == 24
+    assert len(report["active"]) == 2 * 24 + 24
+    assert report["drift"] == []
+
+
+def test_limits_are_never_exceeded(scenario):
+    report = scenario("limits")
+
+    assert report["others"] == {"limit_reached": 29 + 27}
+    assert sorted(cluster.split("-")[0] for cluster, _vid in report["active"]) == ["many"] * 5 + ["one"] * 3
+    assert report["drift"] == []
+
+
+def test_jobs_at_once_do_everything_once(scenario):
+    report = scenario("jobs")
+
+    assert report["others"] == {}
+    assert sorted(event for answer in report["answers"] for event in answer["events"]) == report["expected"]
+    assert report["reasons"] == {"": 10, "released": 10, "expired": 10}
+    assert report["promoted"] == 10
+    assert report["drift"] == []
+
+
+def test_nobody_finds_a_pool_exhausted_while_its_cool_downs_end(scenario):
+    report = scenario("promotions")
+
+    assert report["rounds"] == [{"allocated": 12, "done": 2}] * 10
+    assert report["drift"] == []
+
+
+def test_every_order_hands_out_every_segment_once(scenario):
+    report = scenario("orders")
+
+    assert len(report["rounds"]) == 4
+    for vids in report["rounds"].values():
+        assert vids == list(range(1, 49))
+    assert report["active"] == []
+    assert report["drift"] == []
+
+
+def test_one_idempotency_key_posted_eight_times_at_once(stack):
+    live = stack.serve(stack.create_database())
+    try:
+        live.database.netbox("vlan_manager_demo", "--user", live.username)
+        barrier = Barrier(8)
+
+        def post(number):
+            barrier.wait()
+            return requests.post(
+                f"{live.url}/api/plugins/vlan-manager/allocations/",
+                json={"cluster_name": "idempotent", "site": "Site1", "vrf": "Network1"},
+                headers={"Authorization": f"Bearer {live.token}", "Idempotency-Key": "once"},
+                timeout=60,
+            )
+
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(post, range(8)))
+        assert [answer.status_code for answer in answers] == [201] * 8
+        assert all(answer.json() == answers[0].json() for answer in answers)
+        assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+        with live.database.connect() as connection:
+            count = connection.execute(
+                "SELECT count(*) FROM netbox_vlan_manager_allocation WHERE cluster_name = 'idempotent'"
+            )
+            assert count.fetchone() == (1,)
+    finally:
+        live.stop()

@@ -209,6 +209,7 @@ def test_events_leave_once_committed(events):
 
     assert sorted(events) == [
         ("allocation", "object_created"),
+        ("allocation", "vlan_manager_allocated"),
         ("prefix", "object_updated"),
         ("segment", "object_updated"),
     ]

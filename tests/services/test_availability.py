@@ -3,7 +3,7 @@ from django.core.exceptions import ValidationError
 
 from core.models import ObjectChange
 from netbox_vlan_manager.exceptions import Busy, SegmentInUse
-from netbox_vlan_manager.models import Segment
+from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, delete_segment, disable_segment, enable_segment, release
 from netbox_vlan_manager.services.consistency import find_drift
 from tests.factories import make_pool, make_user
@@ -129,3 +129,20 @@ def test_an_edit_that_read_the_segment_before_does_not_undo_it(segment, user):
     segment.save()
 
     assert state_of(segment) == ("disabled", "Cable is cut")
+
+
+def test_disabling_ends_a_cool_down(pool, segment, user):
+    SegmentPool.objects.update(cooldown=3600)
+    pool.refresh_from_db()
+    allocate("prod-01", pool=pool, user=user)
+    release("prod-01", pool=pool, user=user)
+    assert Segment.objects.get(pk=segment.pk).quarantined_until
+
+    disable_segment(segment, user=user, reason="Cable is cut")
+    assert Segment.objects.values_list("status", "quarantined_until").get(pk=segment.pk) == ("disabled", None)
+    change = changes_of(segment).last()
+    assert change.prechange_data["quarantined_until"]
+    assert change.postchange_data["quarantined_until"] is None
+    enable_segment(segment, user=user)
+    assert state_of(segment) == ("available", "")
+    assert find_drift() == []

@@ -179,7 +179,8 @@ class TestPanel:
             counts.append(len(queries))
 
         assert counts[0] == counts[1]
-        assert sum("poolsnapshot" in query["sql"] for query in queries) == 1
+        # One for the plot and one for the forecast.
+        assert sum("poolsnapshot" in query["sql"] for query in queries) == 2
 
 
 @pytest.mark.django_db

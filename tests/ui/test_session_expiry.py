@@ -149,7 +149,11 @@ def test_the_allocate_form_is_as_it_was(client, login, edit, pool):
         "pool": str(pool.pk),
         "cluster_name": "prod & <b>01</b>",
         "purpose": "storage",
+        "expires_at": "2035-01-31 12:00:00",
         "description": "Für später + 100 %",
+        "vid_min": "100",
+        "vid_max": "4094",
+        "prefix_length": "24",
         "changelog_message": "Ticket 1",
     }
     response = edit(f"{ALLOCATE_URL}?return_url=/plugins/vlan-manager/pools/", **typed)
@@ -187,6 +191,31 @@ def test_the_release_form_is_as_it_was(client, login, edit, pool):
     assert not Allocation.objects.active().exists()
 
 
+def test_the_renew_form_is_as_it_was(client, login, edit, pool):
+    held = allocate("prod-01", pool=pool, user=make_user()).allocation
+    url = f"/plugins/vlan-manager/allocations/{held.pk}/renew/"
+    form = back_from(client, login, edit(url, expires_at="2035-01-31 12:00:00"))
+
+    assert form.values["expires_at"] == ["2035-01-31 12:00:00"]
+
+
+def test_the_share_form_is_as_it_was(client, login, edit, pool):
+    url = f"{Segment.objects.first().get_absolute_url()}share/"
+    form = back_from(client, login, edit(url, cluster_name="prod-02", purpose="storage"))
+
+    assert (form.values["cluster_name"], form.values["purpose"]) == (["prod-02"], ["storage"])
+    assert not Allocation.objects.exists()
+
+
+def test_the_form_for_several_sites_is_as_it_was(client, login, edit, pool):
+    other = make_pool(scope="Site2", container="10.1.0.0/16")
+    url = reverse("plugins:netbox_vlan_manager:allocation_allocate_stretched")
+    pools = [str(pool.pk), str(other.pk)]
+    form = back_from(client, login, edit(url, vrf=str(pool.vrf_id), pools=pools, cluster_name="prod-01", vid="100"))
+
+    assert (form.values["vrf"], form.values["pools"], form.values["vid"]) == ([str(pool.vrf_id)], pools, ["100"])
+
+
 @pytest.fixture
 def pool_values(pool):
     """A new value for every field of the pool form."""
@@ -221,6 +250,11 @@ def pool_values(pool):
         "max_prefix_length": "28",
         "warning_threshold": "70",
         "critical_threshold": "90",
+        "allocation_order": "highest",
+        "cooldown": "3600",
+        "max_per_cluster": "2",
+        "max_per_tenant": "20",
+        "max_per_request": "5",
         "tenant": str(Tenant.objects.create(name="Tenant", slug="tenant").pk),
         "cf_notes": "Custom",
         "cf_colours": ["blue", "red"],

@@ -1,4 +1,10 @@
-from .allocations import AllocationSerializer
+from .allocations import (
+    AllocationSerializer,
+    RenewSerializer,
+    SetClustersSerializer,
+    ShareSerializer,
+    StretchedSerializer,
+)
 from .contract import (
     AllocatedVLANSerializer,
     ErrorSerializer,
@@ -8,14 +14,16 @@ from .contract import (
 )
 from .importing import ImportResultSerializer, ImportRowSerializer, ImportSerializer
 from .pools import SegmentPoolSerializer
-from .segments import DisableSerializer, SegmentSerializer
-from .statistics import HealthSerializer, PoolStatisticsSerializer
+from .segments import DisableSerializer, EndQuarantineSerializer, SegmentSerializer
+from .statistics import ForecastSerializer, HealthSerializer, PoolStatisticsSerializer
 
 __all__ = (
     "AllocatedVLANSerializer",
     "AllocationSerializer",
     "DisableSerializer",
+    "EndQuarantineSerializer",
     "ErrorSerializer",
+    "ForecastSerializer",
     "HealthSerializer",
     "ImportResultSerializer",
     "ImportRowSerializer",
@@ -23,7 +31,11 @@ __all__ = (
     "PoolNotFoundSerializer",
     "PoolStatisticsSerializer",
     "ReleasedVLANSerializer",
+    "RenewSerializer",
     "SegmentPoolSerializer",
     "SegmentSerializer",
+    "SetClustersSerializer",
+    "ShareSerializer",
+    "StretchedSerializer",
     "VLANOfClusterSerializer",
 )

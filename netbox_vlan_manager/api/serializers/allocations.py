@@ -9,18 +9,41 @@ from netbox.api.fields import ChoiceField
 from users.api.serializers import UserSerializer
 from virtualization.api.serializers import ClusterSerializer
 
-from ...choices import AllocationStatusChoices
+from ...choices import AllocationStatusChoices, ReleaseReasonChoices
 from ...models import Allocation
 from ...services import allocate, resolve_pool
+from ...validators import VID_MAX, VID_MIN, clean_cluster_name
 from ..fields import ClusterNameField, NameOrIDField, PurposeField
 from .base import ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
 
-__all__ = ("AllocationSerializer",)
+__all__ = (
+    "AllocationSerializer",
+    "RenewSerializer",
+    "SetClustersSerializer",
+    "ShareSerializer",
+    "StretchedSerializer",
+)
 
 # What says which segment a cluster gets. It is fixed once the allocation is made.
-REQUEST_FIELDS = ("pool", "site", "vrf", "cluster_name", "purpose")
+REQUEST_FIELDS = (
+    "pool",
+    "site",
+    "vrf",
+    "cluster_name",
+    "purpose",
+    "vid",
+    "vid_min",
+    "vid_max",
+    "prefix_length",
+    "segment",
+    "expires_at",
+)
+
+
+# What may be null in a request.
+OPTIONAL = ("segment", "vid", "vid_min", "vid_max", "prefix_length", "expires_at")
 
 
 class AllocationSerializer(ServiceModelSerializer):
@@ -28,7 +51,9 @@ class AllocationSerializer(ServiceModelSerializer):
     `is_new` says after save() whether the allocation was made, or is one that the cluster had already.
     """
 
-    segment = SegmentSerializer(nested=True, read_only=True, allow_null=True)
+    segment = SegmentSerializer(
+        nested=True, required=False, allow_null=True, help_text=_("The segment that shall be allocated")
+    )
     pool = SegmentPoolSerializer(
         nested=True, required=False, allow_null=True, help_text=_("Where to allocate; or give site and vrf")
     )
@@ -36,13 +61,49 @@ class AllocationSerializer(ServiceModelSerializer):
         write_only=True, required=False, help_text=_("Id, slug or name of a site, location, site group or region")
     )
     vrf = NameOrIDField(write_only=True, required=False, help_text=_("Id, name or RD of a VRF"))
+    vid = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        help_text=_("The VLAN ID that shall be allocated; the lowest available one when it is left out"),
+    )
+    vid_min = serializers.IntegerField(
+        write_only=True,
+        required=False,
+        allow_null=True,
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        help_text=_("The lowest VLAN ID that will do"),
+    )
+    vid_max = serializers.IntegerField(
+        write_only=True,
+        required=False,
+        allow_null=True,
+        min_value=VID_MIN,
+        max_value=VID_MAX,
+        help_text=_("The highest VLAN ID that will do"),
+    )
+    prefix_length = serializers.IntegerField(
+        write_only=True,
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=128,
+        help_text=_("The prefix length that the segment shall have"),
+    )
+    dry_run = serializers.BooleanField(
+        write_only=True, required=False, help_text=_("Say what would be allocated, and change nothing")
+    )
     cluster_name = ClusterNameField()
     cluster = ClusterSerializer(nested=True, read_only=True, allow_null=True)
     purpose = PurposeField(required=False)
     status = ChoiceField(choices=AllocationStatusChoices, read_only=True)
     allocated_by = UserSerializer(nested=True, read_only=True, allow_null=True)
     released_by = UserSerializer(nested=True, read_only=True, allow_null=True)
+    release_reason = ChoiceField(choices=ReleaseReasonChoices, read_only=True, allow_blank=True)
     prefix = IPNetworkField(read_only=True)
+    ipv6_prefix = IPNetworkField(read_only=True, allow_null=True)
 
     class Meta:
         model = Allocation
@@ -55,6 +116,10 @@ class AllocationSerializer(ServiceModelSerializer):
             "pool",
             "site",
             "vrf",
+            "vid_min",
+            "vid_max",
+            "prefix_length",
+            "dry_run",
             "cluster_name",
             "cluster",
             "purpose",
@@ -63,11 +128,15 @@ class AllocationSerializer(ServiceModelSerializer):
             "allocated_by",
             "released_at",
             "released_by",
+            "release_reason",
+            "expires_at",
+            "shared",
             "pool_name",
             "vrf_name",
             "vid",
             "epg_name",
             "prefix",
+            "ipv6_prefix",
             "description",
             "owner",
             "comments",
@@ -77,7 +146,7 @@ class AllocationSerializer(ServiceModelSerializer):
             "last_updated",
         ]
         brief_fields = ("id", "url", "display", "cluster_name", "purpose", "status", "description")
-        read_only_fields = ("allocated_at", "released_at", "pool_name", "vrf_name", "vid", "epg_name")
+        read_only_fields = ("allocated_at", "released_at", "shared", "pool_name", "vrf_name", "epg_name")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -96,11 +165,23 @@ class AllocationSerializer(ServiceModelSerializer):
         if self.instance:
             return self._without_request(data)
         site, vrf = data.pop("site", None), data.pop("vrf", None)
-        if data.get("pool") is None:
+        segment = data.get("segment")
+        if segment and data.get("pool") is None and site is None and vrf is None:
+            data["pool"] = segment.pool
+        elif data.get("pool") is None:
             data["pool"] = resolve_pool(site, vrf, user=self.user).pool
         elif site is not None or vrf is not None:
             raise serializers.ValidationError({"pool": _("Give the pool, or site and vrf, not both.")})
+        if segment and segment.pool != data["pool"]:
+            raise serializers.ValidationError({"segment": _("This segment is not in the pool that was asked for.")})
         return data
+
+    def to_internal_value(self, data):
+        values = super().to_internal_value(data)
+        if self.nested or self.instance:
+            return values
+        # As if it had not been given at all.
+        return {name: value for name, value in values.items() if value is not None or name not in OPTIONAL}
 
     def _without_request(self, data):
         """Return `data` without what cannot change; it is an error for it to be another than it was."""
@@ -109,6 +190,8 @@ class AllocationSerializer(ServiceModelSerializer):
             for name in REQUEST_FIELDS
             if name in data and data.pop(name) != getattr(self.instance, name, None)
         }
+        if "expires_at" in errors:
+            errors["expires_at"] = _("Renew the allocation to change when it expires.")
         if errors:
             raise serializers.ValidationError(errors)
         return data
@@ -130,3 +213,38 @@ class AllocationSerializer(ServiceModelSerializer):
         instance.full_clean()
         instance.save()
         return instance
+
+
+class RenewSerializer(serializers.Serializer):
+    expires_at = serializers.DateTimeField(
+        allow_null=True, help_text=_("When the allocation shall be released by itself; null: never")
+    )
+
+
+class ShareSerializer(serializers.Serializer):
+    cluster_name = ClusterNameField()
+    purpose = PurposeField(required=False)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    dry_run = serializers.BooleanField(required=False)
+
+
+class SetClustersSerializer(serializers.Serializer):
+    cluster_names = serializers.CharField(
+        allow_blank=True, max_length=10000, help_text=_("The whole set, separated by commas; empty releases all")
+    )
+    dry_run = serializers.BooleanField(required=False)
+
+    def validate_cluster_names(self, value):
+        return [clean_cluster_name(name) for name in value.split(",")] if value.strip() else []
+
+
+class StretchedSerializer(serializers.Serializer):
+    cluster_name = ClusterNameField()
+    vrf = NameOrIDField(help_text=_("Id, name or RD of a VRF"))
+    sites = serializers.ListField(
+        child=NameOrIDField(), min_length=2, max_length=100, help_text=_("Two or more, each with a pool of its own")
+    )
+    vid = serializers.IntegerField(required=False, allow_null=True, min_value=VID_MIN, max_value=VID_MAX)
+    purpose = PurposeField(required=False)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    dry_run = serializers.BooleanField(required=False)

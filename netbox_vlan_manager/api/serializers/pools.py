@@ -8,7 +8,7 @@ from netbox.api.gfk_fields import GFKSerializerField
 from tenancy.api.serializers import TenantSerializer
 from utilities.api import get_related_object_by_attrs
 
-from ...choices import SegmentPoolStatusChoices
+from ...choices import AllocationOrderChoices, PoolLevelChoices, SegmentPoolStatusChoices
 from ...models import SegmentPool
 from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
@@ -21,6 +21,8 @@ __all__ = ("SegmentPoolSerializer",)
 
 class SegmentPoolSerializer(ServiceModelSerializer):
     status = ChoiceField(choices=SegmentPoolStatusChoices, required=False)
+    allocation_order = ChoiceField(choices=AllocationOrderChoices, required=False)
+    level = ChoiceField(choices=PoolLevelChoices, read_only=True)
     vrf = VRFSerializer(nested=True)
     scope_type = ContentTypeField(
         queryset=ContentType.objects.filter(app_label="dcim", model__in=POOL_SCOPE_MODELS),
@@ -67,6 +69,12 @@ class SegmentPoolSerializer(ServiceModelSerializer):
             "max_prefix_length",
             "warning_threshold",
             "critical_threshold",
+            "allocation_order",
+            "cooldown",
+            "max_per_cluster",
+            "max_per_tenant",
+            "max_per_request",
+            "level",
             "description",
             "owner",
             "comments",

@@ -1,14 +1,17 @@
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from core.models import ObjectChange
 from ipam.api.serializers import VLANSerializer
 from ipam.models import Prefix
 from netbox.api.fields import ChoiceField
 from netbox.api.serializers import BaseModelSerializer
+from utilities.api import get_related_object_by_attrs
 
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment
 from ...services import create_segment, update_segment
+from ...services.resolution import visible_pools
 from ...validators import EPG_NAME_MAX_LENGTH
 from ..fields import PrefixField
 from .base import ServiceModelSerializer
@@ -16,6 +19,7 @@ from .pools import SegmentPoolSerializer
 
 __all__ = (
     "DisableSerializer",
+    "EndQuarantineSerializer",
     "SegmentSerializer",
 )
 
@@ -26,6 +30,15 @@ class DisableSerializer(serializers.Serializer):
         required=False,
         allow_blank=True,
         help_text=_("Shown with the segment while it is disabled"),
+    )
+
+
+class EndQuarantineSerializer(serializers.Serializer):
+    reason = serializers.CharField(
+        max_length=ObjectChange._meta.get_field("message").max_length,
+        required=False,
+        allow_blank=True,
+        help_text=_("Why, for the change log"),
     )
 
 
@@ -41,6 +54,7 @@ class SegmentSerializer(ServiceModelSerializer):
     pool = SegmentPoolSerializer(nested=True)
     epg_name = serializers.CharField(max_length=EPG_NAME_MAX_LENGTH)
     prefix = PrefixField(help_text=_("CIDR or id"))
+    ipv6_prefix = PrefixField(read_only=True, allow_null=True)
     vlan = VLANSerializer(nested=True, read_only=True)
     status = ChoiceField(choices=SegmentStatusChoices, read_only=True)
     # By this name it is no relation of the model, of which NetBox would prefetch the whole history.
@@ -57,8 +71,11 @@ class SegmentSerializer(ServiceModelSerializer):
             "vid",
             "epg_name",
             "prefix",
+            "ipv6_prefix",
             "vlan",
             "status",
+            "quarantined_until",
+            "last_released_at",
             "disabled_reason",
             "dhcp",
             "allocations",
@@ -70,7 +87,17 @@ class SegmentSerializer(ServiceModelSerializer):
             "created",
             "last_updated",
         ]
-        brief_fields = ("id", "url", "display", "vid", "epg_name", "prefix", "description")
+        brief_fields = ("id", "url", "display", "vid", "epg_name", "prefix", "ipv6_prefix", "description")
+        read_only_fields = ("quarantined_until", "last_released_at")
+
+    def to_internal_value(self, data):
+        if self.nested:
+            # Even an id names a segment only to those who may know of its pool: the services' errors speak of it.
+            segments = Segment.objects.filter(pool__in=visible_pools(self.user)).select_related("pool__vrf", "vlan")
+            if data == {}:
+                raise serializers.ValidationError(_("Say which segment: by its id."))
+            return get_related_object_by_attrs(segments, data)
+        return super().to_internal_value(data)
 
     def validate(self, data):
         data = super().validate(data)

@@ -1,6 +1,7 @@
 from rest_framework import serializers
 
 __all__ = (
+    "ForecastSerializer",
     "HealthSerializer",
     "PoolStatisticsSerializer",
 )
@@ -24,3 +25,11 @@ class HealthSerializer(serializers.Serializer):
     database = serializers.ChoiceField(choices=("ok", "down"))
     queue = serializers.ChoiceField(choices=("ok", "down"))
     pools_low = serializers.IntegerField(allow_null=True, help_text="Pools that run short of available segments")
+
+
+class ForecastSerializer(serializers.Serializer):
+    days_until_exhausted = serializers.IntegerField(
+        allow_null=True, help_text="Null where the pool does not fill up, 0 where it is exhausted"
+    )
+    confidence = serializers.FloatField(help_text="From 0 to 1: how well a straight line tells what has been")
+    samples = serializers.IntegerField(help_text="How many days the forecast is made from")

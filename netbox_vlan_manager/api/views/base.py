@@ -15,6 +15,7 @@ from netbox.api.viewsets.mixins import resolve_bulk_error_status
 from ...exceptions import Busy
 from ...services import transactions
 from ..errors import REFUSALS, ModelErrorsMixin, PlainErrorsMixin, as_api_exception
+from ..idempotency import IdempotencyMixin
 from ..ordering import NamedOrderingFilter
 from ..parsers import JSONParser
 from ..schema import PlainSchema
@@ -45,7 +46,7 @@ class ServiceDestroyMixin(DestroyModelMixin):
         instance.delete()
 
 
-class ServiceViewSet(ModelErrorsMixin, NetBoxModelViewSet, ServiceDestroyMixin):
+class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, ServiceDestroyMixin):
     """
     NetBox's viewset for models that are written through services, whose errors NetBox's own bulk writes do not know.
 
@@ -182,7 +183,7 @@ def _entry_errors(error: APIException):
     return {"code": error.get_codes(), "errors": {"__all__": [error.detail]}}
 
 
-class PlainView(PlainErrorsMixin, APIView):
+class PlainView(IdempotencyMixin, PlainErrorsMixin, APIView):
     """A view that is no model's."""
 
     parser_classes = (JSONParser,)

@@ -13,6 +13,7 @@ from utilities.api import get_prefetches_for_serializer
 from ... import filtersets
 from ...models import Allocation, SegmentPool
 from ...services import available_segments, transactions
+from ...services.forecast import forecast
 from .. import serializers
 from ..schema import NOT_FOUND
 from .base import ServiceViewSet
@@ -43,6 +44,12 @@ class SegmentPoolViewSet(ServiceViewSet):
             "max_prefix_length",
             "warning_threshold",
             "critical_threshold",
+            "allocation_order",
+            "cooldown",
+            "max_per_cluster",
+            "max_per_tenant",
+            "max_per_request",
+            "level",
             "description",
             "owner",
             "created",
@@ -78,12 +85,21 @@ class SegmentPoolViewSet(ServiceViewSet):
         segments = (
             available_segments(pool)
             .restrict(request.user, "view")
-            .select_related("vlan", "prefix")
+            .select_related("vlan", "prefix", "ipv6_prefix")
             # Nothing holds what is available.
             .prefetch_related(*prefetches, Prefetch("allocations", queryset=Allocation.objects.none()))
         )
         serializer = self.get_serializer(segments[: _get_limit(request)], many=True)
         return Response(serializer.data)
+
+    @extend_schema(responses={200: serializers.ForecastSerializer, **NOT_FOUND})
+    @action(detail=True, pagination_class=None, filter_backends=())
+    def forecast(self, request, pk):
+        """
+        When the pool will be exhausted, if clusters go on coming as they did.
+        """
+        pool = get_object_or_404(SegmentPool.objects.restrict(request.user, "view"), pk=pk)
+        return Response(serializers.ForecastSerializer(forecast(pool)).data)
 
     def lock_for_write(self, instances):
         transactions.lock_spaces([pool.vrf_id for pool in instances], [pool.vlan_group_id for pool in instances])

@@ -1,15 +1,28 @@
-from django.db.models import Prefetch
+from functools import partial
+
+from django.db.models import Prefetch, Q
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from ... import filtersets
-from ...models import Allocation, Segment
-from ...services import delete_segment, disable_segment, enable_segment, transactions
+from ...models import Allocation, Segment, SegmentPool
+from ...services import (
+    delete_segment,
+    disable_segment,
+    enable_segment,
+    end_quarantine,
+    set_clusters,
+    share,
+    transactions,
+)
+from ...services.resolution import check_pool_permission
 from .. import serializers
-from ..permissions import ChangePermissions
-from ..schema import BUSY, CONFLICT, FORBIDDEN, NOT_FOUND
+from ..permissions import ChangePermissions, MayWrite
+from ..schema import BUSY, CONFLICT, FORBIDDEN, INVALID, NOT_FOUND, SHARE_CONFLICT
 from .base import ServiceViewSet
+from .results import describe_results
 
 __all__ = ("SegmentViewSet",)
 
@@ -20,12 +33,13 @@ __all__ = ("SegmentViewSet",)
     destroy=extend_schema(responses={204: None, **CONFLICT}),
 )
 class SegmentViewSet(ServiceViewSet):
-    queryset = Segment.objects.select_related("vlan", "prefix", "pool")
+    queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool")
     serializer_class = serializers.SegmentSerializer
     filterset_class = filtersets.SegmentFilterSet
     ordering_fields = {
         "epg_name": "vlan__name",
         "prefix": "prefix__prefix",
+        "ipv6_prefix": "ipv6_prefix__prefix",
         **{
             name: name
             for name in (
@@ -34,6 +48,8 @@ class SegmentViewSet(ServiceViewSet):
                 "vid",
                 "vlan",
                 "status",
+                "quarantined_until",
+                "last_released_at",
                 "dhcp",
                 "description",
                 "owner",
@@ -76,6 +92,95 @@ class SegmentViewSet(ServiceViewSet):
         enable_segment(segment, user=request.user)
         return self.answer(segment)
 
+    @extend_schema(
+        request=serializers.EndQuarantineSerializer,
+        responses={200: serializers.SegmentSerializer, **FORBIDDEN, **NOT_FOUND, **BUSY},
+    )
+    @action(
+        detail=True,
+        methods=["post"],
+        url_path="end-quarantine",
+        permission_classes=(ChangePermissions,),
+        filter_backends=(),
+    )
+    def end_quarantine(self, request, pk):
+        """
+        Make a quarantined segment available now, before its cool-down is over. Any other is left alone.
+        """
+        segment = self.get_changeable(pk)
+        serializer = serializers.EndQuarantineSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        reason = serializer.validated_data.get("reason", "")
+        end_quarantine(segment, user=request.user, changelog_message=reason)
+        return self.answer(segment)
+
+    @extend_schema(
+        request=serializers.ShareSerializer,
+        responses={
+            200: serializers.AllocationSerializer,
+            201: serializers.AllocationSerializer,
+            **INVALID,
+            **FORBIDDEN,
+            **NOT_FOUND,
+            **SHARE_CONFLICT,
+            **BUSY,
+        },
+    )
+    @action(detail=True, methods=["post"], permission_classes=(MayWrite,), filter_backends=())
+    def share(self, request, pk):
+        """
+        Let one more cluster hold the segment, beside those that hold it; one that is available is allocated.
+        """
+        segment = self.get_usable(pk, "allocate")
+        serializer = serializers.ShareSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        result = share(segment, user=request.user, **serializer.validated_data)
+        is_new = result.created and not serializer.validated_data.get("dry_run")
+        (answer,) = self.describe([result])
+        return Response(answer, status=201 if is_new else 200)
+
+    @extend_schema(
+        request=serializers.SetClustersSerializer,
+        responses={
+            200: serializers.AllocationSerializer(many=True),
+            **INVALID,
+            **FORBIDDEN,
+            **NOT_FOUND,
+            **SHARE_CONFLICT,
+            **BUSY,
+        },
+    )
+    @action(detail=True, methods=["put"], permission_classes=(MayWrite,), filter_backends=(), pagination_class=None)
+    def clusters(self, request, pk):
+        """
+        Make these clusters, and no others, hold the segment: the rest are released. All of it or nothing.
+        """
+        segment = self.get_usable(pk, "allocate", "release")
+        serializer = serializers.SetClustersSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return Response(self.describe(set_clusters(segment, user=request.user, **serializer.validated_data)))
+
+    def describe(self, results):
+        serializer = partial(serializers.AllocationSerializer, context=self.get_serializer_context())
+        return describe_results(results, serializer)
+
+    def get_usable(self, pk, *actions):
+        """
+        Return a segment whose pool the user may do all of the actions on.
+
+        Raises:
+            Http404: The user may neither view the segment nor do any of them.
+            PermissionDenied: The user may not do one of them.
+        """
+        user = self.request.user
+        known = Q(pk__in=Segment.objects.restrict(user, "view").order_by().values("pk"))
+        for action_name in actions:
+            known |= Q(pool__in=SegmentPool.objects.restrict(user, action_name).order_by().values("pk"))
+        segment = get_object_or_404(Segment.objects.select_related("pool").filter(known), pk=pk)
+        for action_name in actions:
+            check_pool_permission(user, segment.pool, action_name)
+        return segment
+
     def get_changeable(self, pk):
         """Return a segment that the user may change. NetBox restricts a POST to what the user may add."""
         self.queryset = Segment.objects.restrict(self.request.user, "change")
@@ -83,7 +188,7 @@ class SegmentViewSet(ServiceViewSet):
 
     def answer(self, segment):
         """Return the response with the segment as it is now. It need not be one any more that the user may change."""
-        self.queryset = Segment.objects.select_related("vlan", "prefix", "pool")
+        self.queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool")
         return Response(self.get_serializer(self.get_queryset().get(pk=segment.pk)).data)
 
     def destroy_object(self, instance):

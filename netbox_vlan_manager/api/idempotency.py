@@ -1,0 +1,148 @@
+"""
+The header Idempotency-Key: a writing call that is made again gets the answer that it got the first time.
+
+The answer is stored in the transaction of the call itself, so that there is one exactly when there is the other. Calls
+with one key take turns. What was refused is not stored: nothing was changed, and the same call may succeed later.
+"""
+
+import hashlib
+import json
+from datetime import timedelta
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import APIException
+from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
+
+from ..exceptions import Busy, VLANManagerError
+from ..models import IdempotencyKey
+from ..services import transactions
+
+__all__ = (
+    "IdempotencyMixin",
+    "forget_old_keys",
+)
+
+HEADER = "Idempotency-Key"
+KEPT = timedelta(hours=24)
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MAX_LENGTH = IdempotencyKey._meta.get_field("key").max_length
+# What an answer says beside its body.
+STORED_HEADERS = ("Location", "ETag")
+
+
+class IdempotencyConflict(VLANManagerError):
+    """The key came with another call before."""
+
+    code = "idempotency_conflict"
+
+
+class InvalidKey(VLANManagerError):
+    code = "invalid"
+
+
+class _Answered(APIException):
+    """Ends a call whose answer is known."""
+
+    def __init__(self, stored):
+        super().__init__()
+        self.stored = stored
+
+
+class _Refused(Exception):
+    """Rolls back the call, with the events of what it had done."""
+
+    def __init__(self, response):
+        self.response = response
+
+
+class IdempotencyMixin:
+    """For REST framework's views; comes before those that handle exceptions."""
+
+    idempotency_key = None
+
+    def dispatch(self, request, *args, **kwargs):
+        key = request.headers.get(HEADER)
+        if key is None or request.method in SAFE_METHODS:
+            return super().dispatch(request, *args, **kwargs)
+        try:
+            with transactions.events_savepoint(), transaction.atomic():
+                self.idempotency_key = key
+                response = super().dispatch(request, *args, **kwargs)
+                if response.status_code >= 400:
+                    raise _Refused(response)
+                if not getattr(response, "is_replay", False):
+                    self._store(response)
+        except _Refused as refused:
+            return refused.response
+        return response
+
+    def initial(self, request, *args, **kwargs):
+        super().initial(request, *args, **kwargs)
+        if self.idempotency_key is None or not request.user.is_authenticated:
+            return
+        key = self.idempotency_key
+        if not 0 < len(key) <= MAX_LENGTH or not key.isascii() or not key.isprintable():
+            raise InvalidKey(
+                _("{header} is not valid: use 1 to {max} ASCII characters.").format(header=HEADER, max=MAX_LENGTH)
+            )
+        self.fingerprint = _fingerprint(request)
+        try:
+            transactions.lock_idempotency_key(request.user.pk, key)
+        except DatabaseError as error:
+            if transactions.sqlstate(error) != transactions.LOCK_NOT_AVAILABLE:
+                raise
+            raise Busy from error
+        stored = IdempotencyKey.objects.filter(user=request.user, key=key).first()
+        if stored is None:
+            return
+        if stored.created < timezone.now() - KEPT:
+            stored.delete()
+            return
+        if stored.fingerprint != self.fingerprint:
+            raise IdempotencyConflict(
+                _("This {header} came with another call before: use a new one for another call.").format(header=HEADER)
+            )
+        raise _Answered(stored)
+
+    def handle_exception(self, exc):
+        if isinstance(exc, _Answered):
+            stored = exc.stored
+            response = Response(
+                stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"}
+            )
+            response.is_replay = True
+            return response
+        return super().handle_exception(exc)
+
+    def _store(self, response):
+        if not self.request.user.is_authenticated:
+            return
+        body = getattr(response, "data", None)
+        IdempotencyKey.objects.create(
+            user=self.request.user,
+            key=self.idempotency_key,
+            fingerprint=self.fingerprint,
+            status_code=response.status_code,
+            body=None if body is None else json.loads(json.dumps(body, cls=JSONEncoder)),
+            headers={name: response[name] for name in STORED_HEADERS if name in response},
+        )
+
+
+def _fingerprint(request):
+    """Return what tells one call from another."""
+    try:
+        body = request._request.body
+    except RequestDataTooBig:
+        raise InvalidKey(_("The body is too large for {header}: send it without.").format(header=HEADER)) from None
+    parts = (request.method, request.get_full_path(), request.content_type or "")
+    return hashlib.sha256("\0".join(parts).encode() + b"\0" + body).hexdigest()
+
+
+def forget_old_keys():
+    """Delete the answers that are older than 24 hours; return how many."""
+    count, _by_model = IdempotencyKey.objects.filter(created__lt=timezone.now() - KEPT).delete()
+    return count

@@ -1,0 +1,46 @@
+"""
+Event types of the plugin, for event rules, webhooks and notifications.
+
+The object of the first four is the allocation, of the other two the pool; docs/events.md describes the payloads.
+"""
+
+from django.utils.translation import gettext as _
+
+from netbox.events import (
+    EVENT_TYPE_KIND_DANGER,
+    EVENT_TYPE_KIND_INFO,
+    EVENT_TYPE_KIND_SUCCESS,
+    EVENT_TYPE_KIND_WARNING,
+    EventType,
+)
+
+__all__ = (
+    "ALLOCATED",
+    "EXHAUSTED",
+    "EXPIRED",
+    "EXPIRING",
+    "RELEASED",
+    "THRESHOLD_PASSED",
+    "register_event_types",
+)
+
+ALLOCATED = "vlan_manager_allocated"
+RELEASED = "vlan_manager_released"
+EXPIRING = "vlan_manager_expiring"
+EXPIRED = "vlan_manager_expired"
+THRESHOLD_PASSED = "vlan_manager_threshold_passed"
+EXHAUSTED = "vlan_manager_exhausted"
+
+
+def register_event_types():
+    """Make the event types known to NetBox; once, when the plugin is loaded."""
+    # NetBox takes the texts for strings, which lazy translations are not.
+    for event_type in (
+        EventType(ALLOCATED, _("Segment allocated"), EVENT_TYPE_KIND_SUCCESS),
+        EventType(RELEASED, _("Segment released"), EVENT_TYPE_KIND_INFO),
+        EventType(EXPIRING, _("Allocation expires soon"), EVENT_TYPE_KIND_WARNING),
+        EventType(EXPIRED, _("Allocation expired"), EVENT_TYPE_KIND_WARNING),
+        EventType(THRESHOLD_PASSED, _("Segment pool passed a threshold"), EVENT_TYPE_KIND_WARNING),
+        EventType(EXHAUSTED, _("Segment pool exhausted"), EVENT_TYPE_KIND_DANGER),
+    ):
+        event_type.register()

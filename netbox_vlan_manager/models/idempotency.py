@@ -1,0 +1,39 @@
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+__all__ = ("IdempotencyKey",)
+
+
+class IdempotencyKey(models.Model):
+    """
+    The answer that a writing call got under a client's Idempotency-Key, so that the same call made again gets the same.
+
+    It is a note of the API's, not an object that users work with: it has no page, no change log and no permissions.
+    """
+
+    user = models.ForeignKey(
+        to=settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        verbose_name=_("user"),
+    )
+    key = models.CharField(verbose_name=_("key"), max_length=255)
+    fingerprint = models.CharField(
+        verbose_name=_("fingerprint"),
+        max_length=64,
+        help_text=_("SHA-256 of the call: method, path, query and body"),
+    )
+    status_code = models.PositiveSmallIntegerField(verbose_name=_("status code"))
+    body = models.JSONField(verbose_name=_("body"), null=True)
+    headers = models.JSONField(verbose_name=_("headers"), default=dict)
+    created = models.DateTimeField(verbose_name=_("created"), auto_now_add=True, db_index=True)
+
+    class Meta:
+        ordering = ("pk",)
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
+        constraints = (models.UniqueConstraint(fields=("user", "key"), name="%(app_label)s_%(class)s_unique_user_key"),)
+
+    def __str__(self):
+        return self.key

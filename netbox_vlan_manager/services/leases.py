@@ -1,0 +1,57 @@
+"""
+Leases: allocations that end by themselves.
+
+The job of every minute warns of those that end soon, once each, and releases those that are over, exactly as a release
+does. It may die anywhere and run again, and two may run at once: every step is decided under the lock of its row.
+"""
+
+from contextlib import suppress
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from ..choices import ReleaseReasonChoices
+from ..events import EXPIRING
+from ..exceptions import Busy
+from ..models import Allocation
+from ..settings import get_setting
+from . import audit
+from .allocation import release_allocation
+
+__all__ = (
+    "expire_due",
+    "warn_expiring",
+)
+
+
+def expire_due():
+    """
+    Release the active allocations whose time is over, each in a transaction of its own; return how many.
+
+    One whose locks are not had in time is left to the next run, and keeps none of the others.
+    """
+    due = Allocation.objects.active().filter(expires_at__lte=timezone.now()).order_by("expires_at", "pk")
+    total = 0
+    for allocation in list(due):
+        with suppress(Busy):
+            total += release_allocation(
+                allocation, user=None, reason=ReleaseReasonChoices.EXPIRED, if_due=True
+            ).released
+    return total
+
+
+def warn_expiring():
+    """
+    Send the event of each active allocation that expires within `lease_warning`, once; return how many.
+
+    Locks their rows, passing over those that other transactions hold, until they are marked.
+    """
+    soon = timezone.now() + timedelta(seconds=get_setting("lease_warning"))
+    with audit.change_tracking(None), transaction.atomic():
+        expiring = Allocation.objects.active().filter(expires_at__lte=soon, expiry_warned=False)
+        locked = list(expiring.select_for_update(no_key=True, skip_locked=True, of=("self",)).order_by("pk"))
+        Allocation.objects.filter(pk__in=[allocation.pk for allocation in locked]).update(expiry_warned=True)
+        if locked:
+            audit.announce([(allocation, EXPIRING) for allocation in locked])
+    return len(locked)
