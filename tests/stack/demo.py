@@ -61,7 +61,7 @@ def _instructions(url):
         f"{url}/api/plugins/vlan-manager/allocate-vlan/"
     )
     return f"""
-NetBox     {url}/plugins/vlan-manager/pools/
+NetBox     {url}/plugins/vlan-manager/overview/
 Login      admin / admin
 API token  {TOKEN}
 
