@@ -15,8 +15,7 @@ from netbox.ui import layout
 from netbox.ui.breadcrumbs import Breadcrumb, filtered_list_url
 from netbox.ui.panels import CommentsPanel
 from netbox.views import generic
-from netbox.views.generic.base import BaseMultiObjectView, BaseObjectView
-from utilities.forms import DeleteForm
+from netbox.views.generic.base import BaseMultiObjectView
 from utilities.htmx import htmx_partial
 from utilities.querydict import normalize_querydict
 from utilities.views import ContentTypePermissionRequiredMixin, GetReturnURLMixin, register_model_view
@@ -34,7 +33,7 @@ from ..object_actions import (
 from ..services import allocate, allocate_stretched, release_allocation, renew
 from ..services.resolution import check_pool_permission
 from ..ui import panels
-from .mixins import KeepTypedMixin, annotate_may_release, get_selected
+from .mixins import ConfirmView, KeepTypedMixin, annotate_may_release, get_selected
 
 __all__ = (
     "AllocateStretchedView",
@@ -214,19 +213,11 @@ class AllocateStretchedView(AllocateView):
         return f"{url}?{urlencode({'id': [result.allocation.pk for result in results]}, doseq=True)}"
 
 
-class AllocationActionView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
+class AllocationActionView(ConfirmView):
     """Changes one allocation, after a question, for who may do `pool_action` on its pool."""
 
     queryset = Allocation.objects.select_related("pool", "segment")
-    template_name = "netbox_vlan_manager/confirm.html"
-    htmx_template_name = ""
-    form = DeleteForm
     pool_action = ""
-    title = ""
-
-    def change(self, allocation, form):
-        """Do what was confirmed and tell the user."""
-        raise NotImplementedError
 
     def get_required_permission(self):
         return "netbox_vlan_manager.view_allocation"
@@ -237,39 +228,9 @@ class AllocationActionView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
             check_pool_permission(self.request.user, allocation.pool, self.pool_action)
         return allocation
 
-    def get(self, request, **kwargs):
-        allocation = self.get_object(**kwargs)
-        form = self.form(instance=allocation, initial=self.get_initial(allocation))
-        return self.render(allocation, form)
-
-    def get_initial(self, allocation):
-        return normalize_querydict(self.request.GET)
-
-    def post(self, request, **kwargs):
-        allocation = self.get_object(**kwargs)
-        form = self.form(request.POST, instance=allocation)
-        if not form.is_valid():
-            return self.render(allocation, form)
-        try:
-            self.change(allocation, form)
-        except SERVICE_ERRORS as error:
-            return self.refuse(allocation, form, error)
-        return redirect(self.get_return_url(request, allocation))
-
     def refuse(self, allocation, form, error):
         messages.error(self.request, " ".join(get_error_texts(error)))
         return redirect(allocation.get_absolute_url())
-
-    def render(self, allocation, form):
-        context = {"object": allocation, "form": form, "form_url": self.request.path}
-        if htmx_partial(self.request):
-            return render(self.request, self.htmx_template_name, context)
-        context |= {
-            "title": self.title,
-            "form_template": self.htmx_template_name,
-            "return_url": self.get_return_url(self.request, allocation),
-        }
-        return render(self.request, self.template_name, context)
 
 
 @register_model_view(Allocation, "release")

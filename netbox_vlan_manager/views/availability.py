@@ -3,10 +3,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from netbox.views.generic.base import BaseMultiObjectView, BaseObjectView
-from utilities.forms import DeleteForm
-from utilities.htmx import htmx_partial
-from utilities.querydict import normalize_querydict
+from netbox.views.generic.base import BaseMultiObjectView
 from utilities.views import GetReturnURLMixin, register_model_view
 
 from .. import filtersets, forms, tables
@@ -15,7 +12,7 @@ from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Segment
 from ..services import disable_segment, enable_segment, end_quarantine, share
 from ..services.resolution import check_pool_permission
-from .mixins import HoldersMixin, KeepTypedMixin, get_selected
+from .mixins import ConfirmView, HoldersMixin, get_selected
 
 __all__ = (
     "SegmentBulkDisableView",
@@ -35,50 +32,21 @@ class ChangePermissionMixin:
         return "netbox_vlan_manager.change_segment"
 
 
-class AvailabilityView(KeepTypedMixin, ChangePermissionMixin, GetReturnURLMixin, BaseObjectView):
+class AvailabilityView(ChangePermissionMixin, ConfirmView):
     """Changes one segment, after a question."""
 
     queryset = Segment.objects.select_related("vlan", "prefix", "pool")
-    form = DeleteForm
-    template_name = "netbox_vlan_manager/confirm.html"
-    htmx_template_name = ""
-    title = ""
 
-    def change(self, segment, **values):
+    def apply(self, segment, **values):
         """Do what was confirmed and return what to say about it."""
         raise NotImplementedError
 
-    def get(self, request, **kwargs):
-        segment = self.get_object(**kwargs)
-        initial = {"reason": segment.disabled_reason, **normalize_querydict(request.GET)}
-        return self.render(segment, self.form(instance=segment, initial=initial))
+    def get_initial(self, segment):
+        return {"reason": segment.disabled_reason, **super().get_initial(segment)}
 
-    def post(self, request, **kwargs):
-        segment = self.get_object(**kwargs)
-        form = self.form(request.POST, instance=segment)
-        if not form.is_valid():
-            return self.render(segment, form)
+    def change(self, segment, form):
         values = {name: form.cleaned_data[name] for name in form.fields if name not in ("confirm", "return_url")}
-        try:
-            messages.success(request, self.change(segment, user=request.user, **values))
-        except SERVICE_ERRORS as error:
-            return self.refuse(segment, form, error)
-        return redirect(self.get_return_url(request, segment))
-
-    def refuse(self, segment, form, error):
-        messages.error(self.request, " ".join(get_error_texts(error)))
-        return redirect(self.get_return_url(self.request, segment))
-
-    def render(self, segment, form):
-        context = {"object": segment, "form": form, "form_url": self.request.path}
-        if htmx_partial(self.request):
-            return render(self.request, self.htmx_template_name, context)
-        context |= {
-            "title": self.title,
-            "form_template": self.htmx_template_name,
-            "return_url": self.get_return_url(self.request, segment),
-        }
-        return render(self.request, self.template_name, context)
+        messages.success(self.request, self.apply(segment, user=self.request.user, **values))
 
 
 @register_model_view(Segment, "disable")
@@ -87,7 +55,7 @@ class SegmentDisableView(AvailabilityView):
     template_name = "netbox_vlan_manager/disable.html"
     htmx_template_name = "netbox_vlan_manager/htmx/disable_form.html"
 
-    def change(self, segment, **values):
+    def apply(self, segment, **values):
         if disable_segment(segment, **values).changed:
             return _("Disabled segment {segment}.").format(segment=segment)
         return _("Segment {segment} had been disabled before.").format(segment=segment)
@@ -98,7 +66,7 @@ class SegmentEnableView(AvailabilityView):
     template_name = "netbox_vlan_manager/enable.html"
     htmx_template_name = "netbox_vlan_manager/htmx/enable_form.html"
 
-    def change(self, segment, **values):
+    def apply(self, segment, **values):
         if enable_segment(segment, **values).changed:
             return _("Enabled segment {segment}.").format(segment=segment)
         return _("Segment {segment} was not disabled.").format(segment=segment)
@@ -109,7 +77,7 @@ class SegmentEndQuarantineView(AvailabilityView):
     htmx_template_name = "netbox_vlan_manager/htmx/end_quarantine_form.html"
     title = gettext_lazy("End quarantine?")
 
-    def change(self, segment, **values):
+    def apply(self, segment, **values):
         if segment.status != SegmentStatusChoices.QUARANTINED:
             return _("Segment {segment} was not quarantined.").format(segment=segment)
         end_quarantine(segment, **values)
@@ -133,7 +101,7 @@ class SegmentShareView(AvailabilityView):
         check_pool_permission(self.request.user, segment.pool, "allocate")
         return segment
 
-    def change(self, segment, **values):
+    def apply(self, segment, **values):
         allocation, created = share(segment, **values)
         if created:
             text = _("Cluster {cluster} now holds segment {segment}.")

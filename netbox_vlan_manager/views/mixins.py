@@ -11,16 +11,22 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from netbox.context import current_request
+from netbox.views.generic.base import BaseObjectView
 from utilities.exceptions import AbortRequest
+from utilities.forms import DeleteForm
+from utilities.htmx import htmx_partial
 from utilities.jobs import is_background_request
 from utilities.permissions import get_permission_for_model
-from utilities.views import ViewTab
+from utilities.querydict import normalize_querydict
+from utilities.views import GetReturnURLMixin, ViewTab
 
+from ..forms.errors import SERVICE_ERRORS, get_error_texts
 from ..models import Allocation, SegmentPool
 
 __all__ = (
     "ChildrenMixin",
     "ChildrenTab",
+    "ConfirmView",
     "HoldersMixin",
     "KeepTypedMixin",
     "RefusableBulkDeleteMixin",
@@ -212,3 +218,50 @@ def annotate_may_release(queryset, user):
     """Annotate segments or allocations with `may_release`: whether `user` may release what their pool has allocated."""
     pools = SegmentPool.objects.restrict(user, "release").filter(pk=OuterRef("pool"))
     return queryset.annotate(may_release=Exists(pools))
+
+
+class ConfirmView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
+    """Changes one object, after a question that is asked on a page, or in a dialogue where htmx asks for it."""
+
+    template_name = "netbox_vlan_manager/confirm.html"
+    htmx_template_name = ""
+    form = DeleteForm
+    title = ""
+
+    def change(self, instance, form):
+        """Do what was confirmed and tell the user."""
+        raise NotImplementedError
+
+    def get_initial(self, instance):
+        return normalize_querydict(self.request.GET)
+
+    def get(self, request, **kwargs):
+        instance = self.get_object(**kwargs)
+        return self.render(instance, self.form(instance=instance, initial=self.get_initial(instance)))
+
+    def post(self, request, **kwargs):
+        instance = self.get_object(**kwargs)
+        form = self.form(request.POST, instance=instance)
+        if not form.is_valid():
+            return self.render(instance, form)
+        try:
+            self.change(instance, form)
+        except SERVICE_ERRORS as error:
+            return self.refuse(instance, form, error)
+        return redirect(self.get_return_url(request, instance))
+
+    def refuse(self, instance, form, error):
+        """Return the answer to what a service refused."""
+        messages.error(self.request, " ".join(get_error_texts(error)))
+        return redirect(self.get_return_url(self.request, instance))
+
+    def render(self, instance, form):
+        context = {"object": instance, "form": form, "form_url": self.request.path}
+        if htmx_partial(self.request):
+            return render(self.request, self.htmx_template_name, context)
+        context |= {
+            "title": self.title,
+            "form_template": self.htmx_template_name,
+            "return_url": self.get_return_url(self.request, instance),
+        }
+        return render(self.request, self.template_name, context)
