@@ -1,3 +1,4 @@
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from netbox.plugins import PluginConfig
@@ -13,6 +14,10 @@ class VLANManagerConfig(PluginConfig):
     base_url = "vlan-manager"
     min_version = "4.7.0"
     max_version = "4.7.99"
+    middleware = ("netbox_vlan_manager.middleware.MetricsMiddleware",)
+    graphql_schema = "graphql.schema.schema"
+    graphql_type_extensions = "graphql.extensions.type_extensions"
+    graphql_filter_extensions = "graphql.extensions.filter_extensions"
     default_settings = {
         # Status of a segment's prefix while a cluster holds it, and while nobody does.
         "prefix_status_allocated": "reserved",
@@ -30,6 +35,10 @@ class VLANManagerConfig(PluginConfig):
         "low_available_percent": 10,
         # An allocation, release, import or new segment that takes longer is logged, in milliseconds; 0 logs none.
         "slow_operation_threshold": 1000,
+        # Whether /metrics, which NetBox shows to everybody, tells pools apart by their slugs.
+        "metrics_per_pool": False,
+        # How often one address may ask a worker process for health, such as "120/min"; None for as often as it likes.
+        "health_rate": "120/min",
         # How long before an allocation expires its event is sent, in seconds.
         "lease_warning": 86400,
         # How many days the daily snapshots of pools are kept.
@@ -46,6 +55,8 @@ class VLANManagerConfig(PluginConfig):
         if errors := check_settings():
             raise ImproperlyConfigured("; ".join(errors))
         register_event_types()
+        # NetBox would put it last, where it is not reached when NetBox's own middleware fails.
+        django_settings.MIDDLEWARE.insert(0, "netbox_vlan_manager.middleware.HealthMiddleware")
 
 
 config = VLANManagerConfig

@@ -5,6 +5,7 @@ from utilities.choices import ChoiceSet
 __all__ = (
     "AllocationOrderChoices",
     "AllocationStatusChoices",
+    "DriftSeverityChoices",
     "PoolLevelChoices",
     "ReleaseReasonChoices",
     "SegmentPoolStatusChoices",
@@ -15,10 +16,12 @@ __all__ = (
 class SegmentPoolStatusChoices(ChoiceSet):
     ACTIVE = "active"
     PAUSED = "paused"
+    RETIRING = "retiring"
 
     CHOICES = (
         (ACTIVE, _("Active"), "green"),
         (PAUSED, _("Paused"), "orange"),
+        (RETIRING, _("Retiring"), "gray"),
     )
 
 
@@ -83,4 +86,16 @@ class ReleaseReasonChoices(ChoiceSet):
         (RELEASED, _("Released"), "gray"),
         (EXPIRED, _("Expired"), "orange"),
         (MOVED, _("Moved"), "gray"),
+    )
+
+
+class DriftSeverityChoices(ChoiceSet):
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+    CHOICES = (
+        (ERROR, _("Error"), "red"),
+        (WARNING, _("Warning"), "orange"),
+        (INFO, _("Info"), "blue"),
     )

@@ -1,7 +1,7 @@
 """
 Event types of the plugin, for event rules, webhooks and notifications.
 
-The object of the first four is the allocation, of the other two the pool; docs/events.md describes the payloads.
+The object of the first four is the allocation, of the others the pool; docs/events.md describes the payloads.
 """
 
 from django.utils.translation import gettext as _
@@ -16,6 +16,7 @@ from netbox.events import (
 
 __all__ = (
     "ALLOCATED",
+    "DRIFT_FOUND",
     "EXHAUSTED",
     "EXPIRED",
     "EXPIRING",
@@ -30,6 +31,7 @@ EXPIRING = "vlan_manager_expiring"
 EXPIRED = "vlan_manager_expired"
 THRESHOLD_PASSED = "vlan_manager_threshold_passed"
 EXHAUSTED = "vlan_manager_exhausted"
+DRIFT_FOUND = "vlan_manager_drift_found"
 
 
 def register_event_types():
@@ -42,5 +44,6 @@ def register_event_types():
         EventType(EXPIRED, _("Allocation expired"), EVENT_TYPE_KIND_WARNING),
         EventType(THRESHOLD_PASSED, _("Segment pool passed a threshold"), EVENT_TYPE_KIND_WARNING),
         EventType(EXHAUSTED, _("Segment pool exhausted"), EVENT_TYPE_KIND_DANGER),
+        EventType(DRIFT_FOUND, _("Drift found in a segment pool"), EVENT_TYPE_KIND_WARNING),
     ):
         event_type.register()

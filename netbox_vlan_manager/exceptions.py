@@ -4,7 +4,11 @@ The errors that services raise. Values that are wrong in themselves raise Django
 The codes are part of the REST contract; `api/errors.py` gives each its HTTP status, so that this module knows no HTTP.
 """
 
+from dataclasses import dataclass
+
 from django.utils.translation import gettext as _
+
+from .choices import SegmentPoolStatusChoices
 
 
 class VLANManagerError(Exception):
@@ -39,22 +43,46 @@ class PoolNotFound(VLANManagerError):
 class PoolExhausted(VLANManagerError):
     code = "pool_exhausted"
 
-    def __init__(self, pool, wish=None):
+    def __init__(self, pool, wish=None, reason=""):
         text = _("Pool {pool} has no available segment. Release an allocation or add segments to the pool.")
         if wish:
             text = _("Pool {pool} has no available segment with {wish}. Ask for another, or add one to the pool.")
+        if reason:
+            text = _("{text} The pool cannot grow: {reason}").format(text=text, reason=reason)
         super().__init__(text.format(pool=pool, wish=wish))
         self.pool = pool
 
 
 class PoolPaused(VLANManagerError):
+    """The pool is paused or retiring."""
+
     code = "pool_paused"
 
     def __init__(self, pool):
-        super().__init__(
-            _("Pool {pool} is paused: it makes no new allocations until its status is active again.").format(pool=pool)
-        )
+        text = _("Pool {pool} is paused: it makes no new allocations until its status is active again.")
+        if pool.status == SegmentPoolStatusChoices.RETIRING:
+            text = _("Pool {pool} is retiring: it makes no new allocations, and goes when its last one is released.")
+        super().__init__(text.format(pool=pool))
         self.pool = pool
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """What stands in the way, and the way out; with the id and the VLAN ID of the segment that it is about, if any."""
+
+    message: str
+    segment: int | None = None
+    vid: int | None = None
+
+
+class PoolConflict(VLANManagerError):
+    """Something stands in the way of what a pool was to become. `conflicts` lists all of it that the user may view."""
+
+    code = "pool_conflict"
+
+    def __init__(self, message, conflicts=()):
+        super().__init__(message)
+        self.conflicts = conflicts
 
 
 class VIDUnavailable(VLANManagerError):

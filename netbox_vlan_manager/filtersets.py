@@ -101,6 +101,20 @@ class VRFFilter(django_filters.Filter):
         return qs.filter(Q(**{f"{self.field_name}__rd__in": value}) | Q(**{f"{self.field_name}__name__in": value}))
 
 
+class LiteralNullMixin:
+    """
+    Takes "null" for text where no comparison with nothing is possible, such as `name__regex=null`.
+
+    NetBox's filters make it None, which the database layer then refuses with an error of its own.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for one in self.filters.values():
+            if one.lookup_expr not in ("exact", "iexact", "in", "isnull") and hasattr(one, "null_value"):
+                one.null_value = None
+
+
 class PoolAttributesFilterSet(BaseFilterSet):
     """Filters segments and allocations by what their pool says."""
 
@@ -215,7 +229,9 @@ class PoolAttributesFilterSet(BaseFilterSet):
 
 
 @register_filterset
-class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilterSet, ContactModelFilterSet):
+class SegmentPoolFilterSet(
+    LiteralNullMixin, PrimaryModelFilterSet, ScopedFilterSet, TenancyFilterSet, ContactModelFilterSet
+):
     status = django_filters.MultipleChoiceFilter(
         choices=SegmentPoolStatusChoices,
         distinct=False,
@@ -294,6 +310,11 @@ class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilter
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
+            "epg_template",
+            "auto_grow",
+            "grow_prefix_length",
+            "grow_ipv6_prefix_length",
+            "grow_limit",
             "description",
         )
 
@@ -310,7 +331,7 @@ class SegmentPoolFilterSet(PrimaryModelFilterSet, ScopedFilterSet, TenancyFilter
 
 
 @register_filterset
-class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactModelFilterSet):
+class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFilterSet, ContactModelFilterSet):
     status = django_filters.MultipleChoiceFilter(
         choices=SegmentStatusChoices,
         distinct=False,
@@ -406,7 +427,7 @@ class SegmentFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet, ContactMo
 
 
 @register_filterset
-class AllocationFilterSet(PrimaryModelFilterSet, PoolAttributesFilterSet):
+class AllocationFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFilterSet):
     segment_id = django_filters.ModelMultipleChoiceFilter(
         queryset=Segment.objects.all(),
         distinct=False,

@@ -1,46 +1,142 @@
+from collections import Counter
+from datetime import timedelta
+
+import django_rq
 from django.contrib.auth import get_user_model
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied
 from django.db import transaction
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django_pg_utils import advisory_lock
+from rq.job import JobStatus
 from rq.timeouts import JobTimeoutException
 
-from core.choices import JobIntervalChoices, JobNotificationChoices
+from core.choices import JobIntervalChoices, JobNotificationChoices, JobStatusChoices
 from core.exceptions import JobFailed
+from netbox.constants import ADVISORY_LOCK_KEYS
 from netbox.jobs import JobRunner, system_job
 
 from .api.idempotency import forget_old_keys
 from .forms.errors import SERVICE_ERRORS, get_error_texts
-from .services.importing import import_segments, parse_csv
+from .models import SegmentPool
+from .services.drift import FAILED, STATUSES, announce_drift, repair_drift
+from .services.first_generation import migrate
+from .services.generation import generate_segments
+from .services.import_files import parse_file
+from .services.importing import import_segments
 from .services.leases import expire_due, warn_expiring
 from .services.quarantine import promote_all
+from .services.retiring import delete_drained
 from .services.snapshots import take_snapshots
 from .services.thresholds import refresh
 
 __all__ = (
+    "DriftJob",
+    "DriftRepairJob",
+    "GenerateSegmentsJob",
     "LifeCycleJob",
+    "MigrationJob",
     "PoolSnapshotJob",
     "SegmentImportJob",
 )
 
 # Seconds: several times what an import of the most rows takes on a slow machine.
 IMPORT_TIMEOUT = 3600
+# Seconds: the same for as many repairs as there are VLAN IDs.
+REPAIR_TIMEOUT = 3600
+
+# What NetBox holds the schedule of its system jobs under. It belongs to the session, and may be taken again within.
+SCHEDULE_LOCK = ADVISORY_LOCK_KEYS["job-schedules"]
+
+WAITING = (JobStatusChoices.STATUS_PENDING, JobStatusChoices.STATUS_SCHEDULED)
+RQ_ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
+
+
+class LastingJobRunner(JobRunner):
+    """
+    A system job that goes on after the death of a worker.
+
+    NetBox schedules the next run when one has ended, which one that is killed never does; and it takes what the killed
+    one leaves for a run that goes on, and schedules no other. So the next run is scheduled here before the work begins.
+    NetBox finds it in the end, and makes no second one. A run that takes longer than the interval may meet the next
+    one: the work has to bear that.
+    """
+
+    def run(self, *args, **kwargs):
+        if self.job.interval:
+            with advisory_lock(SCHEDULE_LOCK):
+                self._end_lost(self.job)
+                self._schedule_next()
+        self.work()
+
+    def work(self):
+        """Do what the job is for."""
+        raise NotImplementedError
+
+    @classmethod
+    def last_success(cls):
+        """Return when the job was last done without an error, a datetime, or None if it never was."""
+        done = cls.get_jobs().filter(status=JobStatusChoices.STATUS_COMPLETED, completed__isnull=False)
+        # By the one column of jobs that has an index.
+        return done.order_by("-created").values_list("completed", flat=True).first()
+
+    @classmethod
+    @advisory_lock(SCHEDULE_LOCK)
+    def enqueue_once(cls, *args, **kwargs):
+        cls._end_lost()
+        return super().enqueue_once(*args, **kwargs)
+
+    @classmethod
+    def _end_lost(cls, own=None):
+        """
+        End the runs as errored that RQ has no more, or has ended: their worker was killed, or Redis lost its data.
+
+        RQ notices that a worker is dead only minutes later. The caller holds the lock of the schedule, lest a run that
+        is being scheduled be taken for one.
+
+        Args:
+            own: The Job that asks, which is not lost.
+        """
+        with transaction.atomic():
+            known = cls.get_jobs().filter(
+                status__in=JobStatusChoices.ENQUEUED_STATE_CHOICES, interval__isnull=False, object_id__isnull=True
+            )
+            for job in known.exclude(pk=own and own.pk).select_for_update():
+                rq_job = django_rq.get_queue(job.queue_name).fetch_job(str(job.job_id))
+                if rq_job is None or rq_job.get_status(refresh=False) in RQ_ENDED:
+                    job.terminate(JobStatusChoices.STATUS_ERRORED, error=_("The worker ended before the job did."))
+
+    def _schedule_next(self):
+        job = self.job
+        if self.get_jobs().filter(status__in=WAITING, interval=job.interval).exclude(pk=job.pk).exists():
+            return
+        self.enqueue(
+            schedule_at=timezone.now() + timedelta(minutes=job.interval),
+            interval=job.interval,
+            user=job.user,
+            notifications=job.notifications,
+        )
 
 
 @system_job(interval=JobIntervalChoices.INTERVAL_MINUTELY)
-class LifeCycleJob(JobRunner):
+class LifeCycleJob(LastingJobRunner):
     """
     Ends cool-downs and leases that are over, and tells of those that end soon and of pools that get full.
 
-    A step that fails keeps none of the others from being done; the job ends as errored then.
+    A step that fails keeps none of the others from being done, nor does a lease that cannot be ended; the job ends as
+    errored then.
     """
 
     class Meta:
         name = "VLAN Manager: cool-downs, leases and thresholds"
 
-    def run(self, *args, **kwargs):
+    def work(self):
         steps = (
             (promote_all, "Made {} quarantined segments available"),
             (expire_due, "Released {} expired allocations"),
             (warn_expiring, "Warned of {} expiring allocations"),
+            (delete_drained, "Deleted {} retiring pools"),
             (lambda: len(refresh()), "Found {} pools at another level"),
             (forget_old_keys, "Forgot {} idempotency keys"),
         )
@@ -50,6 +146,11 @@ class LifeCycleJob(JobRunner):
                 self.logger.info(text.format(step()))
             except JobTimeoutException:
                 raise
+            except ExceptionGroup as group:
+                for error in group.exceptions:
+                    self.logger.error(str(error))
+                self.logger.error(group.message)
+                errors.append(group)
             except Exception as error:
                 self.logger.error(f"{text.format('no')}: {error}")
                 errors.append(error)
@@ -58,13 +159,13 @@ class LifeCycleJob(JobRunner):
 
 
 @system_job(interval=JobIntervalChoices.INTERVAL_DAILY)
-class PoolSnapshotJob(JobRunner):
+class PoolSnapshotJob(LastingJobRunner):
     """Writes down how full the pools are, for the plots."""
 
     class Meta:
         name = "VLAN Manager: daily snapshot of pools"
 
-    def run(self, *args, **kwargs):
+    def work(self):
         pools = take_snapshots()
         self.logger.info(f"Took snapshots of {pools} pools")
 
@@ -74,7 +175,7 @@ class SegmentImportJob(JobRunner):
     Imports segments as the job's user, or tries what that would do. All of it is one transaction: a job that is killed
     leaves nothing behind.
 
-    The job's data begin as `csv`, `atomic` and `dry_run`. To these come `phase`, what it is at (see `import_segments`),
+    The job's data begin as `text`, `atomic` and `dry_run`. To these come `phase`, what it is at (see `import_segments`),
     and in the end either `results`, a dictionary for each row, or `errors`, texts that say why nothing was done.
     """
 
@@ -82,15 +183,15 @@ class SegmentImportJob(JobRunner):
         name = "VLAN Manager: import of segments"
 
     @classmethod
-    def start(cls, csv, *, user, atomic=False, dry_run=False):
-        """Return a new Job for a worker, which imports the rows of a CSV text."""
+    def start(cls, text, *, user, atomic=False, dry_run=False):
+        """Return a new Job for a worker, which imports the rows of a text (see `import_files.parse_file`)."""
         notifications = (
             JobNotificationChoices.NOTIFICATION_NEVER if dry_run else JobNotificationChoices.NOTIFICATION_ALWAYS
         )
         # The worker is told at the end of the transaction, when the job has its data.
         with transaction.atomic():
             job = cls.enqueue(user=user, job_timeout=IMPORT_TIMEOUT, notifications=notifications)
-            job.data = {"csv": csv, "atomic": atomic, "dry_run": dry_run}
+            job.data = {"text": text, "atomic": atomic, "dry_run": dry_run}
             job.save()
         return job
 
@@ -102,7 +203,7 @@ class SegmentImportJob(JobRunner):
             self._refuse([_("The user who started this may no longer log in.")])
         try:
             result = import_segments(
-                parse_csv(data["csv"]),
+                parse_file(data["text"]),
                 user=user,
                 # What a row would do shows even where another one fails.
                 atomic=data["atomic"] and not data["dry_run"],
@@ -123,3 +224,169 @@ class SegmentImportJob(JobRunner):
         for text in texts:
             self.logger.error(text)
         raise JobFailed
+
+
+@system_job(interval=JobIntervalChoices.INTERVAL_HOURLY)
+class DriftJob(LastingJobRunner):
+    """
+    Looks for what no longer fits, and tells once of what is new in a pool. It repairs nothing.
+
+    The data of the last job that was done are {pool id: names of findings}, which the next one tells no more.
+    """
+
+    class Meta:
+        name = "VLAN Manager: drift"
+
+    def work(self):
+        earlier = self.get_jobs().filter(data__isnull=False).exclude(pk=self.job.pk)
+        last = earlier.order_by("-created", "-pk").first()
+        self.job.data = announce_drift(last.data if last else {})
+        # Nobody asks for those before it, and they may be long.
+        earlier.update(data=None)
+        count = sum(map(len, self.job.data.values()))
+        self.logger.info(f"Found {count} things that do not fit in {len(self.job.data)} pools")
+
+    @classmethod
+    def count_findings(cls):
+        """Return how many things the last job that was done found; None if none was."""
+        done = cls.get_jobs().filter(status=JobStatusChoices.STATUS_COMPLETED, data__isnull=False)
+        # Counted by PostgreSQL: the names may be long, and nobody wants them here.
+        count = RawSQL("(SELECT coalesce(sum(jsonb_array_length(value)), 0) FROM jsonb_each(core_job.data))", ())
+        return done.order_by("-created").annotate(findings=count).values_list("findings", flat=True).first()
+
+
+class MigrationJob(JobRunner):
+    """
+    Takes over the first generation's data as the job's user, or tries what that would do (see `first_generation`).
+
+    The job's data begin as `dry_run`. To these come `done` and `total`, how many pools are, and in the end either
+    `report`, what `Migration.as_json` returns, or `errors`, texts that say why nothing was done.
+    """
+
+    class Meta:
+        name = "VLAN Manager: migration from the first generation"
+
+    @classmethod
+    def start(cls, *, user, dry_run=False):
+        """Return a new Job for a worker."""
+        notifications = (
+            JobNotificationChoices.NOTIFICATION_NEVER if dry_run else JobNotificationChoices.NOTIFICATION_ALWAYS
+        )
+        # The worker is told at the end of the transaction, when the job has its data.
+        with transaction.atomic():
+            job = cls.enqueue(user=user, job_timeout=IMPORT_TIMEOUT, notifications=notifications)
+            job.data = {"dry_run": dry_run}
+            job.save()
+        return job
+
+    def run(self, *args, **kwargs):
+        data = self.job.data
+        # As they are now: the job has the user of when it was made, permissions included.
+        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
+        try:
+            if user is None:
+                raise PermissionDenied(_("The user who started this may no longer log in."))
+            migration = migrate(user=user, dry_run=data["dry_run"], report=self._report)
+        except (*SERVICE_ERRORS, PermissionDenied) as error:
+            data["errors"] = [str(error)] if isinstance(error, PermissionDenied) else get_error_texts(error)
+            for text in data["errors"]:
+                self.logger.error(text)
+            raise JobFailed from error
+        data["report"] = migration.as_json()
+        self.logger.info(migration.summary())
+
+    def _report(self, done, total):
+        self.job.data |= {"done": done, "total": total}
+        self.job.save()
+
+
+class DriftRepairJob(JobRunner):
+    """
+    Repairs drift as the job's user. Each repair is a transaction of its own: a job that is killed leaves whole repairs
+    only, and the rest may be repaired again.
+
+    The job's data begin as `items` and `changelog_message`; to these come `results`, a dictionary for each item.
+    """
+
+    class Meta:
+        name = "VLAN Manager: repair of drift"
+
+    @classmethod
+    def start(cls, items, *, user, changelog_message=""):
+        """Return a new Job for a worker, which repairs the findings of these names."""
+        # The worker is told at the end of the transaction, when the job has its data.
+        with transaction.atomic():
+            job = cls.enqueue(
+                user=user, job_timeout=REPAIR_TIMEOUT, notifications=JobNotificationChoices.NOTIFICATION_ALWAYS
+            )
+            job.data = {"items": items, "changelog_message": changelog_message}
+            job.save()
+        return job
+
+    def run(self, *args, **kwargs):
+        # As they are now: the job has the user of when it was made, permissions included.
+        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
+        if user is None:
+            self.logger.error(_("The user who started this may no longer log in."))
+            raise JobFailed
+        results = repair_drift(self.job.data["items"], user=user, changelog_message=self.job.data["changelog_message"])
+        self.job.data["results"] = [vars(result) for result in results]
+        for result in results:
+            if result.status == FAILED:
+                self.logger.error(f"{result.item}: {result.message}")
+        counts = Counter(result.status for result in results)
+        self.logger.info(", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]))
+
+
+class GenerateSegmentsJob(JobRunner):
+    """
+    Makes segments of a pool as the job's user, or tries what that would do. All of it is one transaction: a job that is
+    killed leaves nothing behind.
+
+    The job's data begin as `pool`, its id, `asked`, the arguments of `generate_segments`, and `dry_run`. To these comes
+    in the end either `result`, what `GenerateResult.as_json` returns, or `errors`, {field: texts} that say why nothing
+    was made.
+    """
+
+    # How many segments its data list.
+    listed = 100
+
+    class Meta:
+        name = "VLAN Manager: generation of segments"
+
+    @classmethod
+    def start(cls, pool, asked, *, user, dry_run=False):
+        """Return a new Job for a worker, which makes segments of a pool."""
+        notifications = (
+            JobNotificationChoices.NOTIFICATION_NEVER if dry_run else JobNotificationChoices.NOTIFICATION_ALWAYS
+        )
+        # The worker is told at the end of the transaction, when the job has its data.
+        with transaction.atomic():
+            job = cls.enqueue(user=user, job_timeout=IMPORT_TIMEOUT, notifications=notifications)
+            job.data = {"pool": pool.pk, "asked": asked, "dry_run": dry_run}
+            job.save()
+        return job
+
+    def run(self, *args, **kwargs):
+        data = self.job.data
+        # As they are now: the job has the user of when it was made, permissions included.
+        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
+        try:
+            if user is None:
+                raise PermissionDenied(_("The user who started this may no longer log in."))
+            pool = SegmentPool.objects.restrict(user, "view").filter(pk=data["pool"]).first()
+            if pool is None:
+                raise PermissionDenied(_("The pool is gone, or you may no longer view it."))
+            result = generate_segments(pool, user=user, dry_run=data["dry_run"], **data["asked"])
+        except (*SERVICE_ERRORS, PermissionDenied) as error:
+            if hasattr(error, "error_dict"):
+                data["errors"] = error.message_dict
+            else:
+                texts = [str(error)] if isinstance(error, PermissionDenied) else get_error_texts(error)
+                data["errors"] = {NON_FIELD_ERRORS: texts}
+            for texts in data["errors"].values():
+                for text in texts:
+                    self.logger.error(text)
+            raise JobFailed from error
+        data["result"] = result.as_json(self.listed)
+        self.logger.info(f"{len(result.segments)} segments, {len(result.skipped)} VLAN IDs skipped")

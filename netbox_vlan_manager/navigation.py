@@ -47,6 +47,12 @@ def _inventory(model_name, link_text):
     )
 
 
+drift = PluginMenuItem(
+    link="plugins:netbox_vlan_manager:drift",
+    link_text=_("Drift"),
+    permissions=("netbox_vlan_manager.view_segmentpool",),
+)
+
 help_page = PluginMenuItem(
     link="plugins:netbox_vlan_manager:help",
     link_text=_("Help"),
@@ -58,7 +64,7 @@ menu = PluginMenu(
     groups=(
         (_("Overview"), (overview,)),
         (_("Allocations"), (allocations,)),
-        (_("Segments"), (_inventory("segment", _("Segments")), _inventory("segmentpool", _("Segment Pools")))),
+        (_("Segments"), (_inventory("segment", _("Segments")), _inventory("segmentpool", _("Segment Pools")), drift)),
         (_("Documentation"), (help_page,)),
     ),
     icon_class="mdi mdi-lan",

@@ -16,6 +16,7 @@ from .models import SegmentPool
 
 __all__ = (
     "AddSegment",
+    "AdoptSegments",
     "AllocateSegment",
     "BulkDisableSegments",
     "BulkEnableSegments",
@@ -26,6 +27,8 @@ __all__ = (
     "ExportPoolSegments",
     "ExportSegments",
     "ExportStatistics",
+    "GenerateSegments",
+    "MovePool",
     "PoolActionsMixin",
     "ReleaseAllocation",
     "RenewAllocation",
@@ -60,6 +63,36 @@ class AllocateSegment(ObjectAction):
         url = reverse("plugins:netbox_vlan_manager:allocation_allocate")
         # On a list, NetBox's template makes an empty instance of the model.
         return f"{url}?{urlencode({'pool': obj.pk})}" if isinstance(obj, SegmentPool) and obj.pk else url
+
+
+class MovePool(ObjectAction):
+    """A menu with what is done with a whole pool, as far as the user may do it."""
+
+    label = _("More")
+    template_name = "netbox_vlan_manager/buttons/pool_moves.html"
+    moves = (
+        ("resize", "mdi-arrow-expand-horizontal", _("Resize"), ("change",)),
+        ("merge", "mdi-call-merge", _("Merge into another pool"), ("change", "delete")),
+        ("retire", "mdi-archive-arrow-down-outline", _("Retire"), ("delete",)),
+    )
+
+    @classmethod
+    def permitted_moves(cls, user, pool):
+        permitted = {
+            action
+            for action in ("change", "delete")
+            if user.has_perm(f"netbox_vlan_manager.{action}_segmentpool", pool)
+        }
+        return [(name, icon, text) for name, icon, text, actions in cls.moves if permitted.issuperset(actions)]
+
+    @classmethod
+    def is_permitted(cls, user, obj=None):
+        return bool(cls.permitted_moves(user, obj))
+
+    @classmethod
+    def get_context(cls, context, pool):
+        moves = cls.permitted_moves(context["request"].user, pool)
+        return {"moves": moves, "pool_url": pool.get_absolute_url()}
 
 
 class ReleaseAllocation(ObjectAction):
@@ -118,6 +151,27 @@ class AddSegment(AddObject):
         return_url = reverse("plugins:netbox_vlan_manager:segmentpool_segments", kwargs={"pk": obj.pk})
         params = {"pool": obj.pk, "return_url": return_url}
         return f"{reverse('plugins:netbox_vlan_manager:segment_add')}?{urlencode(params)}"
+
+
+class AdoptSegments(ObjectAction):
+    """Leads to the VLANs and prefixes that could be segments of a pool."""
+
+    name = "adopt"
+    label = _("Adopt")
+    url_kwargs = ("pk",)
+    template_name = "netbox_vlan_manager/buttons/adopt.html"
+
+    @classmethod
+    def is_permitted(cls, user, obj=None):
+        return user.has_perm("netbox_vlan_manager.add_segment")
+
+
+class GenerateSegments(AdoptSegments):
+    """Leads to the form that makes segments of a pool."""
+
+    name = "generate"
+    label = _("Generate")
+    template_name = "netbox_vlan_manager/buttons/generate.html"
 
 
 class DisableSegment(ObjectAction):

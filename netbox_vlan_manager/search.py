@@ -1,3 +1,4 @@
+from django.db.models import Q
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
@@ -27,14 +28,17 @@ class SegmentIndex(SearchIndex):
         ("vlan", 90),
         ("vid", 90),
         ("prefix", 100),
+        ("ipv6_prefix", 100),
         ("description", 500),
         ("comments", 5000),
     )
-    display_attrs = ("pool", "prefix", "status", "description")
+    display_attrs = ("pool", "prefix", "ipv6_prefix", "status", "description")
 
     @staticmethod
     def get_field_type(instance, field_name):
-        return FieldTypes.CIDR if field_name == "prefix" else SearchIndex.get_field_type(instance, field_name)
+        if field_name in ("prefix", "ipv6_prefix"):
+            return FieldTypes.CIDR
+        return SearchIndex.get_field_type(instance, field_name)
 
     @staticmethod
     def get_field_value(instance, field_name):
@@ -46,9 +50,10 @@ indexes = (SegmentPoolIndex, SegmentIndex)
 
 @receiver(post_save, sender=VLAN)
 @receiver(post_save, sender=Prefix)
-def index_segment(instance, created, update_fields=None, using=None, **kwargs):
+def index_segment(sender, instance, created, update_fields=None, using=None, **kwargs):
     """What a segment is found by stands on its VLAN and prefix, which may be edited without it."""
     if created or (update_fields is not None and not {"name", "prefix"}.intersection(update_fields)):
         return
-    if segment := Segment.objects.filter(**{instance._meta.model_name: instance.pk}).order_by().first():
+    uses = Q(vlan=instance.pk) if sender is VLAN else Q(prefix=instance.pk) | Q(ipv6_prefix=instance.pk)
+    if segment := Segment.objects.filter(uses).order_by().first():
         search_backend.caching_handler(Segment, segment, created=False, using=using)

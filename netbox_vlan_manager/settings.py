@@ -1,8 +1,13 @@
 """Reads the plugin's settings and says what is wrong with them. NetBox merges the defaults in before."""
 
+import re
+
 from netbox.plugins import get_plugin_config
 
 PLUGIN = "netbox_vlan_manager"
+
+# As REST framework reads them, of one request or more.
+RATE = re.compile(r"[1-9][0-9]{0,6}/(s|sec|m|min|h|hour|d|day)", re.ASCII)
 
 
 def get_setting(name):
@@ -42,4 +47,9 @@ def check_settings():
     threshold = get_setting("slow_operation_threshold")
     if threshold is not None and (type(threshold) not in (int, float) or not threshold >= 0):
         errors.append(f"{PLUGIN}: slow_operation_threshold is {threshold!r}; use milliseconds, or 0 to log none")
+    if type(get_setting("metrics_per_pool")) is not bool:
+        errors.append(f"{PLUGIN}: metrics_per_pool is {get_setting('metrics_per_pool')!r}; use True or False")
+    rate = get_setting("health_rate")
+    if rate is not None and not (isinstance(rate, str) and RATE.fullmatch(rate)):
+        errors.append(f"{PLUGIN}: health_rate is {rate!r}; use a rate such as '120/min', or None for no limit")
     return errors

@@ -20,9 +20,9 @@ __all__ = (
 # A name of 100 characters must not push the other columns off the page.
 LONG_NAME = {"td": {"class": "text-break", "style": "min-width: 10rem"}}
 # Most EPG names fit into one line of this.
-EPG_NAME = {"td": {"class": "text-break", "style": "min-width: 12rem"}}
+EPG_NAME = {"td": {"class": "text-break", "style": "min-width: 13.5rem"}}
 # Of these there are several beside each other, mostly short.
-PLACE_NAME = {"td": {"class": "text-break", "style": "min-width: 5rem"}}
+PLACE_NAME = {"td": {"class": "text-break", "style": "min-width: 6.5rem"}}
 
 # `may_allocate` and `may_release` are annotated by the list views, so that a button costs no query for each row.
 ALLOCATE_BUTTON = '{% include "netbox_vlan_manager/tables/allocate.html" %}'
@@ -39,6 +39,12 @@ HOLDERS = """
 {% for allocation in value %}
   <a href="{{ allocation.get_absolute_url }}">{{ allocation.cluster_name }}</a>{% if not forloop.last %},{% endif %}
 {% endfor %}
+"""
+
+
+# Two lines for one network each; a column of its own would be empty for most.
+PREFIXES = """
+{{ value|linkify }}{% if record.ipv6_prefix %}<div>{{ record.ipv6_prefix|linkify }}</div>{% endif %}
 """
 
 
@@ -121,6 +127,10 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
     max_per_request = tables.Column(
         verbose_name=_("Per Request"),
     )
+    auto_grow = columns.BooleanColumn(
+        verbose_name=_("Grows"),
+        false_mark=None,
+    )
     level = columns.ChoiceFieldColumn(
         verbose_name=_("Level"),
     )
@@ -153,6 +163,11 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
+            "epg_template",
+            "auto_grow",
+            "grow_prefix_length",
+            "grow_ipv6_prefix_length",
+            "grow_limit",
             "level",
             "total_segments",
             "allocated",
@@ -207,9 +222,10 @@ class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
         linkify=True,
         order_by=("vlan__vid", "vlan__pk"),
     )
-    prefix = tables.Column(
+    prefix = columns.TemplateColumn(
         verbose_name=_("Prefix"),
-        linkify=True,
+        template_code=PREFIXES,
+        export_raw=True,
         order_by=("prefix__prefix",),
     )
     ipv6_prefix = tables.Column(
@@ -351,8 +367,10 @@ class AllocationTable(PrimaryModelTable):
         linkify=lambda record: record.segment and record.segment.get_absolute_url(),
         attrs=EPG_NAME,
     )
-    prefix = tables.Column(
+    prefix = columns.TemplateColumn(
         verbose_name=_("Prefix"),
+        template_code=PREFIXES,
+        export_raw=True,
     )
     ipv6_prefix = tables.Column(
         verbose_name=_("IPv6 Prefix"),

@@ -1,11 +1,15 @@
 """Panels on the pages of NetBox's own objects: what the user may view, and no panel where that is nothing."""
 
+from functools import reduce
+from operator import or_
+
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Case, Prefetch, When
+from django.db.models import Case, Prefetch, Q, When
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
+from ipam.models import VLAN
 from netbox.plugins import PluginTemplateExtension
 
 from .choices import AllocationStatusChoices
@@ -41,7 +45,9 @@ class SegmentPanel(Panel):
 
     def right_page(self):
         allocations = self.viewable(Allocation).active().select_related("allocated_by")
-        segments = self.viewable(Segment).filter(**{self.object._meta.model_name: self.object}).select_related("vlan")
+        names = ("vlan",) if isinstance(self.object, VLAN) else ("prefix", "ipv6_prefix")
+        uses = reduce(or_, (Q(**{name: self.object}) for name in names))
+        segments = self.viewable(Segment).filter(uses).select_related("vlan")
         segment = segments.prefetch_related(
             Prefetch("pool", self.viewable(SegmentPool)), Prefetch("allocations", allocations)
         ).first()

@@ -9,7 +9,11 @@ urlpatterns = (
     # With a path of its own: NetBox's menu takes the item whose path begins another's for the current one.
     path("", RedirectView.as_view(pattern_name="plugins:netbox_vlan_manager:overview"), name="root"),
     path("overview/", views.OverviewView.as_view(), name="overview"),
+    path("drift/", views.DriftView.as_view(), name="drift"),
+    path("drift/repair/", views.DriftRepairView.as_view(), name="drift_repair"),
     path("help/", views.HelpView.as_view(), name="help"),
+    path("migrate/", views.MigrationView.as_view(), name="migration"),
+    path("migrate/jobs/<int:pk>/", views.MigrationJobView.as_view(), name="migration_job"),
     path("pools/", include(get_model_urls("netbox_vlan_manager", "segmentpool", detail=False))),
     path("pools/<int:pk>/", include(get_model_urls("netbox_vlan_manager", "segmentpool"))),
     path("segments/", include(get_model_urls("netbox_vlan_manager", "segment", detail=False))),

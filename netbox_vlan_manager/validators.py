@@ -21,6 +21,8 @@ __all__ = (
     "clean_purpose",
     "clean_vid",
     "prefix_length_bounds",
+    "render_epg_name",
+    "validate_epg_template",
 )
 
 # IEEE 802.1Q, 9.6: 0 marks priority-tagged frames and 4095 is reserved.
@@ -30,6 +32,12 @@ VID_MAX = 4094
 CLUSTER_NAME_MAX_LENGTH = 100
 EPG_NAME_MAX_LENGTH = 64
 PURPOSE_MAX_LENGTH = 50
+
+# PostgreSQL stores no NUL, and half of a surrogate pair is no text.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+EPG_TEMPLATE = "EPG_{site}_{vid}"
+EPG_TEMPLATE_NAMES = ("site", "vrf", "pool", "vid")
 
 EPG_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PURPOSE = re.compile(r"[a-z0-9_-]{0,50}")
@@ -89,6 +97,48 @@ def clean_epg_name(value):
             )
         )
     return name
+
+
+def validate_epg_template(value):
+    """
+    Make sure that `value` is a template of EPG names (see `render_epg_name`).
+
+    Raises:
+        ValidationError: It names something else than {site}, {vrf}, {pool} and {vid}, has no {vid}, without which no
+            two names would differ, or has characters that no EPG name may have.
+    """
+    names = re.findall(r"\{([^{}]*)\}", value)
+    if unknown := [name for name in names if name not in EPG_TEMPLATE_NAMES]:
+        raise ValidationError(
+            _("Template {value} names {unknown}: use {names}.").format(
+                value=_shown(value),
+                unknown=", ".join(f"{{{name}}}" for name in unknown),
+                names=", ".join(f"{{{name}}}" for name in EPG_TEMPLATE_NAMES),
+            )
+        )
+    if "vid" not in names:
+        raise ValidationError(
+            _("Template {value} has no {{vid}}: with it each name is another.").format(value=_shown(value))
+        )
+    clean_epg_name(re.sub(r"\{[^{}]*\}", "1", value))
+
+
+def render_epg_name(template, *, site, vrf, pool, vid):
+    """
+    Return the EPG name that a template gives; what no EPG name may have becomes "_".
+
+    Args:
+        template: Text with {site}, {vrf}, {pool} and {vid}, or empty for "EPG_{site}_{vid}".
+        site, vrf, pool: Names.
+        vid: VLAN ID.
+
+    Raises:
+        ValidationError: The name comes out too long.
+    """
+    name = template or EPG_TEMPLATE
+    for placeholder, value in {"site": site, "vrf": vrf, "pool": pool, "vid": vid}.items():
+        name = name.replace(f"{{{placeholder}}}", re.sub(r"[^A-Za-z0-9_-]+", "_", str(value)))
+    return clean_epg_name(name)
 
 
 def clean_cluster_name(value):

@@ -264,8 +264,8 @@ def test_dry_run_of_an_import_fails_where_the_import_would(pool, write):
         (HEADER.replace("dhcp", "colour") + ROWS, "csv: Unknown column: colour."),
         (HEADER + ROWS.replace("First", '"First'), "csv: Line 3: unexpected end of data."),
         ("\0", "csv: This is no text"),
-        ("é".encode("latin-1"), " is not in UTF-8: save it as CSV (UTF-8)."),
-        (b"PK\x03\x04\x14\x00\x08\x08", "csv: This is no text"),
+        ("é".encode("latin-1"), "csv: This is neither XLSX nor UTF-8"),
+        (b"PK\x03\x04\x14\x00\x08\x08", "xlsx: The workbook is broken"),
     ],
 )
 def test_import_of_a_file_that_is_none(pool, write, content, message):
@@ -284,6 +284,52 @@ def test_import_of_a_directory(pool, tmp_path):
 
 def test_import_as_an_unknown_user(pool, write):
     assert error("import", write(HEADER + ROWS), "--user", "nobody") == "user: There is no user 'nobody'."
+    assert Segment.objects.count() == 2
+
+
+# generate
+
+GENERATE = ("generate", "network1-site1", "--user", "alice")
+
+
+def test_generate(pool):
+    done = run(*GENERATE, "--vid-min", "100", "--vid-max", "103", "--prefix-length", "26", "--dhcp")
+    assert done.lines == ["Passed over VLAN IDs that are taken or out of range: 100-101", "2 segments made"]
+    made = Segment.objects.filter(vid__gte=102).order_by("vid")
+    assert [(one.vid, str(one.prefix), one.epg_name, one.dhcp) for one in made] == [
+        (102, "10.0.2.0/26", "EPG_Site1_102", True),
+        (103, "10.0.2.64/26", "EPG_Site1_103", True),
+    ]
+    assert {model for _action, model in changes()} == {"segment", "vlan", "prefix"}
+
+
+def test_dry_run_of_generate(pool):
+    done = run(*GENERATE, "--count", "2", "--prefix-length", "24", "--epg-template", "web-{vid}", "--dry-run")
+    assert done.lines == [
+        "VLAN 102, 10.0.2.0/24, EPG web-102",
+        "VLAN 103, 10.0.3.0/24, EPG web-103",
+        "2 segments would be made; nothing was changed",
+    ]
+    assert Segment.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("generate", "nowhere", "--user", "alice", "--count", "1"), "There is no pool with the slug 'nowhere'."),
+        ((*GENERATE, "--prefix-length", "24"), "count: Say how many segments"),
+        ((*GENERATE, "--count", "1"), "prefix_length: Give the prefix length"),
+        ((*GENERATE, "--count", "1", "--prefix-length", "-5"), "prefix_length: Length /-5 is out of bounds"),
+        ((*GENERATE, "--count", "0", "--prefix-length", "24"), "count: Make 1 to 4094 segments at a time."),
+        ((*GENERATE, "--count", "300", "--prefix-length", "24"), "prefix_length: The containers of pool"),
+        (
+            ("generate", "network1-site1", "--user", "nobody", "--count", "1", "--prefix-length", "24"),
+            "user: There is no user 'nobody'.",
+        ),
+    ],
+)
+def test_generate_tells_what_is_wrong_in_a_line(pool, args, message):
+    assert message in error(*args)
     assert Segment.objects.count() == 2
 
 
@@ -321,11 +367,45 @@ def test_check_of_drift_as_json(drift):
     first, second = json.loads(stdout.getvalue())
     assert first["kind"] == "epg_name_invalid"
     assert second == {
+        "item": f"prefix_status:netbox_vlan_manager.segment:{drift.pk}",
         "kind": "prefix_status",
+        "severity": "warning",
+        "pool": "Network1 Site1",
         "object_type": "netbox_vlan_manager.segment",
         "object_id": drift.pk,
         "message": "Prefix 10.0.1.0/24 has status reserved, its segment EPG 101 (101) available",
+        "repair": "Set the status of prefix 10.0.1.0/24 to Active.",
+        "advice": "",
     }
+
+
+def test_check_repairs(drift):
+    item = f"prefix_status:netbox_vlan_manager.segment:{drift.pk}"
+    stdout = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("vlan_manager_check", "--repair", "--dry-run", stdout=stdout)
+    assert str(caught.value) == "2 left"
+    assert f"would_repair: {item}: Set the status of prefix 10.0.1.0/24 to Active." in stdout.getvalue()
+
+    results = json.loads("".join(run("check", "--repair", "--json").lines))
+    assert {result["item"]: result["status"] for result in results} == {
+        f"epg_name_invalid:netbox_vlan_manager.segment:{drift.pk}": "repaired",
+        item: "repaired",
+    }
+    assert set(ObjectChange.objects.filter(changed_object_id=drift.prefix_id).values_list("user_name", flat=True)) >= {
+        "system"
+    }
+    assert run("check", "--repair").lines == ["Everything fits"]
+
+
+def test_check_with_what_is_merely_worth_knowing(pool):
+    VLAN.objects.filter(vid=101).update(status="deprecated")
+    assert run("check").lines == ["vlan_status: VLAN EPG_101 (101) of a segment has status Deprecated"]
+
+
+def test_check_options_that_go_with_repair(pool):
+    assert error("check", "--dry-run") == "--dry-run and --user go with --repair."
+    assert error("check", "--repair", "--user", "nobody") == "There is no user 'nobody'."
 
 
 # demo

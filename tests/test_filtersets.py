@@ -3,6 +3,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from django.contrib.auth.models import AnonymousUser
+from django.http import QueryDict
 from django.test import TestCase
 from django.utils import timezone
 
@@ -93,6 +94,17 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
         self.assert_found([self.room_pool], max_per_tenant=[2])
         self.assert_found([self.site_pool], max_per_request__empty=False)
         self.assertIn("level", self.filterset({"level": ["full"]}, self.queryset).errors)
+
+    def test_growth(self):
+        SegmentPool.objects.filter(pk=self.room_pool.pk).update(
+            epg_template="web_{vid}", auto_grow=True, grow_prefix_length=26, grow_ipv6_prefix_length=64, grow_limit=90
+        )
+        self.assert_found([self.room_pool], auto_grow=True)
+        self.assert_found([self.site_pool, self.region_pool, self.group_pool], auto_grow=False)
+        self.assert_found([self.room_pool], grow_prefix_length=[26])
+        self.assert_found([self.room_pool], grow_ipv6_prefix_length__gte=[64])
+        self.assert_found([self.room_pool], grow_limit__lt=[100])
+        self.assert_found([self.room_pool], epg_template__ic=["web"])
 
     def test_relations(self):
         self.assert_found([self.site_pool, self.room_pool], vrf_id=[self.vrf.pk])
@@ -339,3 +351,15 @@ class AllocationFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found([self.held, self.released], vrf_id=[self.vrf.pk])
         self.assert_found([self.held, self.released], site=["site1"])
         self.assert_found([self.held, self.released, self.third_held], region_id=[self.region.pk])
+
+
+class LiteralNullTestCase(TestCase):
+    def test_every_filter_takes_null(self):
+        for filterset in (SegmentPoolFilterSet, SegmentFilterSet, AllocationFilterSet):
+            asked = QueryDict("&".join(f"{name}=null" for name in filterset.base_filters))
+            self.assertIsNotNone(filterset(asked, filterset._meta.model.objects.all()).qs)
+
+    def test_null_is_text_where_nothing_cannot_be_compared(self):
+        pool = make_pool(name="A null pool")
+        found = SegmentPoolFilterSet(QueryDict("name__regex=null"), SegmentPool.objects.all()).qs
+        self.assertEqual(list(found), [pool])

@@ -1,17 +1,23 @@
 import logging
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from datetime import timedelta
 from unittest.mock import patch
 
+import django_rq
 import pytest
 from django.db import connection
+from django.db.models.signals import pre_save
 from django.utils import timezone
+from rq.job import JobStatus
+from rq.timeouts import JobTimeoutException
 
 from core.choices import JobIntervalChoices, JobStatusChoices
 from core.models import Job, ObjectChange
 from netbox.registry import registry
 from netbox_vlan_manager import jobs
+from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import LifeCycleJob
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, leases, release
@@ -80,11 +86,12 @@ def test_does_all_that_is_due_once(pool):
         "Made 6 quarantined segments available",
         "Released 6 expired allocations",
         "Warned of 1 expiring allocations",
+        "Deleted 0 retiring pools",
         "Found 1 pools at another level",
         "Forgot 1 idempotency keys",
     ]
     assert_done(pool)
-    assert [message.split()[1] for message in messages_of(run())] == ["0", "0", "of", "0", "0"]
+    assert [message.split()[1] for message in messages_of(run())] == ["0", "0", "of", "0", "0", "0"]
     assert_done(pool)
 
 
@@ -134,6 +141,135 @@ def test_killed_in_the_middle_of_a_step(pool):
     assert_done(pool)
 
 
+@contextmanager
+def refused(*cluster_names):
+    """Somebody's receiver refuses to end the leases of these clusters."""
+
+    def refuse(instance, **kwargs):
+        if instance.cluster_name in cluster_names:
+            raise ValueError(f"{instance.cluster_name} is precious")
+
+    pre_save.connect(refuse, sender=Allocation)
+    try:
+        yield
+    finally:
+        pre_save.disconnect(refuse, sender=Allocation)
+
+
+def test_a_lease_that_cannot_be_ended_keeps_none_of_the_others(pool, caplog):
+    with refused("lease-0", "lease-3"):
+        for released in (LEASES - 2, 0):
+            job = run()
+            assert job.status == JobStatusChoices.STATUS_ERRORED
+            assert f"Released {released} expired allocations; 2 could not be released" in messages_of(job)
+            for number in (0, 3):
+                held = Allocation.objects.get(cluster_name=f"lease-{number}", released_at=None)
+                text = f"Allocation {held.pk} ({held}) was not released: lease-{number} is precious"
+                assert text in messages_of(job)
+                assert text in job.error
+            assert Allocation.objects.filter(release_reason="expired").count() == LEASES - 2
+            assert ObjectChange.objects.filter(changed_object_type__model="allocation").count() == LEASES - 2
+            assert find_drift() == []
+    # With what was at fault.
+    assert any(record.exc_info for record in caplog.records if record.name == "netbox_vlan_manager.leases")
+
+    assert run().status == JobStatusChoices.STATUS_COMPLETED
+    assert_done(pool)
+
+
+def test_a_lease_whose_locks_are_not_had_is_left_to_the_next_run(pool):
+    release_allocation = leases.release_allocation
+
+    def busy_at_first(allocation, **kwargs):
+        if allocation.cluster_name == "lease-0":
+            raise Busy
+        return release_allocation(allocation, **kwargs)
+
+    with patch.object(leases, "release_allocation", busy_at_first):
+        assert run().status == JobStatusChoices.STATUS_COMPLETED
+    assert Allocation.objects.filter(release_reason="expired").count() == LEASES - 1
+    run()
+    assert_done(pool)
+
+
+def test_the_end_of_the_job_s_time_is_no_lease_s_failure(pool):
+    with patch.object(leases, "release_allocation", side_effect=JobTimeoutException("too late")) as release_allocation:
+        job = run()
+    assert job.status == JobStatusChoices.STATUS_ERRORED
+    assert release_allocation.call_count == 1
+    run()
+    assert_done(pool)
+
+
+@pytest.fixture
+def queue():
+    """The queue of the system jobs, which is emptied in the end."""
+    queue = django_rq.get_queue("default")
+    queue.empty()
+    yield queue
+    for job in Job.objects.filter(name=LifeCycleJob.name):
+        if rq_job := queue.fetch_job(str(job.job_id)):
+            rq_job.delete()
+
+
+def statuses():
+    return list(Job.objects.filter(name=LifeCycleJob.name).order_by("pk").values_list("status", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_next_run_is_scheduled_before_the_work(queue):
+    seen = []
+    with patch.object(jobs, "promote_all", side_effect=lambda: seen.append(statuses())):
+        LifeCycleJob.enqueue(immediate=True, interval=1)
+    # One that runs without an interval was asked for by somebody.
+    LifeCycleJob.enqueue(immediate=True)
+    assert seen == [["running", "scheduled"]]
+    assert statuses() == ["completed", "scheduled", "completed"]
+    following = Job.objects.get(status="scheduled")
+    assert following.interval == 1
+    assert timedelta(seconds=50) < following.scheduled - timezone.now() < timedelta(seconds=61)
+    assert queue.fetch_job(str(following.job_id)).get_status() == JobStatus.SCHEDULED
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("status", ["pending", "scheduled", "running"])
+@pytest.mark.parametrize("known", ["gone", JobStatus.FAILED])
+def test_workers_that_start_end_what_is_lost_and_schedule_one(queue, status, known):
+    lost = LifeCycleJob.enqueue_once(interval=1)
+    rq_job = queue.fetch_job(str(lost.job_id))
+    if known == "gone":
+        rq_job.delete()
+    else:
+        rq_job.set_status(known)
+    Job.objects.update(status=status, started=timezone.now() if status == "running" else None)
+
+    barrier = threading.Barrier(2)
+
+    def start():
+        barrier.wait()
+        try:
+            LifeCycleJob.enqueue_once(interval=1)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=start) for _number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses() == ["errored", "pending"]
+    assert Job.objects.get(pk=lost.pk).error == "The worker ended before the job did."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_goes_on_is_left_alone(queue):
+    going_on = LifeCycleJob.enqueue_once(interval=1)
+    queue.fetch_job(str(going_on.job_id)).set_status(JobStatus.STARTED)
+    Job.objects.update(status="running", started=timezone.now())
+    assert LifeCycleJob.enqueue_once(interval=1) == going_on
+    assert statuses() == ["running"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_at_once(pool, caplog):
     caplog.set_level(logging.INFO, f"netbox.jobs.{LifeCycleJob.__name__}")
@@ -156,5 +292,5 @@ def test_two_at_once(pool, caplog):
     done = Counter()
     for message in caplog.messages:
         done[message.split()[0]] += int("".join(filter(str.isdigit, message)))
-    assert done == {"Made": COOLDOWNS, "Released": LEASES, "Warned": 1, "Found": 1, "Forgot": 1}
+    assert done == Counter({"Made": COOLDOWNS, "Released": LEASES, "Warned": 1, "Found": 1, "Forgot": 1})
     assert_done(pool)

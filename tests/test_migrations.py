@@ -1,13 +1,32 @@
+import gzip
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.core.management.base import CommandError
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from psycopg import sql
 
-from ipam.models import VLAN
-from tests.factories import make_pool
+from core.models import ObjectType
+from netbox_vlan_manager.models import Allocation
+from netbox_vlan_manager.services import release
+from netbox_vlan_manager.services.consistency import find_drift
+from tests.stack import StackError
+from tests.stack.database import Database
+from tests.upgrade.database import catalog, other_tables, plugin_rows, run_program
+from tests.upgrade.filling import fill
 
 APP = "netbox_vlan_manager"
+RELEASES = sorted(Path(__file__).parent.glob("upgrade/releases/*.sql.gz"))
+ALL = object()
 
 # The newest migrations of NetBox 4.7.0, the oldest version that the plugin says it runs on.
 NEWEST = {
@@ -53,26 +72,195 @@ def test_database_is_migrated(migrations):
     assert {name for app, name in applied if app == APP} == set(migrations)
 
 
-def objects():
-    """Return the names of the plugin's tables, indexes, functions and triggers."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT relname FROM pg_class WHERE relname LIKE 'netbox_vlan_manager%'
-            UNION SELECT proname FROM pg_proc WHERE proname LIKE 'netbox_vlan_manager%'
-            UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE 'netbox_vlan_manager%'
-            """
-        )
-        return sorted(name for (name,) in cursor.fetchall())
+# What going back from a migration loses: columns with what was in them, and tables. NetBox's tables stay as they are.
+LOST = {
+    "0005_supply": {
+        "segmentpool": {"auto_grow", "epg_template", "grow_ipv6_prefix_length", "grow_limit", "grow_prefix_length"},
+    },
+    "0004_life_cycle": {
+        "allocation": {"expires_at", "expiry_warned", "ipv6_prefix", "release_reason", "shared"},
+        "segment": {"ipv6_prefix_id", "last_released_at", "owns_ipv6_prefix", "quarantined_until"},
+        "segmentpool": {
+            "allocation_order",
+            "cooldown",
+            "level",
+            "max_per_cluster",
+            "max_per_request",
+            "max_per_tenant",
+        },
+        "idempotencykey": ALL,
+    },
+    "0003_thresholds_and_snapshots": {
+        "segment": {"disabled_reason"},
+        "segmentpool": {"critical_threshold", "warning_threshold"},
+        "poolsnapshot": ALL,
+    },
+    "0002_triggers": {},
+    "0001_initial": {"allocation": ALL, "segment": ALL, "segmentpool": ALL, "segmentpool_prefixes": ALL},
+}
+
+
+def migrate(name):
+    MigrationExecutor(connection).migrate([(APP, name)])
+
+
+def without(rows, lost):
+    """Return `rows` as they are once the tables and columns of `lost` are gone."""
+    kept = {}
+    for table, entries in rows.items():
+        gone = lost.get(table.removeprefix(f"{APP}_"), set())
+        if gone is not ALL:
+            kept[table] = {
+                pk: {name: value for name, value in row.items() if name not in gone} for pk, row in entries.items()
+            }
+    return kept
+
+
+@pytest.fixture
+def filled(transactional_db):
+    """A database with one of everything, in which no two clusters share a segment."""
+    fill()
+    # Whoever is left holds it alone, though it came to it as the second.
+    release("prod-02", site="Site1", vrf="Network1", user="operator")
+
+
+def test_every_migration_says_what_it_loses(migrations):
+    assert set(migrations) == set(LOST)
+    assert all(operation.reversible for migration in migrations.values() for operation in migration.operations)
+
+
+@pytest.mark.usefixtures("filled")
+def test_migrating_back_loses_what_is_told_and_nothing_else_and_forward_again_all_is_as_it_was():
+    # NetBox notes the table of migrations as soon as it writes to it.
+    ObjectType.objects.get_for_model(MigrationRecorder.Migration)
+    others = other_tables(connection)
+    catalogs = {}
+    rows = plugin_rows(connection)
+    for name, previous in pairwise([*LOST, None]):
+        catalogs[name] = catalog(connection)
+        rows = without(rows, LOST[name])
+        if name == "0004_life_cycle":
+            # The version before has no cool-downs, so nothing would end them.
+            segments = rows[f"{APP}_segment"].values()
+            assert {row["status"] for row in segments} == {"quarantined", "disabled", "allocated", "available"}
+            for row in segments:
+                row["status"] = row["status"].replace("quarantined", "available")
+        with transaction.atomic():
+            migrate(previous)
+            assert plugin_rows(connection) == rows, name
+            assert other_tables(connection) == others, name
+            assert bool(catalog(connection)) == bool(previous)
+            # All but what the last of them takes is needed for the way forward.
+            transaction.set_rollback(previous is None)
+    kept = plugin_rows(connection)
+
+    for name in list(LOST)[-2::-1]:
+        migrate(name)
+        assert catalog(connection) == catalogs[name], name
+    assert other_tables(connection) == others
+    lost = {
+        table: set().union(*(step.get(table, set()) for step in LOST.values() if step.get(table) is not ALL))
+        for table in ("allocation", "segment", "segmentpool")
+    }
+    now = plugin_rows(connection)
+    assert without(now, lost | {"poolsnapshot": ALL, "idempotencykey": ALL}) == kept
+    assert now[f"{APP}_poolsnapshot"] == now[f"{APP}_idempotencykey"] == {}
+    assert {one.release_reason for one in Allocation.objects.all()} == {"", "released"}
+    # Of the IPv6 prefixes, NetBox still has those that are in use.
+    assert {found.kind for found in find_drift()} == {"prefix_orphan"}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_migrating_back_and_forward_again(migrations):
-    make_pool(segments=2)
-    before = objects()
-    assert len(before) > 30
-    MigrationExecutor(connection).migrate([(APP, None)])
-    assert objects() == []
-    assert VLAN.objects.count() == 2
-    MigrationExecutor(connection).migrate([(APP, max(migrations))])
-    assert objects() == before
+def test_shared_segments_keep_their_holders_and_stop_the_way_back():
+    fill()
+    migrate("0004_life_cycle")
+    before = catalog(connection), plugin_rows(connection)
+    with pytest.raises(CommandError) as refused:
+        migrate("0003_thresholds_and_snapshots")
+    assert "Network1 Site1, VLAN 101: prod-02; Network1 Site1, VLAN 101: shared-01" in str(refused.value)
+    assert (catalog(connection), plugin_rows(connection)) == before
+
+
+@pytest.fixture
+def empty_database(stack):
+    """A Database without tables."""
+    database = Database(f"netbox_empty_{os.getpid()}", {**stack.env, "DB_NAME": f"netbox_empty_{os.getpid()}"})
+    with Database("postgres", stack.env).connect() as server:
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(database.name)))
+    yield database
+    database.drop()
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
+def test_an_old_releases_database_is_migrated_and_used(release, empty_database, fresh_database):
+    with empty_database.connect() as old:
+        old.execute(gzip.decompress(release.read_bytes()))
+    forward = [sys.executable, "-m", "tests.upgrade.forward"]
+    process = subprocess.run(forward, env=empty_database.env, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    with empty_database.connect() as old, fresh_database().connect() as new:
+        assert catalog(old) == catalog(new)
+
+
+@pytest.fixture
+def restored(empty_database, tmp_path, transactional_db):
+    """A connection to a database that was restored from a dump of a filled one, as pg_dump and pg_restore make it."""
+    fill()
+    dump = tmp_path / "netbox.dump"
+    try:
+        run_program("pg_dump", "--format=custom", f"--file={dump}", env=os.environ)
+        run_program(
+            "pg_restore", "--exit-on-error", f"--dbname={empty_database.name}", str(dump), env=empty_database.env
+        )
+    except StackError as e:
+        pytest.skip(str(e))
+    with empty_database.connect() as restored:
+        yield restored
+
+
+def test_dump_and_restore_keep_every_row_constraint_index_and_trigger(restored):
+    assert catalog(restored) == catalog(connection)
+    assert plugin_rows(restored) == plugin_rows(connection)
+    assert other_tables(restored) == other_tables(connection)
+
+    held = "(SELECT segment_id FROM netbox_vlan_manager_allocation WHERE cluster_name = 'prod-01' AND purpose = '')"
+    columns = (
+        "created, last_updated, custom_field_data, description, comments, expiry_warned, release_reason, pool_name, "
+        "vrf_name, vid, epg_name, prefix, allocated_at, pool_id"
+    )
+    copy = f"INSERT INTO netbox_vlan_manager_allocation ({columns}, segment_id, cluster_name, purpose, shared)"
+    source = "FROM netbox_vlan_manager_allocation WHERE cluster_name = 'prod-01' AND purpose = ''"
+    refuses = [
+        ("allocation_unique_segment", f"{copy} SELECT {columns}, segment_id, 'other', '', false {source}"),
+        ("allocation_one_active", f"{copy} SELECT {columns}, segment_id, 'PROD-01', '', true {source}"),
+        ("allocation_active_has_segment", f"{copy} SELECT {columns}, NULL, 'other', '', false {source}"),
+        ("segment_unique_pool_vid", "UPDATE netbox_vlan_manager_segment SET vid = 101 WHERE vid = 100"),
+        ("segment_vid_range", "UPDATE netbox_vlan_manager_segment SET vid = 4095 WHERE vid = 100"),
+        ("segment_status_known", "UPDATE netbox_vlan_manager_segment SET status = 'free' WHERE vid = 100"),
+        ("segmentpool_thresholds_ordered", "UPDATE netbox_vlan_manager_segmentpool SET warning_threshold = 99"),
+        (
+            "idempotencykey_unique_user_key",
+            "INSERT INTO netbox_vlan_manager_idempotencykey (user_id, key, fingerprint, status_code, headers, created) "
+            "SELECT user_id, key, '', 200, '{}', now() FROM netbox_vlan_manager_idempotencykey",
+        ),
+    ]
+    for name, statement in refuses:
+        with pytest.raises(psycopg.errors.IntegrityError) as refused:
+            restored.execute(statement)
+        assert refused.value.diag.constraint_name == f"{APP}_{name}"
+
+    for statement in (
+        f"UPDATE netbox_vlan_manager_segment SET status = 'available' WHERE id = {held}",
+        f"UPDATE netbox_vlan_manager_allocation SET released_at = now() WHERE segment_id = {held}",
+        f"DELETE FROM netbox_vlan_manager_allocation WHERE segment_id = {held}",
+    ):
+        restored.execute("BEGIN")
+        # Deferred: refused by the commit, not before.
+        restored.execute(statement)
+        with pytest.raises(psycopg.errors.CheckViolation) as refused:
+            restored.execute("COMMIT")
+        assert refused.value.diag.constraint_name == "netbox_vlan_manager_segment_status"
+
+    restored.execute("UPDATE dcim_site SET group_id = NULL WHERE name = 'Site1'")
+    places = restored.execute("SELECT DISTINCT _site_group_id FROM netbox_vlan_manager_segmentpool").fetchall()
+    assert places == [(None,)]

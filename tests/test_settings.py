@@ -48,6 +48,10 @@ def test_unknown_setting_is_none():
         ("slow_operation_threshold", 0.5),
         ("slow_operation_threshold", 0),
         ("slow_operation_threshold", None),
+        ("metrics_per_pool", True),
+        ("health_rate", "1/s"),
+        ("health_rate", "1000/hour"),
+        ("health_rate", None),
     ],
 )
 def test_right_values(configure, name, value):
@@ -58,6 +62,12 @@ def test_right_values(configure, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("metrics_per_pool", 1),
+        ("metrics_per_pool", "yes"),
+        ("health_rate", "fast"),
+        ("health_rate", "0/min"),
+        ("health_rate", "5/fortnight"),
+        ("health_rate", 60),
         ("prefix_status_allocated", "taken"),
         ("prefix_status_allocated", None),
         ("prefix_status_allocated", ["reserved"]),

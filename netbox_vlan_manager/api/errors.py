@@ -6,6 +6,7 @@ valid; the plugin's plain views wrap the same as {"detail", "code": "invalid", "
 """
 
 import logging
+from dataclasses import asdict
 
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -13,12 +14,14 @@ from django.db import DataError, InterfaceError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404
 from django.utils.translation import gettext as _
+from redis.exceptions import RedisError
 from rest_framework import exceptions, views
 from rest_framework.serializers import as_serializer_error
 
 from utilities.exceptions import AbortRequest
 
-from ..exceptions import PoolNotFound, VLANManagerError
+from ..exceptions import PoolConflict, PoolNotFound, VLANManagerError
+from ..services import transactions
 
 __all__ = (
     "REFUSALS",
@@ -35,6 +38,7 @@ STATUS_OF_CODE = {
     "allocation_not_found": 404,
     "pool_exhausted": 409,
     "pool_paused": 409,
+    "pool_conflict": 409,
     "vid_unavailable": 409,
     "limit_reached": 409,
     "idempotency_conflict": 422,
@@ -54,6 +58,9 @@ REFUSALS = (
     ProtectedError,
     RestrictedError,
 )
+
+# SQLSTATE of a server that became a standby while it was used. Django has it as an InternalError.
+READ_ONLY_TRANSACTION = "25006"
 
 # How many of the objects that prevent a deletion an error names.
 PROTECTED_LISTED = 20
@@ -81,6 +88,8 @@ def as_api_exception(exc, request=None):
     if isinstance(exc, PoolNotFound):
         known = [{"site": site, "vrf": vrf} for site, vrf in exc.combinations]
         return CodedError(exc.code, exc.message, combinations=known)
+    if isinstance(exc, PoolConflict):
+        return CodedError(exc.code, exc.message, conflicts=[asdict(conflict) for conflict in exc.conflicts])
     if isinstance(exc, VLANManagerError):
         return CodedError(exc.code, exc.message, wait=getattr(exc, "retry_after", None))
     if isinstance(exc, DjangoValidationError):
@@ -91,9 +100,12 @@ def as_api_exception(exc, request=None):
         return CodedError("protected", _describe_protected(exc, request and request.user))
     if isinstance(exc, DataError):
         return CodedError("invalid", _("A value has a character or size that the database cannot store: change it."))
-    if isinstance(exc, OperationalError | InterfaceError):
-        logger.error("The database does not answer", exc_info=exc)
-        return CodedError("unavailable", _("The database does not answer; try again later."), wait=5)
+    if isinstance(exc, OperationalError | InterfaceError) or transactions.sqlstate(exc) == READ_ONLY_TRANSACTION:
+        logger.error("The database cannot serve a call", exc_info=exc)
+        return CodedError("unavailable", _("The database cannot serve this call now; make it again later."), wait=5)
+    if isinstance(exc, RedisError):
+        logger.error("Redis cannot serve a call", exc_info=exc)
+        return CodedError("unavailable", _("Redis cannot serve this call now; make it again later."), wait=5)
     if isinstance(exc, Http404):
         return exceptions.NotFound(*exc.args)
     if isinstance(exc, PermissionDenied):
@@ -132,7 +144,8 @@ def _handle_plain(exc, context):
     """Do what `_handle` does, and wrap the errors of fields."""
     exc = as_api_exception(exc, context["request"])
     if isinstance(exc, exceptions.ValidationError):
-        errors = as_serializer_error(exc)
+        # A list of values is refused by index, of which the contract's {field: [text]} knows nothing.
+        errors = {name: list(_texts(inner)) for name, inner in as_serializer_error(exc).items()}
         exc = CodedError("invalid", " ".join(_texts(errors)), errors=errors)
     return _handle(exc, context)
 

@@ -5,7 +5,7 @@ from rest_framework import serializers
 
 from ipam.api.serializers import PrefixSerializer
 from ipam.models import Prefix
-from netbox.api.fields import SerializedPKRelatedField
+from netbox.api.fields import ChoiceField, SerializedPKRelatedField
 from utilities.api import get_related_object_by_attrs
 
 from ..validators import clean_cluster_name, clean_purpose
@@ -13,11 +13,16 @@ from ..validators import clean_cluster_name, clean_purpose
 __all__ = (
     "ClusterNameField",
     "NameOrIDField",
+    "OptionalChoiceField",
     "PrefixField",
     "PurposeField",
     "UsageField",
     "UtilizationField",
 )
+
+
+class OptionalChoiceField(ChoiceField):
+    """NetBox's, which answers null where nothing is chosen; its schema says so."""
 
 
 class PrefixField(SerializedPKRelatedField):
@@ -45,7 +50,12 @@ class PrefixField(SerializedPKRelatedField):
             self.fail("incorrect_type")
         if isinstance(data, str) and not data.strip().isdecimal():
             return data.strip()
-        return get_related_object_by_attrs(Prefix.objects.restrict(self.context["request"].user, "view"), data)
+        prefixes = Prefix.objects.restrict(self.context["request"].user, "view")
+        try:
+            return get_related_object_by_attrs(prefixes, data)
+        except (TypeError, ValueError):
+            # Attributes of whatever kind, such as an id that is no number.
+            self.fail("incorrect_type")
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})

@@ -10,13 +10,15 @@ import json
 from datetime import timedelta
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
+from .. import metrics
 from ..exceptions import Busy, VLANManagerError
 from ..models import IdempotencyKey
 from ..services import transactions
@@ -78,6 +80,11 @@ class IdempotencyMixin:
                     self._store(response)
         except _Refused as refused:
             return refused.response
+        except (DatabaseError, InterfaceError, RedisError) as error:
+            # Of the transaction itself, its COMMIT and what runs on that: what the view did has been handled.
+            self.request = self.initialize_request(request, *args, **kwargs)
+            self.headers = self.default_response_headers
+            return self.finalize_response(self.request, self.handle_exception(error))
         return response
 
     def initial(self, request, *args, **kwargs):
@@ -111,6 +118,7 @@ class IdempotencyMixin:
     def handle_exception(self, exc):
         if isinstance(exc, _Answered):
             stored = exc.stored
+            metrics.count_idempotent_replay()
             response = Response(
                 stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"}
             )

@@ -1,16 +1,18 @@
-import re
+from io import BytesIO
 
 from django.utils.translation import gettext as _
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError, ValidationError
 
+from ..services.import_files import MAX_SIZE
+from ..validators import UNSTORABLE
+
 __all__ = (
     "CSVParser",
     "JSONParser",
+    "XLSXParser",
+    "YAMLParser",
 )
-
-# PostgreSQL stores no NUL, and half of a surrogate pair is no text.
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class JSONParser(parsers.JSONParser):
@@ -18,7 +20,7 @@ class JSONParser(parsers.JSONParser):
 
     def parse(self, stream, media_type=None, parser_context=None):
         try:
-            data = super().parse(stream, media_type, parser_context)
+            data = super().parse(BytesIO(_read(stream)), media_type, parser_context)
             for name, value in _entries(data):
                 if _is_unstorable(value):
                     raise ValidationError(
@@ -27,6 +29,15 @@ class JSONParser(parsers.JSONParser):
         except RecursionError:
             raise ParseError(_("JSON parse error - the body is nested too deeply.")) from None
         return data
+
+
+def _read(stream):
+    """Return a body, of which no more is read than one may have: REST framework knows no limit."""
+    body = stream.read(MAX_SIZE + 1)
+    if len(body) > MAX_SIZE:
+        text = _("The body is too large: send at most {most} MB.")
+        raise ValidationError({"body": [text.format(most=MAX_SIZE // 10**6)]})
+    return body
 
 
 def _entries(data):
@@ -49,22 +60,17 @@ def _is_unstorable(value):
 
 
 class CSVParser(parsers.BaseParser):
-    """Takes a body of CSV as text."""
+    """Takes a body as it is, for a service to read."""
 
     media_type = "text/csv"
 
     def parse(self, stream, media_type=None, parser_context=None):
-        return decode(stream.read())
+        return _read(stream)
 
 
-def decode(content):
-    """
-    Return bytes of CSV as text.
+class XLSXParser(CSVParser):
+    media_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
-    Raises:
-        ValidationError: They are not UTF-8.
-    """
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise ValidationError({"csv": [_("This is not UTF-8: save the sheet as CSV (UTF-8).")]}) from None
+
+class YAMLParser(CSVParser):
+    media_type = "application/yaml"

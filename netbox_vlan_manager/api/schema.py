@@ -2,11 +2,11 @@
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer
 
-from core.api.schema import NetBoxAutoSchema
+from core.api.schema import ChoiceFieldFix, NetBoxAutoSchema
 
-from .serializers.contract import ErrorSerializer, PoolNotFoundSerializer
+from .serializers.contract import ErrorSerializer, ListErrorSerializer, PoolNotFoundSerializer
 
 __all__ = (
     "BUSY",
@@ -14,11 +14,13 @@ __all__ = (
     "FORBIDDEN",
     "FORMAT",
     "INVALID",
+    "LIST_REFUSED",
     "NOTHING_TO_RELEASE",
     "NOT_FOUND",
     "POOL_CONFLICT",
     "POOL_NOT_FOUND",
     "SHARE_CONFLICT",
+    "ModelSchema",
     "PlainSchema",
 )
 
@@ -31,18 +33,114 @@ NOTHING_TO_RELEASE = {404: OpenApiResponse(PoolNotFoundSerializer, "`pool_not_fo
 POOL_CONFLICT = {
     409: OpenApiResponse(ErrorSerializer, "`pool_exhausted`, `pool_paused`, `vid_unavailable` or `limit_reached`")
 }
+_OBJECT_OR_LIST = PolymorphicProxySerializer(
+    "ObjectOrListError", [ErrorSerializer, ListErrorSerializer], resource_type_field_name=None
+)
+LIST_REFUSED = {
+    status: OpenApiResponse(_OBJECT_OR_LIST, f"{text}; of a list, `errors` says which by `index`")
+    for status, text in (
+        (403, "`permission_denied`, or not logged in"),
+        (409, POOL_CONFLICT[409].description),
+    )
+}
 SHARE_CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`pool_paused`, `vid_unavailable` or `limit_reached`")}
 CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`segment_in_use`: release it first; or `protected`")}
-BUSY = {503: OpenApiResponse(ErrorSerializer, "`busy`: nothing was changed, try again after `Retry-After` seconds")}
+BUSY = {
+    503: OpenApiResponse(
+        ErrorSerializer,
+        "`busy`: nothing was changed; or `unavailable`: PostgreSQL or Redis cannot serve the call now. "
+        "Make the same call again after `Retry-After` seconds",
+    )
+}
 
 FORMAT = OpenApiParameter("format", enum=["csv", "json", "xlsx"], default="csv")
 
 
-class PlainSchema(NetBoxAutoSchema):
+# Any of these may end any call that writes.
+WRITE_REFUSED = {
+    409: OpenApiResponse(_OBJECT_OR_LIST, "Something stands in the way: `code` says what"),
+    412: OpenApiResponse(ErrorSerializer, "The object was changed since it was read: `If-Match` names another state"),
+    415: OpenApiResponse(ErrorSerializer, "`unsupported_media_type`: send JSON"),
+    422: OpenApiResponse(ErrorSerializer, "`idempotency_conflict`: the `Idempotency-Key` came with another call"),
+    503: OpenApiResponse(ErrorSerializer, "`busy` or `unavailable`: try again after `Retry-After` seconds"),
+}
+SAFE = ("GET", "HEAD", "OPTIONS")
+FIELD_ERRORS = (
+    {"type": "object", "additionalProperties": {}, "description": "Texts by field"},
+    {"type": "array", "items": {"type": "string"}},
+)
+
+
+class ErrorsMixin:
+    """Documents what every call may be refused with, beside what its view says itself."""
+
+    # Whether values that are not valid are answered as NetBox does it: {field: [texts]}.
+    has_field_errors = False
+
+    def __set__(self, instance, other):
+        # What extend_schema decorated brings a schema of its own, made of NetBox's class.
+        if isinstance(other, AutoSchema) and not isinstance(other, ErrorsMixin):
+            names = {"has_field_errors": self.has_field_errors}
+            other = type(type(other).__name__, (ErrorsMixin, type(other)), names)()
+        super().__set__(instance, other)
+
+    def _get_response_bodies(self, direction="response"):
+        responses = super()._get_response_bodies(direction)
+        if not self.view.permission_classes:
+            # Open to everybody: it answers whatever it is asked.
+            return responses
+        refusals = {**INVALID, **FORBIDDEN}
+        if self.method not in SAFE:
+            refusals |= WRITE_REFUSED
+        if "{" in self.path:
+            refusals |= NOT_FOUND
+        for status, response in refusals.items():
+            described = self._get_response_for_code(response, str(status), direction=direction)
+            if known := responses.get(str(status)):
+                if status == 400:
+                    self._add_alternatives(known, *self._schemas(described))
+            else:
+                responses[str(status)] = described
+        if self.has_field_errors:
+            self._add_alternatives(responses["400"], *FIELD_ERRORS)
+        if self.has_field_errors and getattr(self.view, "action", "") == "create":
+            # As it is asked, with one object or a list of them.
+            for status in {"200", "201"} & responses.keys():
+                (one,) = self._schemas(responses[status])
+                responses[status]["content"]["application/json"]["schema"] = {
+                    "oneOf": [one, {"type": "array", "items": one}]
+                }
+        return responses
+
+    def _schemas(self, response):
+        """Return the schemas of which the body of a response has one."""
+        schema = response["content"]["application/json"]["schema"]
+        return schema.get("anyOf") or schema.get("oneOf") or [schema]
+
+    def _add_alternatives(self, response, *schemas):
+        known = self._schemas(response)
+        new = [schema for schema in schemas if schema not in known]
+        response["content"]["application/json"]["schema"] = {"anyOf": [*known, *new]}
+
+
+class ModelSchema(ErrorsMixin, NetBoxAutoSchema):
+    """For the viewsets of models."""
+
+    has_field_errors = True
+
+
+class PlainSchema(ErrorsMixin, NetBoxAutoSchema):
     """For views that are no model's: these have no ?fields, ?omit and ?brief."""
 
     def get_override_parameters(self):
         return AutoSchema.get_override_parameters(self)
+
+
+class OptionalChoiceFieldExtension(ChoiceFieldFix):
+    target_class = "netbox_vlan_manager.api.fields.OptionalChoiceField"
+
+    def map_serializer_field(self, auto_schema, direction):
+        return {**super().map_serializer_field(auto_schema, direction), "nullable": True}
 
 
 class PrefixFieldExtension(OpenApiSerializerFieldExtension):

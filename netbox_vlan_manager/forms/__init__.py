@@ -9,6 +9,7 @@ from .allocations import (
     StretchedForm,
 )
 from .availability import BulkDisableForm, BulkEnableForm, DisableForm
+from .drift import DriftFilterForm, DriftRepairForm
 from .imports import ImportSourceForm
 from .overview import QuickAllocateForm
 from .pools import (
@@ -33,6 +34,8 @@ __all__ = (
     "BulkEnableForm",
     "BulkReleaseForm",
     "DisableForm",
+    "DriftFilterForm",
+    "DriftRepairForm",
     "ImportSourceForm",
     "QuickAllocateForm",
     "RenewForm",

@@ -21,6 +21,7 @@ from ..validators import (
     clean_cluster_name,
     clean_purpose,
 )
+from .mixins import RestrictedFilterMixin
 
 __all__ = (
     "AllocateForm",
@@ -38,6 +39,8 @@ def _label_pool(pool):
     """Return the pool's name, and what a caller would get from it."""
     if pool.status == SegmentPoolStatusChoices.PAUSED:
         return gettext("{pool} (paused)").format(pool=pool)
+    if pool.status == SegmentPoolStatusChoices.RETIRING:
+        return gettext("{pool} (retiring)").format(pool=pool)
     return gettext("{pool} ({available} of {total} available)").format(
         pool=pool, available=pool.usage.available, total=pool.usage.total_segments
     )
@@ -213,7 +216,7 @@ class AllocationBulkEditForm(PrimaryModelBulkEditForm):
     nullable_fields = ("description", "comments")
 
 
-class AllocationFilterForm(PrimaryModelFilterSetForm):
+class AllocationFilterForm(RestrictedFilterMixin, PrimaryModelFilterSetForm):
     model = Allocation
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),

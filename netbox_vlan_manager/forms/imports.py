@@ -7,19 +7,17 @@ from core.forms.mixins import SyncedDataMixin
 from netbox.choices import ImportMethodChoices
 from utilities.forms.utils import restrict_form_fields
 
-from ..services.importing import parse_csv
+from ..services.import_files import MAX_SIZE, XLSX_START, parse_file, write_csv
 
 __all__ = ("ImportSourceForm",)
-
-# How many MB of text one import takes; 20,000 rows have about 2.
-MAX_SIZE = 10
 
 
 class ImportSourceForm(SyncedDataMixin, forms.Form):
     """
     Takes the rows of an import: as typed, from a file, or from a data file that NetBox has synchronised.
 
-    Its cleaned data have them as `rows` (see `parse_csv`), and the text that they were in as `data`.
+    Its cleaned data have them as `rows` (see `parse_file`), and as `data` the text that they were in, CSV for a
+    workbook.
     """
 
     import_method = forms.ChoiceField(
@@ -33,14 +31,15 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
         strip=False,
         widget=forms.Textarea(attrs={"class": "font-monospace", "rows": 12, "wrap": "off", "spellcheck": "false"}),
         help_text=gettext_lazy(
-            "CSV with a header line, as below. Commas, semicolons or tabs between the values: all will do."
+            "CSV with a header line, as below, with commas, semicolons or tabs between the values; or JSON or YAML, a "
+            "list with an object for each segment."
         ),
     )
     upload_file = forms.FileField(
-        label=gettext_lazy("CSV file"),
+        label=gettext_lazy("File"),
         required=False,
-        widget=forms.FileInput(attrs={"accept": ".csv,.txt,text/csv,text/plain"}),
-        help_text=gettext_lazy("In UTF-8, with a header line"),
+        widget=forms.FileInput(attrs={"accept": ".csv,.txt,.xlsx,.json,.yaml,.yml"}),
+        help_text=gettext_lazy("CSV in UTF-8, XLSX, JSON or YAML; of a workbook, the first sheet"),
     )
     atomic = forms.BooleanField(
         label=gettext_lazy("All or nothing"),
@@ -71,26 +70,23 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
         if name is None or name in self.errors:
             return
         try:
-            text = self._read(name)
-            self.cleaned_data["rows"] = parse_csv(text)
+            self.cleaned_data["rows"], text = self._read(name)
         except ValidationError as error:
             self.add_error(name, error.messages)
         else:
             self.cleaned_data["data"] = text
 
     def _read(self, name):
-        """Return the text that was given as the field `name`."""
+        """Return the rows that were given as the field `name`, and their text."""
         source = self.cleaned_data[name]
         if source is None:
             raise ValidationError(_("Choose a file."))
         size = len(source) if name == "data" else source.size
-        if size > MAX_SIZE * 10**6:
+        if size > MAX_SIZE:
             text = _("{size} MB are too much for one import: give at most {most} MB.")
-            raise ValidationError(text.format(size=size // 10**6, most=MAX_SIZE))
+            raise ValidationError(text.format(size=size // 10**6, most=MAX_SIZE // 10**6))
         if name == "data":
-            return source
+            return parse_file(source), source
         content = source.read() if name == "upload_file" else bytes(source.data)
-        try:
-            return content.decode()
-        except UnicodeDecodeError:
-            raise ValidationError(_("This is not UTF-8: save the sheet as CSV (UTF-8).")) from None
+        rows = parse_file(content)
+        return rows, write_csv(rows) if content.startswith(XLSX_START) else content.decode()

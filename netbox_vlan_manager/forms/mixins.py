@@ -1,8 +1,24 @@
 from netbox.context import current_request
+from utilities.forms import restrict_form_fields
 
 from .errors import abort_on_service_errors
 
-__all__ = ("ServiceFormMixin",)
+__all__ = (
+    "RestrictedFilterMixin",
+    "ServiceFormMixin",
+)
+
+
+class RestrictedFilterMixin:
+    """Extends NetBox's filter forms, which name whatever object the address asks for: only what the user may view."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if request := current_request.get():
+            saved_filters = self.fields["filter_id"].queryset
+            restrict_form_fields(self, request.user)
+            # Those of others are shared without a permission.
+            self.fields["filter_id"].queryset = saved_filters
 
 
 class ServiceFormMixin:

@@ -74,6 +74,8 @@ def _label(name, pool):
     """Return `name` with what keeps a new allocation from being made in `pool`, if anything does."""
     if pool.status == SegmentPoolStatusChoices.PAUSED:
         return gettext("{site} (paused)").format(site=name)
+    if pool.status == SegmentPoolStatusChoices.RETIRING:
+        return gettext("{site} (retiring)").format(site=name)
     if not pool.has_available:
         return gettext("{site} (no segment available)").format(site=name)
     return name

@@ -17,7 +17,7 @@ from netbox.forms import (
 )
 from tenancy.forms import ContactModelFilterForm, TenancyFilterForm, TenancyForm
 from tenancy.models import Tenant
-from utilities.forms import GenericObjectFormMixin, add_blank_choice
+from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES, GenericObjectFormMixin, add_blank_choice
 from utilities.forms.fields import (
     ChoiceField,
     CSVChoiceField,
@@ -30,13 +30,14 @@ from utilities.forms.fields import (
     TagFilterField,
 )
 from utilities.forms.rendering import FieldSet, InlineFields
+from utilities.forms.widgets import BulkEditNullBooleanSelect
 
 from ..choices import AllocationOrderChoices, PoolLevelChoices, SegmentPoolStatusChoices
 from ..models import SegmentPool
 from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
-from ..validators import clean_cidr
-from .mixins import ServiceFormMixin
+from ..validators import clean_cidr, validate_epg_template
+from .mixins import RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
     "SegmentPoolBulkEditForm",
@@ -47,6 +48,8 @@ __all__ = (
 
 # The largest number that the columns of limits hold.
 LIMIT_MAX = 32767
+# More segments have no VLAN ID.
+GROW_LIMIT_MAX = 4094
 
 PREFIX_LENGTHS_HELP = _("As /16 to /28; empty: /16 to /31, for IPv6 /48 to /127")
 
@@ -99,6 +102,11 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         "max_per_cluster",
         "max_per_tenant",
         "max_per_request",
+        "epg_template",
+        "auto_grow",
+        "grow_prefix_length",
+        "grow_ipv6_prefix_length",
+        "grow_limit",
         "description",
         "owner",
         "comments",
@@ -229,6 +237,21 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             ),
             name=_("Allocation"),
         ),
+        FieldSet(
+            "epg_template",
+            "auto_grow",
+            InlineFields(
+                "grow_prefix_length",
+                "grow_ipv6_prefix_length",
+                "grow_limit",
+                label=_("Grow by"),
+                help_text=_(
+                    "The prefix length of the segments that the pool makes itself, that of an IPv6 prefix beside it if "
+                    "they shall have one, and the number of segments at which it stops; no limit when empty"
+                ),
+            ),
+            name=_("Growth"),
+        ),
         FieldSet("tenant_group", "tenant", name=_("Tenancy")),
     )
 
@@ -249,6 +272,11 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
+            "epg_template",
+            "auto_grow",
+            "grow_prefix_length",
+            "grow_ipv6_prefix_length",
+            "grow_limit",
             "tenant",
             "role",
             "description",
@@ -264,6 +292,9 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             "max_per_cluster": _("Per cluster"),
             "max_per_tenant": _("Per tenant"),
             "max_per_request": _("Per request"),
+            "grow_prefix_length": _("Prefix length"),
+            "grow_ipv6_prefix_length": _("IPv6 prefix length"),
+            "grow_limit": _("Limit"),
         }
         help_texts = {
             "cooldown": _(
@@ -372,6 +403,11 @@ class SegmentPoolImportForm(ScopedImportForm, SegmentPoolServiceForm, PrimaryMod
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
+            "epg_template",
+            "auto_grow",
+            "grow_prefix_length",
+            "grow_ipv6_prefix_length",
+            "grow_limit",
             "description",
             "owner",
             "comments",
@@ -480,6 +516,37 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         required=False,
     )
 
+    epg_template = forms.CharField(
+        label=_("EPG name template"),
+        max_length=100,
+        required=False,
+        validators=(validate_epg_template,),
+        help_text=_("With {site}, {vrf}, {pool} and {vid}"),
+    )
+    auto_grow = forms.NullBooleanField(
+        label=_("Grow on demand"),
+        required=False,
+        widget=BulkEditNullBooleanSelect(),
+    )
+    grow_prefix_length = forms.IntegerField(
+        label=_("Length of grown prefixes"),
+        min_value=1,
+        max_value=128,
+        required=False,
+    )
+    grow_ipv6_prefix_length = forms.IntegerField(
+        label=_("Length of grown IPv6 prefixes"),
+        min_value=1,
+        max_value=128,
+        required=False,
+    )
+    grow_limit = forms.IntegerField(
+        label=_("Growth limit"),
+        min_value=1,
+        max_value=GROW_LIMIT_MAX,
+        required=False,
+    )
+
     model = SegmentPool
     fieldsets = (
         FieldSet("status", "role", "description"),
@@ -493,6 +560,14 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
             "max_per_request",
             name=_("Allocation"),
         ),
+        FieldSet(
+            "epg_template",
+            "auto_grow",
+            "grow_prefix_length",
+            "grow_ipv6_prefix_length",
+            "grow_limit",
+            name=_("Growth"),
+        ),
         FieldSet("tenant", name=_("Tenancy")),
     )
     nullable_fields = (
@@ -503,17 +578,22 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         "max_per_cluster",
         "max_per_tenant",
         "max_per_request",
+        "epg_template",
+        "grow_ipv6_prefix_length",
+        "grow_limit",
         "description",
         "comments",
     )
 
 
-class SegmentPoolFilterForm(ContactModelFilterForm, TenancyFilterForm, PrimaryModelFilterSetForm):
+class SegmentPoolFilterForm(
+    RestrictedFilterMixin, ContactModelFilterForm, TenancyFilterForm, PrimaryModelFilterSetForm
+):
     model = SegmentPool
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
         FieldSet("status", "vrf_id", "vlan_group_id", "contains", "role_id", name=_("Segment Pool")),
-        FieldSet("level", "allocation_order", name=_("Allocation")),
+        FieldSet("level", "allocation_order", "auto_grow", name=_("Allocation")),
         FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
         FieldSet("tenant_group_id", "tenant_id", name=_("Tenant")),
         FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
@@ -533,6 +613,11 @@ class SegmentPoolFilterForm(ContactModelFilterForm, TenancyFilterForm, PrimaryMo
         label=_("Allocation order"),
         choices=AllocationOrderChoices,
         required=False,
+    )
+    auto_grow = forms.NullBooleanField(
+        label=_("Grows on demand"),
+        required=False,
+        widget=forms.Select(choices=BOOLEAN_WITH_BLANK_CHOICES),
     )
     vrf_id = DynamicModelMultipleChoiceField(
         label=_("VRF"),

@@ -24,7 +24,7 @@ from ..choices import SegmentStatusChoices
 from ..models import Segment, SegmentPool
 from ..services import create_segment, update_segment
 from ..validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
-from .mixins import ServiceFormMixin
+from .mixins import RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
     "SegmentBulkEditForm",
@@ -53,7 +53,14 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
         help_text=_("A network inside the pool's containers, such as 192.168.1.0/24"),
     )
 
-    service_fields = ("vid", "epg_name", "prefix", "dhcp", "description", "owner", "comments")
+    ipv6_prefix = forms.CharField(
+        label=_("IPv6 prefix"),
+        required=False,
+        empty_value=None,
+        help_text=_("Beside an IPv4 prefix: a network inside the pool's containers, such as 2001:db8:1::/64"),
+    )
+
+    service_fields = ("vid", "epg_name", "prefix", "ipv6_prefix", "dhcp", "description", "owner", "comments")
 
     def save_by_service(self, user, values):
         if self.instance.pk:
@@ -73,7 +80,7 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
         selector=True,
     )
 
-    rows = ("vid", "epg_name", "prefix", "dhcp", "description", "tags")
+    rows = ("vid", "epg_name", "prefix", "ipv6_prefix", "dhcp", "description", "tags")
     fieldsets = (FieldSet("pool", *rows, name=_("Segment")),)
 
     class Meta:
@@ -91,8 +98,10 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
         for name in ("vid", "epg_name"):
             self.initial.setdefault(name, getattr(self.instance, name))
         self.initial.setdefault("prefix", str(self.instance.prefix))
+        if self.instance.ipv6_prefix:
+            self.initial.setdefault("ipv6_prefix", str(self.instance.ipv6_prefix))
         if self.instance.status == SegmentStatusChoices.ALLOCATED:
-            for name in ("vid", "prefix"):
+            for name in ("vid", "prefix", "ipv6_prefix") if self.instance.ipv6_prefix else ("vid", "prefix"):
                 self.fields[name].disabled = True
                 self.fields[name].help_text = _("Fixed while the segment is allocated")
 
@@ -122,7 +131,7 @@ class SegmentBulkEditForm(PrimaryModelBulkEditForm):
     nullable_fields = ("description", "comments")
 
 
-class SegmentFilterForm(ContactModelFilterForm, PrimaryModelFilterSetForm):
+class SegmentFilterForm(RestrictedFilterMixin, ContactModelFilterForm, PrimaryModelFilterSetForm):
     model = Segment
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),

@@ -3,9 +3,27 @@
 import django.core.validators
 import django.db.models.deletion
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.db import migrations, models
 
 import ipam.fields
+
+
+def refuse_shared(apps, schema_editor):
+    """
+    Before this migration a segment has one holder: which of several it is, is not for a migration to say.
+
+    Raises:
+        CommandError: Several clusters hold a segment.
+    """
+    active = apps.get_model("netbox_vlan_manager", "Allocation").objects.filter(released_at__isnull=True)
+    others = active.filter(segment=models.OuterRef("segment")).exclude(pk=models.OuterRef("pk"))
+    shared = active.filter(models.Exists(others)).order_by("pool_name", "vid", "pk")
+    if holders := [f"{one.pool_name}, VLAN {one.vid}: {one.cluster_name}" for one in shared]:
+        raise CommandError(
+            "Several clusters share a segment, which the version before cannot keep. Release it for all but one of them "
+            f"and migrate again. {'; '.join(holders[:20])}"
+        )
 
 
 class Migration(migrations.Migration):
@@ -186,6 +204,13 @@ class Migration(migrations.Migration):
                 SELECT max(released_at) FROM netbox_vlan_manager_allocation WHERE segment_id = netbox_vlan_manager_segment.id
             );
             """,
-            reverse_sql=migrations.RunSQL.noop,
+            # Nothing would ever end a cool-down. The trigger's checks come before the columns can be dropped.
+            reverse_sql="""
+            UPDATE netbox_vlan_manager_segment SET status = 'available', quarantined_until = NULL
+                WHERE status = 'quarantined';
+            SET CONSTRAINTS ALL IMMEDIATE;
+            SET CONSTRAINTS ALL DEFERRED;
+            """,
         ),
+        migrations.RunPython(migrations.RunPython.noop, refuse_shared),
     ]

@@ -211,6 +211,11 @@ class Allocation(HotColumnsMixin, PrimaryModel):
         self.ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
 
     @property
+    def prefixes(self):
+        """Return the one or two networks that are held, as text."""
+        return ", ".join(str(network) for network in (self.prefix, self.ipv6_prefix) if network)
+
+    @property
     def status(self):
         return AllocationStatusChoices.ACTIVE if self.released_at is None else AllocationStatusChoices.RELEASED
 

@@ -20,6 +20,7 @@ from ..choices import (
     SegmentPoolStatusChoices,
     SegmentStatusChoices,
 )
+from ..validators import VID_MAX, validate_epg_template
 from .mixins import HotColumnsMixin
 
 __all__ = (
@@ -191,6 +192,41 @@ class SegmentPool(HotColumnsMixin, ContactsMixin, CachedScopeMixin, PrimaryModel
         validators=(MinValueValidator(1),),
         help_text=_("How many segments of the pool one request may allocate"),
     )
+    epg_template = models.CharField(
+        verbose_name=_("EPG name template"),
+        max_length=100,
+        blank=True,
+        validators=(validate_epg_template,),
+        help_text=_(
+            "What generated segments are named by, with {site}, {vrf}, {pool} and {vid}; EPG_{site}_{vid} when empty"
+        ),
+    )
+    auto_grow = models.BooleanField(
+        verbose_name=_("grow on demand"),
+        default=False,
+        help_text=_("Make the next segment when a cluster asks and none is available"),
+    )
+    grow_prefix_length = models.PositiveSmallIntegerField(
+        verbose_name=_("length of grown prefixes"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1), MaxValueValidator(128)),
+        help_text=_("The prefix length of the segments that the pool makes itself"),
+    )
+    grow_ipv6_prefix_length = models.PositiveSmallIntegerField(
+        verbose_name=_("length of grown IPv6 prefixes"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1), MaxValueValidator(128)),
+        help_text=_("The length of the IPv6 prefix that they get beside; none when empty"),
+    )
+    grow_limit = models.PositiveIntegerField(
+        verbose_name=_("growth limit"),
+        blank=True,
+        null=True,
+        validators=(MinValueValidator(1), MaxValueValidator(VID_MAX)),
+        help_text=_("The pool stops growing when it has so many segments; at the end of its space when empty"),
+    )
     level = models.CharField(
         verbose_name=_("level"),
         max_length=50,
@@ -217,6 +253,11 @@ class SegmentPool(HotColumnsMixin, ContactsMixin, CachedScopeMixin, PrimaryModel
         "max_per_cluster",
         "max_per_tenant",
         "max_per_request",
+        "epg_template",
+        "auto_grow",
+        "grow_prefix_length",
+        "grow_ipv6_prefix_length",
+        "grow_limit",
     )
     hot_columns = ("level",)
     prerequisite_models = ("ipam.VRF",)
@@ -260,6 +301,14 @@ class SegmentPool(HotColumnsMixin, ContactsMixin, CachedScopeMixin, PrimaryModel
 
         if self.scope_type and self.scope_type.model not in POOL_SCOPE_MODELS:
             raise ValidationError({"scope_type": _("A pool serves a region, site group, site or location.")})
+        if self.auto_grow and not self.grow_prefix_length:
+            raise ValidationError({"grow_prefix_length": _("A pool that grows needs to know the length to grow by.")})
+        # It ends with the pool's deletion, which is a permission of its own.
+        retiring = SegmentPoolStatusChoices.RETIRING
+        if self.status == retiring and not SegmentPool.objects.filter(pk=self.pk, status=retiring).exists():
+            raise ValidationError(
+                {"status": _("Retire the pool by the action of that name, which deletes it in time.")}
+            )
 
     def get_status_color(self):
         return SegmentPoolStatusChoices.colors.get(self.status)

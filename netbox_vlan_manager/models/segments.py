@@ -112,6 +112,9 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
         help_text=_("The prefix was made with the segment and goes with it"),
     )
 
+    # Whether the pool made it for the allocation that is being made.
+    is_grown = False
+
     objects = SegmentManager()
 
     prerequisite_models = ("netbox_vlan_manager.SegmentPool",)
@@ -187,6 +190,11 @@ class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
     @property
     def epg_name(self):
         return self.vlan.name
+
+    def get_prefixes(self, owned):
+        """Return those of its prefixes that were made with the segment, or else those that were there before."""
+        both = ((self.prefix, self.owns_prefix), (self.ipv6_prefix, self.owns_ipv6_prefix))
+        return [prefix for prefix, is_owned in both if prefix and is_owned == owned]
 
     @property
     def active_allocations(self):

@@ -17,6 +17,7 @@ from .allocation import (
     renew,
 )
 from .availability import AvailabilityResult, disable_segment, enable_segment
+from .generation import generate_segments
 from .provisioning import create_pool, create_segment, delete_segment, update_pool, update_segment
 from .quarantine import end_quarantine
 from .resolution import resolve_pool
@@ -37,6 +38,7 @@ __all__ = (
     "disable_segment",
     "enable_segment",
     "end_quarantine",
+    "generate_segments",
     "release",
     "release_allocation",
     "renew",

@@ -7,6 +7,7 @@ to its allocations); the locks here make concurrent callers meet neither as an e
 business.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -21,6 +22,7 @@ from django.utils.translation import gettext as _
 from extras.models import CustomField
 from virtualization.models import Cluster
 
+from .. import metrics
 from ..choices import ReleaseReasonChoices, SegmentPoolStatusChoices, SegmentStatusChoices
 from ..events import ALLOCATED, EXPIRED, RELEASED
 from ..exceptions import (
@@ -34,7 +36,7 @@ from ..exceptions import (
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
-from . import audit, quarantine, thresholds, timing, transactions
+from . import audit, generation, quarantine, thresholds, timing, transactions
 from .prepared import fetch_object, fetch_rows
 from .resolution import resolve_pool
 from .wishes import Wish, available_segments, clean_wish, lock_first
@@ -91,6 +93,10 @@ class ReleaseResult(NamedTuple):
     released: bool
 
 
+class _MustGrow(Exception):
+    """Gives all locks back: those that a pool needs to grow come before those of segments."""
+
+
 class _DryRun(Exception):
     """Rolls back what was done to see what would be."""
 
@@ -105,7 +111,9 @@ def run(work, dry_run):
     A dry run is rolled back. What it would have made has no id.
     """
     if not dry_run:
-        return transactions.run(work)
+        results = transactions.run(work)
+        metrics.count_allocations(results)
+        return results
 
     def undo():
         results = work()
@@ -114,6 +122,8 @@ def run(work, dry_run):
             # One that was asked for twice comes twice.
             if result.allocation.pk in made:
                 result.allocation.pk = None
+                if result.allocation.segment.is_grown:
+                    result.allocation.segment = None
         raise _DryRun(results)
 
     try:
@@ -171,12 +181,15 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
         Busy: Locks were not had in time; nothing was changed.
     """
     cluster_name = clean_cluster_name(cluster_name)
-    with timing.operation("allocate", cluster=cluster_name, pool=pool, site=site, vrf=vrf) as operation:
+    about = {"cluster": cluster_name, "pool": pool, "site": site, "vrf": vrf, "user": user}
+    with timing.operation("allocate", dry_run=dry_run, **about) as operation:
         if pool is None:
             pool = resolve_pool(site, vrf).pool
+            timing.note(pool=pool)
         request = clean_request(cluster_name, pool=pool, **asked)
         (result,) = _allocate_all([request], user, dry_run)
         operation.outcome = "created" if result.created else "replayed"
+        timing.note(vid=result.allocation.vid)
         return result
 
 
@@ -198,7 +211,7 @@ def allocate_many(requests, *, user, dry_run=False):
         LimitReached: There are more requests for a pool than it takes at once.
         ...and whatever `allocate` raises; its `index` says for which request. Nothing was changed.
     """
-    with timing.operation("allocate_many", requests=len(requests)) as operation:
+    with timing.operation("allocate_many", dry_run=dry_run, requests=len(requests), user=user) as operation:
         check_request_limits([request.pool for request in requests])
         results = _allocate_all(requests, user, dry_run)
         operation.outcome = f"{sum(result.created for result in results)} created"
@@ -265,9 +278,15 @@ def check_request_limits(pools):
 
 def _allocate_all(requests, user, dry_run):
     """Return the AllocationResults of clean requests."""
-    held = [find_held(request) for request in requests]
+    held = []
+    for index, request in enumerate(requests):
+        with _indexed(index):
+            held.append(find_held(request))
     if all(held):
-        return [AllocationResult(allocation, created=False) for allocation in held]
+        results = [AllocationResult(allocation, created=False) for allocation in held]
+        if not dry_run:
+            metrics.count_allocations(results)
+        return results
     for request in requests:
         # For those that are held as well: they may be released before the locks are had.
         find_facts(request)
@@ -278,7 +297,10 @@ def _allocate_all(requests, user, dry_run):
             audit.prepare(Allocation, any(request.has_custom_fields for request in requests))
             # Where somebody writes past the locks, the unique index refuses this call, and its next try reads the
             # winner.
-            return run(partial(_lock_and_allocate, requests, user), dry_run)
+            try:
+                return run(partial(_lock_and_allocate, requests, user), dry_run)
+            except _MustGrow:
+                return run(partial(_lock_and_allocate, requests, user, may_grow=True), dry_run)
     except PoolExhausted as error:
         # Not in the block above, which drops its events when it fails.
         if not dry_run:
@@ -286,16 +308,26 @@ def _allocate_all(requests, user, dry_run):
         raise
 
 
-def _lock_and_allocate(requests, user):
+@contextmanager
+def _indexed(index):
+    """Let an error of the block say which request of a batch it is about."""
+    try:
+        yield
+    except (ValidationError, VLANManagerError) as error:
+        error.index = index
+        raise
+
+
+def _lock_and_allocate(requests, user, may_grow=False):
     transactions.lock_clusters([key for request in requests for key in lock_keys(request)])
+    if may_grow:
+        pools = [request.pool for request in requests if request.pool.auto_grow]
+        transactions.lock_spaces([pool.vrf_id for pool in pools], [pool.vlan_group_id for pool in pools])
     results = {}
     # Segments that are asked for by name are locked in one order, whoever asks, and before others could take them.
     for index in sorted(range(len(requests)), key=lambda index: _turn(requests[index])):
-        try:
-            results[index] = _allocate(requests[index], user)
-        except (ValidationError, VLANManagerError) as error:
-            error.index = index
-            raise
+        with _indexed(index):
+            results[index] = _allocate(requests[index], user, may_grow)
     return [results[index] for index in range(len(requests))]
 
 
@@ -316,14 +348,14 @@ def lock_keys(request):
     return keys
 
 
-def _allocate(request, user):
+def _allocate(request, user, may_grow):
     """Do the part of `allocate` that needs locks. `request` is left as it is, for another try."""
     if held := find_held(request):
         return AllocationResult(held, created=False)
-    if request.pool.status == SegmentPoolStatusChoices.PAUSED:
+    if request.pool.status != SegmentPoolStatusChoices.ACTIVE:
         raise PoolPaused(request.pool)
     check_limits(request)
-    segment = _lock_segment(request)
+    segment = _lock_segment(request, may_grow)
     segment.pool = request.pool
     return AllocationResult(hand_over(segment, request, user), created=True)
 
@@ -406,28 +438,35 @@ def check_limits(request, leaving=()):
 
 
 @timing.part("locks")
-def _lock_segment(request):
+def _lock_segment(request, may_grow):
     """
     Lock and return the segment that the request gets, with its VLAN and prefixes.
 
-    Rows that other transactions hold are passed over first. When all are held, one of those transactions may yet roll
-    back, or commit the end of a cool-down, so other statements wait for them, for a short time, before the pool is
-    called exhausted. A segment that was asked for by name is waited for at once.
+    Rows that other transactions hold are passed over first. When all are held, a pool that grows makes a new segment.
+    One that does not waits for them, for a short time, before it is called exhausted: one of those transactions may yet
+    roll back, or commit the end of a cool-down. A segment that was asked for by name is waited for at once.
     """
     pool, wish = request.pool, request.wish
-    pk = None
+    grows = pool.auto_grow and wish.segment is None
+    pk, growth = None, generation.Growth(None)
     if pool.cooldown:
         pk = quarantine.lock_returning(pool, request.cluster_name, request.purpose, wish)
-    if pk is None and not wish.is_one:
+    if pk is None and (grows or not wish.is_one):
         pk = lock_first(pool, wish, skip_locked=True)
     if pk is None and quarantine.promote(pool):
         pk = lock_first(pool, wish, skip_locked=True)
+    if pk is None and grows:
+        if not may_grow:
+            raise _MustGrow
+        growth = generation.grow(pool, wish)
+        if growth.segment:
+            return growth.segment
     if pk is None:
         transactions.set_lock_timeout(get_setting("lock_timeout" if wish.is_one else "last_segment_timeout"))
         quarantine.promote(pool, skip_locked=False)
         pk = lock_first(pool, wish, skip_locked=False)
     if pk is None:
-        raise _unavailable(pool, wish)
+        raise _unavailable(pool, wish, growth.reason)
     # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
     return fetch_object(_segment_query, {PK: pk})
 
@@ -436,10 +475,10 @@ def _segment_query():
     return Segment.objects.filter(pk=PK).select_related("vlan", "prefix", "ipv6_prefix").order_by()
 
 
-def _unavailable(pool, wish):
+def _unavailable(pool, wish, reason):
     """Return the error for a wish that nothing available fulfils. Who holds a segment is not for everybody to know."""
     if not wish.is_one:
-        return PoolExhausted(pool, wish)
+        return PoolExhausted(pool, wish, reason)
     segments = Segment.objects.filter(pool=pool).order_by()
     if wish.segment is not None:
         segments = segments.filter(pk=wish.segment)
@@ -448,6 +487,8 @@ def _unavailable(pool, wish):
     segment = segments.select_related("prefix").first()
     if segment is None:
         text = _("Pool {pool} has no segment with {wish}: add it, or ask for another.")
+        if reason:
+            text = _("{text} The pool cannot grow: {reason}").format(text=text, reason=reason)
     elif segment.status == SegmentStatusChoices.AVAILABLE:
         text = _("VLAN ID {vid} of pool {pool} is available, but does not fit {wish}.")
     elif segment.status == SegmentStatusChoices.QUARANTINED:
@@ -512,7 +553,8 @@ def release_allocation(allocation, *, user, changelog_message="", reason=Release
     """
     if allocation.released_at is not None:
         return ReleaseResult(allocation, released=False)
-    with timing.operation("release", cluster=allocation.cluster_name, pool=allocation.pool_name) as operation:
+    about = {"cluster": allocation.cluster_name, "pool": allocation.pool_name, "vid": allocation.vid, "user": user}
+    with timing.operation("release", **about, reason=reason) as operation:
         user = audit.get_user(user)
         with audit.change_tracking(user):
             result = transactions.run(partial(release_locked, allocation, user, changelog_message, reason, if_due))
@@ -525,7 +567,9 @@ def release_locked(allocation, user, changelog_message="", reason=ReleaseReasonC
     transactions.lock_clusters([(allocation.pool_id, allocation.cluster_name, allocation.purpose)])
     segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").order_by()
     with timing.part("locks"):
-        segment = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk).first()
+        held = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk)
+        # Empty where the segment went over to another pool while its row was waited for; the next statement sees it.
+        segment = held.first() or held.first()
     others = Allocation.objects.active().filter(segment=OuterRef("segment")).exclude(pk=OuterRef("pk"))
     allocations = Allocation.objects.select_related("allocated_by").annotate(others_hold=Exists(others))
     allocation = allocations.get(pk=allocation.pk)
@@ -556,6 +600,7 @@ def release_locked(allocation, user, changelog_message="", reason=ReleaseReasonC
         updates += [(segment, freed), *_prefix_updates(segment, get_setting("prefix_status_available"))]
     event = EXPIRED if reason == ReleaseReasonChoices.EXPIRED else RELEASED
     audit.write(updates=updates, events=[(allocation, event)])
+    metrics.count_release(pool, reason)
     return ReleaseResult(allocation, released=True)
 
 
@@ -580,7 +625,8 @@ def renew(allocation, *, user, expires_at, changelog_message=""):
     """
     expires_at = clean_expiry(expires_at)
     user = audit.get_user(user)
-    with audit.change_tracking(user):
+    about = {"cluster": allocation.cluster_name, "pool": allocation.pool_name, "user": user, "expires_at": expires_at}
+    with timing.operation("renew", **about), audit.change_tracking(user):
         return transactions.run(partial(_renew, allocation, expires_at, changelog_message))
 
 

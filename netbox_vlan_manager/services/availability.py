@@ -14,7 +14,7 @@ from ..choices import SegmentStatusChoices
 from ..exceptions import Busy, SegmentInUse
 from ..models import Segment
 from ..settings import get_setting
-from . import audit, transactions
+from . import audit, timing, transactions
 
 __all__ = (
     "AvailabilityResult",
@@ -52,7 +52,7 @@ def disable_segment(segment, *, user, reason="", changelog_message=""):
         Busy: Locks were not had in time, or the segment was deleted; nothing was changed.
     """
     reason = _clean_reason(reason)
-    return _run(_disable, user, segment.pk, reason, changelog_message)
+    return _run("disable", _disable, user, segment, reason, changelog_message)
 
 
 def enable_segment(segment, *, user, changelog_message=""):
@@ -61,13 +61,13 @@ def enable_segment(segment, *, user, changelog_message=""):
 
     Arguments, locks, result and Busy are those of `disable_segment`.
     """
-    return _run(_enable, user, segment.pk, changelog_message)
+    return _run("enable", _enable, user, segment, changelog_message)
 
 
-def _run(work, user, *args):
+def _run(name, work, user, segment, *args):
     user = audit.get_user(user)
-    with audit.change_tracking(user):
-        return transactions.run(partial(work, *args))
+    with timing.operation(name, segment=segment.pk, vid=segment.vid, user=user), audit.change_tracking(user):
+        return transactions.run(partial(work, segment.pk, *args))
 
 
 def _disable(pk, reason, changelog_message):
@@ -99,6 +99,7 @@ def _lock(pk):
     if segment is None:
         # Deleted since the caller read it: the same call, made again, does not find it.
         raise Busy
+    timing.note(pool=segment.pool)
     return segment
 
 

@@ -2,12 +2,13 @@
 Writes segments and statistics as CSV, JSON or XLSX, with a memory that does not grow with the number of rows.
 
 Rows are tuples of plain values. Whoever opens a CSV or XLSX in a spreadsheet runs no formula that somebody hid in a
-description: see `_defuse`.
+description: see `_defuse`, and `arm` for the way back.
 """
 
 import csv
 import io
 import json
+import re
 from itertools import batched
 from tempfile import TemporaryFile
 
@@ -24,6 +25,7 @@ from .statistics import iterate_statistics, scope_name
 __all__ = (
     "SEGMENT_COLUMNS",
     "STATISTICS_COLUMNS",
+    "arm",
     "csv_chunks",
     "json_chunks",
     "segment_rows",
@@ -44,6 +46,7 @@ SEGMENT_COLUMNS = {
     "allocated_at": "Allocated At",
     "released_at": "Released At",
     "status": "Status",
+    "ipv6_prefix": "IPv6 Prefix",
 }
 STATISTICS_COLUMNS = {
     "pool": "Pool ID",
@@ -61,8 +64,10 @@ STATISTICS_COLUMNS = {
 # How many rows are fetched, and written, at a time: few enough that a small export takes as much memory as a large one.
 CHUNK_SIZE = 200
 
-# A cell that begins with one of these is a formula to a spreadsheet.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Where a formula begins, with the apostrophes that are there already: at a cell's begin, and where a spreadsheet that
+# takes semicolons or tabs for the delimiter, or quotes for text, sees a cell begin. Some read the wide characters too.
+FORMULA_START = re.compile(r"(^|[;\t\r\n])('*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+DEFUSED_START = re.compile(r"(^|[;\t\r\n])'('*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
 
 def segment_rows(segments, viewer=None):
@@ -102,9 +107,11 @@ def segment_rows(segments, viewer=None):
             "allocated_at",
             "released_at",
             "status",
+            "ipv6_prefix__prefix",
         )
     )
-    for *values, prefix, dhcp, description, clusters, allocated_at, released_at, status in rows.iterator(CHUNK_SIZE):
+    for row in rows.iterator(CHUNK_SIZE):
+        *values, prefix, dhcp, description, clusters, allocated_at, released_at, status, ipv6_prefix = row
         if status == SegmentStatusChoices.ALLOCATED:
             released_at = None
         yield (
@@ -117,6 +124,7 @@ def segment_rows(segments, viewer=None):
             _timestamp(allocated_at),
             _timestamp(released_at),
             status,
+            str(ipv6_prefix or ""),
         )
 
 
@@ -184,5 +192,10 @@ def _printable(value):
 
 
 def _defuse(row):
-    """Return the values with an apostrophe before each text that a spreadsheet would take for a formula."""
-    return [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value for value in row]
+    """Return the values with an apostrophe before what a spreadsheet would take for a formula."""
+    return [FORMULA_START.sub(r"\1'\2", value) if isinstance(value, str) else value for value in row]
+
+
+def arm(value):
+    """Return a text of an export as it was before, so that an import stores what was exported."""
+    return DEFUSED_START.sub(r"\1\2", value)

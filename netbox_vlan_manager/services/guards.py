@@ -8,7 +8,7 @@ changes is asked about, so that whatever is wrong already stands in the way of n
 
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, Q
 from django.utils.translation import gettext as _
 
 from ipam.choices import PrefixStatusChoices
@@ -19,7 +19,8 @@ from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_epg_name
 from . import transactions
-from .spaces import Containers, PrefixSpace, vid_range_errors
+from .naming import nameable
+from .spaces import Containers, PrefixSpace, family_errors, vid_range_errors
 
 __all__ = (
     "check_container_deletion",
@@ -29,9 +30,12 @@ __all__ = (
     "check_vlan",
     "check_vlan_group",
     "delete_owned_objects",
+    "detach_prefix",
     "find_outside",
     "follow_prefix",
+    "follow_segment",
     "follow_vlan",
+    "may_name_network",
 )
 
 
@@ -52,7 +56,7 @@ def check_vlan(vlan):
     group = segment.pool.vlan_group
     if vlan.group_id not in (group.pk, segment.vlan.group_id):
         errors["group"] = _("The VLAN belongs to a segment of pool {pool}: it stays in VLAN group {group}.").format(
-            pool=segment.pool, group=group
+            pool=_name(segment.pool), group=group
         )
     if (vlan.vid, vlan.name) != (segment.vlan.vid, segment.vlan.name):
         _lock(segment)
@@ -79,7 +83,8 @@ def _lock(segment):
 
 def follow_vlan(vlan):
     """Carry a VLAN's ID and name over to its segment and to the allocation that holds it."""
-    segment = Segment.objects.filter(vlan=vlan.pk).select_related("pool__vrf", "prefix").order_by().first()
+    segments = Segment.objects.select_related("pool__vrf", "prefix", "ipv6_prefix").order_by()
+    segment = segments.filter(vlan=vlan.pk).first()
     if segment is None:
         return
     segment.vlan = vlan
@@ -88,7 +93,7 @@ def follow_vlan(vlan):
         segment.snapshot()
         segment.vid = vlan.vid
         segment.save(update_fields=("vid", "last_updated"))
-    _follow_segment(segment)
+    follow_segment(segment)
 
 
 def check_prefix(prefix):
@@ -104,7 +109,7 @@ def check_prefix(prefix):
             VRF or its segments, or becomes something else than a container.
     """
     errors = {}
-    segment = Segment.objects.filter(prefix=prefix.pk).select_related("prefix", "pool__vrf").order_by().first()
+    segment = _find_segment(prefix)
     if segment:
         errors |= _segment_prefix_errors(segment, prefix)
     pools = SegmentPool.objects.filter(prefixes=prefix.pk).select_related("vrf").order_by("name")
@@ -116,8 +121,16 @@ def check_prefix(prefix):
         raise ValidationError(errors)
 
 
+def _find_segment(prefix):
+    """Return the segment that has `prefix` as one of its two, or None."""
+    segments = Segment.objects.select_related("prefix", "ipv6_prefix", "pool__vrf", "vlan").order_by()
+    return segments.filter(Q(prefix=prefix.pk) | Q(ipv6_prefix=prefix.pk)).first()
+
+
 def _segment_prefix_errors(segment, prefix):
-    errors, stored = {}, segment.prefix
+    errors = {}
+    name = "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix"
+    stored = getattr(segment, name)
     if str(prefix.prefix) != str(stored.prefix):
         if connection.in_atomic_block:
             transactions.lock_spaces([segment.pool.vrf_id])
@@ -126,13 +139,18 @@ def _segment_prefix_errors(segment, prefix):
             errors["prefix"] = _("The prefix's segment is allocated: release it before its prefix changes.")
         else:
             try:
-                network = Containers(segment.pool).clean(prefix.prefix)
+                containers = Containers(segment.pool)
+                clean = containers.clean_ipv6 if name == "ipv6_prefix" else containers.clean
+                network = clean(prefix.prefix)
                 errors |= PrefixSpace(segment.pool.vrf, [network], exclude_prefix=prefix.pk).errors(network)
+                if name == "prefix" and segment.ipv6_prefix:
+                    for text in family_errors(network, segment.ipv6_prefix.prefix).values():
+                        errors["prefix"] = text
             except ValidationError as error:
                 errors["prefix"] = error.messages
     if prefix.vrf_id not in (segment.pool.vrf_id, stored.vrf_id):
         errors["vrf"] = _("The prefix belongs to a segment of pool {pool}: it stays in VRF {vrf}.").format(
-            pool=segment.pool, vrf=segment.pool.vrf
+            pool=_name(segment.pool), vrf=segment.pool.vrf
         )
     if prefix.vlan_id not in (segment.vlan_id, stored.vlan_id):
         errors["vlan"] = _("The prefix belongs to a segment: it stays with VLAN {vlan}.").format(vlan=segment.vlan)
@@ -154,43 +172,60 @@ def _container_errors(pool, prefix, stored):
     errors = {}
     if prefix.vrf_id not in (pool.vrf_id, stored.vrf_id):
         errors["vrf"] = _("The prefix is a container of pool {pool}: it stays in VRF {vrf}.").format(
-            pool=pool, vrf=pool.vrf
+            pool=_name(pool), vrf=pool.vrf
         )
     if prefix.status not in (PrefixStatusChoices.STATUS_CONTAINER, stored.status):
-        errors["status"] = _("The prefix is a container of pool {pool}: its status stays Container.").format(pool=pool)
+        errors["status"] = _("The prefix is a container of pool {pool}: its status stays Container.").format(
+            pool=_name(pool)
+        )
     if str(prefix.prefix) != str(stored.prefix):
         others = pool.prefixes.exclude(pk=prefix.pk).values_list("prefix", flat=True)
         if outside := find_outside(pool, [*others, prefix.prefix]):
-            errors["prefix"] = _(
-                "Pool {pool} has segments outside {prefix}, such as {outside}: keep them inside."
-            ).format(pool=pool, prefix=prefix.prefix, outside=outside)
+            text = _("Pool {pool} has segments outside {prefix}: keep them inside.")
+            if may_name_network(pool, outside):
+                text = _("Pool {pool} has segments outside {prefix}, such as {outside}: keep them inside.")
+            errors["prefix"] = text.format(pool=_name(pool), prefix=prefix.prefix, outside=outside)
     return errors
 
 
 def find_outside(pool, containers):
     """Return the network of a segment of `pool` that lies in none of `containers`, or None."""
-    segments = Segment.objects.filter(pool=pool).order_by()
-    for container in containers:
-        segments = segments.exclude(prefix__prefix__net_contained_or_equal=str(container))
-    return segments.values_list("prefix__prefix", flat=True).first()
+    for name in ("segment", "ipv6_segment"):
+        prefixes = Prefix.objects.filter(**{f"{name}__pool": pool}).order_by()
+        for container in containers:
+            prefixes = prefixes.exclude(prefix__net_contained_or_equal=str(container))
+        if outside := prefixes.values_list("prefix", flat=True).first():
+            return outside
+    return None
+
+
+def may_name_network(pool, network):
+    """Return whether an error may name `network`, that of a segment of `pool`."""
+    segments = nameable(Segment.objects).filter(pool=pool)
+    return segments.filter(Q(prefix__prefix=str(network)) | Q(ipv6_prefix__prefix=str(network))).exists()
+
+
+def _name(pool):
+    """Return what an error calls `pool`: by its id where it may not name it."""
+    return str(pool) if nameable(SegmentPool.objects).filter(pk=pool.pk).exists() else f"#{pool.pk}"
 
 
 def follow_prefix(prefix):
     """Carry a prefix's CIDR over to the allocation that holds its segment."""
-    segment = Segment.objects.filter(prefix=prefix.pk).select_related("pool__vrf", "vlan").order_by().first()
-    if segment:
-        segment.prefix = prefix
-        _follow_segment(segment)
+    if segment := _find_segment(prefix):
+        setattr(segment, "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix", prefix)
+        follow_segment(segment)
 
 
-def _follow_segment(segment):
-    """Write down anew, on the allocation that holds `segment`, what the segment is."""
+def follow_segment(segment):
+    """Write down anew, on the allocations that hold `segment`, what the segment is."""
+    names = ("vid", "epg_name", "prefix", "ipv6_prefix")
     for allocation in Allocation.objects.active().filter(segment=segment).order_by():
         allocation.snapshot()
-        before = (allocation.vid, allocation.epg_name, allocation.prefix)
+        before = [getattr(allocation, name) for name in names]
         allocation.record_segment(segment)
-        if before != (allocation.vid, allocation.epg_name, allocation.prefix):
-            allocation.save(update_fields=("vid", "epg_name", "prefix", "last_updated"))
+        if before != [getattr(allocation, name) for name in names]:
+            allocation.save(update_fields=(*names, "last_updated"))
 
 
 def check_vlan_group(group):
@@ -254,11 +289,19 @@ def check_segment_deletion(segment):
         raise ProtectedError(_("Clusters hold this segment; release it first."), holders)
 
 
+def detach_prefix(prefix):
+    """Take a prefix, which was there before its segment, away from the VLAN that was made with the segment."""
+    prefix.snapshot()
+    prefix.vlan = None
+    prefix.save()
+
+
 def delete_owned_objects(segment):
-    """Delete the prefix and the VLAN that were made with `segment`, which is gone."""
-    if segment.owns_prefix:
-        for prefix in Prefix.objects.filter(pk=segment.prefix_id):
-            prefix.delete()
+    """Delete the prefixes and the VLAN that were made with `segment`, which is gone."""
+    for prefix in segment.get_prefixes(owned=True):
+        prefix.delete()
     if segment.owns_vlan:
+        for prefix in segment.get_prefixes(owned=False):
+            detach_prefix(prefix)
         for vlan in VLAN.objects.filter(pk=segment.vlan_id):
             vlan.delete()

@@ -2,39 +2,40 @@
 Imports segments in bulk, from rows of text: what REST, the pages and the command share.
 
 A row is keyed on its pool and VLAN ID. One that names a segment which is there updates it, or leaves it unchanged;
-importing the same file again changes nothing. All rows are written in one transaction.
+importing the same file again changes nothing. All rows are written in one transaction. Clusters that a row names hold
+its segment afterwards; nobody is ever released by an import.
 """
 
-import csv
-import io
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC
 from functools import partial
 
 from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
+from ..choices import SegmentStatusChoices
 from ..exceptions import Busy, VLANManagerError
-from ..models import Segment
-from ..settings import get_setting
-from . import audit, provisioning, timing, transactions
+from ..models import Allocation, Segment, SegmentPool
+from ..validators import UNSTORABLE, clean_cluster_name
+from . import audit, provisioning, takeover, timing, transactions
+from .import_files import COLUMNS, REQUIRED_COLUMNS, as_text, check_number
 from .resolution import resolve_pool
 from .spaces import Containers
+from .takeover import cluster_key
 
 __all__ = (
-    "COLUMNS",
-    "REQUIRED_COLUMNS",
     "ImportResult",
     "RowResult",
     "import_segments",
-    "parse_csv",
 )
-
-REQUIRED_COLUMNS = ("site", "vlan_id", "epg_name", "segment", "vrf")
-COLUMNS = (*REQUIRED_COLUMNS, "dhcp", "description")
 
 # The columns are the first generation's; the services have the design's words for the same things.
 COLUMN_OF_FIELD = {"vid": "vlan_id", "prefix": "segment"}
+
+HELD = SegmentStatusChoices.ALLOCATED
 
 TRUE = frozenset(("true", "yes", "on", "1", "y", "t"))
 FALSE = frozenset(("false", "no", "off", "0", "n", "f", ""))
@@ -82,6 +83,13 @@ class _Row:
     values: dict
     pool: object = None
     spec: object = None
+    # The names of the clusters that shall hold the segment, the allocations of those that do not yet, and what these
+    # change where the segment is there.
+    clusters: list = field(default_factory=list)
+    allocated_at: object = None
+    allocations: list = field(default_factory=list)
+    joining: dict = field(default_factory=dict)
+    writes_segment: bool = False
 
 
 class _Undo(Exception):
@@ -95,88 +103,6 @@ class _DryRun(Exception):
     """Rolls back what was only tried."""
 
 
-def parse_csv(text):
-    """
-    Return the rows of a CSV text as (line number, {column: value}) pairs.
-
-    A byte order mark, any line ends, and comma, semicolon or tab as the delimiter are taken as they come. Blank lines
-    are passed over. A line with too many or too few values comes back with the key None, for `import_segments` to
-    report with the other rows.
-
-    Raises:
-        ValidationError: The text is empty, has no header, lacks or repeats a column, has one that is not known, or has
-            more rows than the setting `import_max_rows`.
-    """
-    text = text.removeprefix("\ufeff")
-    if "\0" in text:
-        raise ValidationError({"csv": _("This is no text: it has zero bytes. Save the sheet as CSV (UTF-8).")})
-    if not text.strip():
-        raise ValidationError(
-            {
-                "csv": _("The file is empty: give a header, {columns}, and a line for each segment.").format(
-                    columns=",".join(COLUMNS)
-                )
-            }
-        )
-    header_line = text.lstrip().splitlines()[0]
-    delimiter = max(",;\t", key=header_line.count)
-    # Strict, lest a quote that is never closed swallow the lines after it.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows, header = [], None
-    try:
-        line = 1
-        for values in reader:
-            if any(value.strip() for value in values):
-                if header is None:
-                    header = _clean_header(values)
-                elif len(values) == len(header):
-                    rows.append((line, dict(zip(header, values, strict=True))))
-                else:
-                    rows.append((line, {None: (len(values), len(header))}))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ValidationError({"csv": _("Line {line}: {error}.").format(line=reader.line_num, error=error)}) from None
-    if not rows:
-        raise ValidationError({"csv": _("There is a header but no line under it: give one for each segment.")})
-    _check_number(rows, "csv")
-    return rows
-
-
-def _check_number(rows, name):
-    """Raise a ValidationError, keyed by `name`, if there are too many rows."""
-    most = get_setting("import_max_rows")
-    if len(rows) > most:
-        text = _("{count} rows are too many for one import: give at most {most}.")
-        raise ValidationError({name: text.format(count=len(rows), most=most)})
-
-
-def _clean_header(values):
-    """Return the column names of a header line, or raise a ValidationError that says what is wrong with it."""
-    header = [value.strip().lower() for value in values]
-    known = set(COLUMNS)
-    if known.isdisjoint(header):
-        raise ValidationError(
-            {"csv": _("The first line is no header: begin with {columns}.").format(columns=",".join(COLUMNS))}
-        )
-    unknown = [name or _("(no name)") for name in header if name not in known]
-    missing = [name for name in REQUIRED_COLUMNS if name not in header]
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    problems = []
-    if unknown:
-        problems.append(
-            _("Unknown column: {names}. The columns are {columns}.").format(
-                names=", ".join(unknown), columns=", ".join(COLUMNS)
-            )
-        )
-    if missing:
-        problems.append(_("Missing column: {names}.").format(names=", ".join(missing)))
-    if repeated:
-        problems.append(_("Column given twice: {names}.").format(names=", ".join(repeated)))
-    if problems:
-        raise ValidationError({"csv": problems})
-    return header
-
-
 def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, report=None):
     """
     Create or update a segment for each row, or say what that would do.
@@ -188,8 +114,8 @@ def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, re
         rows: (line number or None, {column: value}) pairs; the columns are those of COLUMNS.
         user: The User, or the user name, whom the change log names.
         atomic: Change nothing if any row fails; otherwise the good rows land.
-        enforce: Hold the user to their object permissions on pools and segments. Commands, whose users have the
-            database anyway, do not.
+        enforce: Hold the user to their object permissions: to view pools, to add and change segments, to allocate in
+            the pools of rows that name clusters. Commands, whose users have the database anyway, do not.
         dry_run: Change nothing; the results say what an import would come to. Segments to be created have no id.
         report: Called with "checks" and "write" as these begin, outside any transaction of the import.
 
@@ -203,8 +129,8 @@ def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, re
     rows = list(rows)
     if not rows:
         raise ValidationError({"rows": _("There are no rows: give at least one.")})
-    _check_number(rows, "rows")
-    with timing.operation("import, dry run" if dry_run else "import", rows=len(rows)) as operation:
+    check_number(rows, "rows")
+    with timing.operation("import", dry_run=dry_run, rows=len(rows), user=user) as operation:
         result = _import(rows, audit.get_user(user), atomic, enforce, dry_run, report or (lambda phase: None))
         statuses = Counter(row.status for row in result.results)
         operation.outcome = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
@@ -221,7 +147,7 @@ def _import(rows, user, atomic, enforce, dry_run, report):
     with audit.change_tracking(user):
         while True:
             try:
-                transactions.run(partial(_write, checked, viewer, atomic, dry_run))
+                transactions.run(partial(_write, checked, user, viewer, atomic, dry_run))
             except _DryRun:
                 for row in checked:
                     if row.result.status == "created":
@@ -255,8 +181,12 @@ def _check_rows(rows, viewer):
                 vid=values["vlan_id"],
                 epg_name=values["epg_name"],
                 prefix=values["segment"],
+                ipv6_prefix=values.get("ipv6_prefix"),
                 **row.values,
             )
+            if "ipv6_prefix" in values:
+                row.values["ipv6_prefix"] = row.spec.ipv6_prefix
+            row.clusters, row.allocated_at = _clean_holders(values)
             first = seen.setdefault((row.pool.pk, row.spec.vid), row)
             if first is not row:
                 raise ValidationError(
@@ -268,6 +198,16 @@ def _check_rows(rows, viewer):
                 )
         except ValidationError as error:
             row.result.errors = _by_column(error.message_dict)
+    if viewer and (named := [row for row in rows if row.clusters and not row.result.errors]):
+        permitted = SegmentPool.objects.restrict(viewer, "allocate").filter(pk__in={row.pool.pk for row in named})
+        pks = set(permitted.order_by().values_list("pk", flat=True))
+        for row in named:
+            if row.pool.pk not in pks:
+                row.result.errors = {
+                    "cluster_name": [
+                        _("You may not allocate in this pool: leave this empty, or ask for the permission.")
+                    ]
+                }
 
 
 def _clean_columns(values):
@@ -290,10 +230,18 @@ def _clean_columns(values):
         for name in values
         if name not in COLUMNS
     }
-    cleaned = {name: "" if value is None else str(value).strip() for name, value in values.items()}
+    cleaned = {}
+    for name, value in values.items():
+        try:
+            cleaned[name] = as_text(value)
+        except ValidationError as error:
+            errors.setdefault(str(name), error.messages)
+        else:
+            if UNSTORABLE.search(cleaned[name]):
+                errors[str(name)] = _("No value may have a NUL or half a surrogate pair.")
     for name in REQUIRED_COLUMNS:
         if not cleaned.get(name):
-            errors[name] = _("This column needs a value.")
+            errors.setdefault(name, _("This column needs a value."))
     if errors:
         raise ValidationError(errors)
     return cleaned
@@ -322,6 +270,48 @@ def _clean_bool(value):
     return text in TRUE
 
 
+def _clean_holders(values):
+    """Return the cluster names of a row, each once, and since when they hold the segment, None for now."""
+    errors, clusters = {}, {}
+    for text in filter(str.strip, values.get("cluster_name", "").split(",")):
+        try:
+            name = clean_cluster_name(text)
+            clusters.setdefault(cluster_key(name), name)
+        except ValidationError as error:
+            errors.setdefault("cluster_name", []).extend(error.messages)
+    allocated_at, text = None, values.get("allocated_at")
+    if text:
+        try:
+            allocated_at = _parse_time(text)
+        except ValueError:
+            errors["allocated_at"] = _("{value!r} is no time: write it as 2026-01-31T12:00:00Z.").format(
+                value=text[:60]
+            )
+        else:
+            if allocated_at > timezone.now():
+                errors["allocated_at"] = _("This is in the future: say since when, or leave it empty for now.")
+        if not clusters and not errors:
+            errors["cluster_name"] = _("Name the cluster that holds the segment, or leave the time empty.")
+    if errors:
+        raise ValidationError(errors)
+    return list(clusters.values()), allocated_at
+
+
+def _parse_time(text):
+    """Return a time, or the beginning of a day, as an aware datetime; raise a ValueError if it is neither."""
+    time = parse_datetime(text)
+    if time is None:
+        time = parse_datetime(f"{parse_date(text) or text}T00:00:00")
+    if time is None:
+        raise ValueError
+    time = timezone.make_aware(time) if timezone.is_naive(time) else time
+    try:
+        # The database keeps it as UTC, in which it must be within the calendar too.
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError from None
+
+
 def _by_column(errors):
     """Return {column: texts} from {field: texts or text}."""
     return {
@@ -330,7 +320,7 @@ def _by_column(errors):
     }
 
 
-def _write(rows, viewer, atomic, dry_run):
+def _write(rows, user, viewer, atomic, dry_run):
     """Write the rows that have no errors; the caller's transaction holds all of it, or none after _Undo or _DryRun."""
     good = [row for row in rows if not row.result.errors]
     failed_before = len(good) < len(rows)
@@ -342,20 +332,24 @@ def _write(rows, viewer, atomic, dry_run):
         )
         # Not by a join: right after an import PostgreSQL has no statistics for it, and may choose to read a table again
         # for each row.
-        .prefetch_related("vlan", "prefix")
+        .prefetch_related("vlan", "prefix", "ipv6_prefix")
         .order_by()
     }
     new = []
-    problems = {}
+    problems = _plan_allocations([row for row in good if row.clusters], existing, user)
     for row in good:
+        if row.result.index in problems:
+            continue
         segment = existing.get((row.pool.pk, row.spec.vid))
-        row.result.changes = _changes(segment, row) if segment else {}
+        changes = _changes(segment, row) if segment else {}
+        row.writes_segment = bool(changes) or segment is None
+        row.result.changes = changes | row.joining
         if segment is None:
             new.append(row)
             continue
         row.result.segment = segment.pk
-        if not row.result.changes:
-            row.result.status = "unchanged"
+        if not row.writes_segment:
+            row.result.status = "updated" if row.allocations else "unchanged"
             continue
         try:
             segment.pool = row.pool
@@ -370,12 +364,16 @@ def _write(rows, viewer, atomic, dry_run):
         except VLANManagerError as error:
             problems[row.result.index] = {"segment": [error.message]}
 
-    segments, errors = provisioning.build_segments([row.spec for row in new])
+    # Those that come with holders are allocated from the first.
+    held = {row.result.index for row in new if row.allocations}
+    specs = [replace(row.spec, status=HELD) if row.result.index in held else row.spec for row in new]
+    segments, errors = provisioning.build_segments(specs)
     for row, segment, problem in zip(new, segments, errors, strict=True):
         if problem:
             problems[row.result.index] = _by_column(problem)
         else:
             row.result.status, row.result.segment = "created", segment.pk
+    _write_allocations([row for row in good if row.allocations and row.result.index not in problems])
 
     if viewer and (denied := _denied(good, viewer)):
         raise _Undo(denied)
@@ -389,6 +387,85 @@ def _write(rows, viewer, atomic, dry_run):
         raise _DryRun
 
 
+def _plan_allocations(rows, existing, user):
+    """
+    Give each row the allocations of those of its clusters that do not hold its segment yet, as a change where there is
+    one. Locks the rows of the segments that are there.
+
+    Returns:
+        {index: {column: texts}} for the rows that cannot be.
+    """
+    problems = {}
+    if not rows:
+        return problems
+    pools = {row.pool.pk for row in rows}
+    segments = [existing[key] for row in rows if (key := (row.pool.pk, row.spec.vid)) in existing]
+    locked = Segment.objects.select_for_update(no_key=True).filter(pk__in=[segment.pk for segment in segments])
+    statuses = dict(locked.order_by("pool_id", "vid").values_list("pk", "status"))
+    holders, segment_of = {}, {}
+    active = Allocation.objects.active().filter(pool__in=pools).order_by("pk")
+    for pool, name, purpose, segment in active.values_list("pool", "cluster_name", "purpose", "segment"):
+        holders.setdefault(segment, {})[cluster_key(name)] = name
+        if not purpose:
+            segment_of[pool, cluster_key(name)] = segment
+    clusters = takeover.find_clusters({name for row in rows for name in row.clusters})
+    now = timezone.now()
+    for row in rows:
+        segment = existing.get((row.pool.pk, row.spec.vid))
+        held_by = holders.get(segment and segment.pk, {}) if segment else {}
+        joining = [name for name in row.clusters if cluster_key(name) not in held_by]
+        row.allocations, row.joining = [], {}
+        texts = []
+        if held_by.keys() - {cluster_key(name) for name in row.clusters}:
+            texts.append(_("Other clusters hold the segment: name them too, or release it first."))
+        if joining and segment and statuses[segment.pk] == SegmentStatusChoices.DISABLED:
+            texts.append(_("The segment is disabled: enable it first."))
+        for name in joining:
+            if (row.pool.pk, cluster_key(name)) in segment_of:
+                texts.append(
+                    _("Cluster {cluster} holds another segment of the pool: release that first.").format(cluster=name)
+                )
+            segment_of[row.pool.pk, cluster_key(name)] = row
+        if texts:
+            problems[row.result.index] = {"cluster_name": texts}
+            continue
+        ipv6_prefix = row.spec.ipv6_prefix
+        if segment and "ipv6_prefix" not in row.values:
+            ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
+        try:
+            row.allocations = [
+                takeover.make_allocation(
+                    row.pool,
+                    cluster_name=name,
+                    cluster_id=clusters.get(cluster_key(name)),
+                    allocated_at=row.allocated_at or now,
+                    allocated_by=user,
+                    shared=bool(held_by) or number > 0,
+                    vid=row.spec.vid,
+                    epg_name=row.spec.epg_name,
+                    prefix=row.spec.prefix,
+                    ipv6_prefix=ipv6_prefix,
+                )
+                for number, name in enumerate(joining)
+            ]
+        except ValidationError as error:
+            problems[row.result.index] = {"cluster_name": error.messages}
+            continue
+        if segment and joining:
+            old = ", ".join(held_by.values())
+            row.joining = {"cluster_name": {"old": old, "new": ", ".join([*held_by.values(), *joining])}}
+    return problems
+
+
+def _write_allocations(rows):
+    """Write the allocations of rows whose segments have been written."""
+    segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix").order_by()
+    segments = segments.in_bulk([row.result.segment for row in rows]) if rows else {}
+    for row in rows:
+        segments[row.result.segment].pool = row.pool
+    takeover.write_allocations([(segments[row.result.segment], row.allocations) for row in rows])
+
+
 def _changes(segment, row):
     """Return {column: {"old", "new"}} for what the row says and the segment is not yet."""
     pairs = {
@@ -396,6 +473,9 @@ def _changes(segment, row):
         "segment": (str(segment.prefix.prefix), str(row.spec.prefix)),
         **{name: (getattr(segment, name), value) for name, value in row.values.items()},
     }
+    if "ipv6_prefix" in row.values:
+        old, new = segment.ipv6_prefix and segment.ipv6_prefix.prefix, row.spec.ipv6_prefix
+        pairs["ipv6_prefix"] = (str(old or ""), str(new or ""))
     return {column: {"old": old, "new": new} for column, (old, new) in pairs.items() if old != new}
 
 
@@ -403,7 +483,7 @@ def _denied(rows, viewer):
     """Return the rows whose segments `viewer` may not have added or changed."""
     denied = []
     for status, action in (("created", "add"), ("updated", "change")):
-        written = {row.result.segment: row for row in rows if row.result.status == status}
+        written = {row.result.segment: row for row in rows if row.result.status == status and row.writes_segment}
         permitted = set(
             Segment.objects.restrict(viewer, action).filter(pk__in=written).order_by().values_list("pk", flat=True)
         )

@@ -5,11 +5,12 @@ The job of every minute warns of those that end soon, once each, and releases th
 does. It may die anywhere and run again, and two may run at once: every step is decided under the lock of its row.
 """
 
-from contextlib import suppress
+import logging
 from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
+from rq.timeouts import BaseTimeoutException
 
 from ..choices import ReleaseReasonChoices
 from ..events import EXPIRING
@@ -20,25 +21,54 @@ from . import audit
 from .allocation import release_allocation
 
 __all__ = (
+    "NotExpiredError",
     "expire_due",
     "warn_expiring",
 )
+
+logger = logging.getLogger("netbox_vlan_manager.leases")
+
+
+class NotExpiredError(Exception):
+    """An allocation whose time is over could not be released; its cause says why."""
 
 
 def expire_due():
     """
     Release the active allocations whose time is over, each in a transaction of its own; return how many.
 
-    One whose locks are not had in time is left to the next run, and keeps none of the others.
+    One whose locks are not had in time is left to the next run. One that somebody's receiver or validator refuses is
+    tried again by the next run too; neither keeps any of the others.
+
+    Raises:
+        ExceptionGroup: Of NotExpiredErrors, once all that could be released are.
     """
     due = Allocation.objects.active().filter(expires_at__lte=timezone.now()).order_by("expires_at", "pk")
-    total = 0
+    total, errors = 0, []
     for allocation in list(due):
-        with suppress(Busy):
+        try:
             total += release_allocation(
                 allocation, user=None, reason=ReleaseReasonChoices.EXPIRED, if_due=True
             ).released
+        except Busy:
+            continue
+        except BaseTimeoutException:
+            # It is the job's time that is over, for all of them.
+            raise
+        except Exception as error:
+            logger.exception("Allocation %s was not released, though its time is over", allocation.pk)
+            errors.append(_not_expired(allocation, error))
+    if errors:
+        raise ExceptionGroup(f"Released {total} expired allocations; {len(errors)} could not be released", errors)
     return total
+
+
+def _not_expired(allocation, error):
+    # An error that says nothing has at least a name.
+    reason = str(error) or repr(error)
+    failure = NotExpiredError(f"Allocation {allocation.pk} ({allocation}) was not released: {reason}")
+    failure.__cause__ = error
+    return failure
 
 
 def warn_expiring():

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Collate
 
 from users.models import User
@@ -66,7 +66,7 @@ def pools_to_allocate_from(user):
     available = Segment.objects.filter(pool=OuterRef("pk"), status=SegmentStatusChoices.AVAILABLE)
     return (
         with_scope_name(SegmentPool.objects.restrict(user, "allocate"))
-        .annotate(has_available=Exists(available))
+        .annotate(has_available=Exists(available) | Q(auto_grow=True))
         .select_related("vrf")
         .order_by("vrf__name", "vrf_id", Collate(scope_name(), "natural_sort"), "name")
     )

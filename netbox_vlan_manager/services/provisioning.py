@@ -27,7 +27,8 @@ from ..models import Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid
 from . import audit, guards, timing, transactions
-from .spaces import Containers, PrefixSpace, VLANSpace
+from .naming import nameable
+from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
 
 __all__ = (
     "SegmentSpec",
@@ -56,12 +57,28 @@ class SegmentSpec:
     vid: int
     epg_name: str
     prefix: object  # netaddr.IPNetwork
+    ipv6_prefix: object = None
     dhcp: bool = False
     description: str = ""
     comments: str = ""
     owner: object = None
     custom_field_data: dict = field(default_factory=dict)
     changelog_message: str = ""
+    # What comes held or disabled; allocations are then the caller's business, in the same transaction.
+    status: str = SegmentStatusChoices.AVAILABLE
+    disabled_reason: str = ""
+
+    @property
+    def prefix_status(self):
+        """Return the status that its prefixes get."""
+        is_held = self.status == SegmentStatusChoices.ALLOCATED
+        return get_setting("prefix_status_allocated" if is_held else "prefix_status_available")
+
+    @property
+    def networks(self):
+        """Return the networks by the name of their field: one, or two."""
+        both = {"prefix": self.prefix, "ipv6_prefix": self.ipv6_prefix}
+        return {name: network for name, network in both.items() if network is not None}
 
 
 def create_pool(
@@ -97,7 +114,7 @@ def create_pool(
         ValidationError: A value is not valid; nothing was made.
     """
     user = audit.get_user(user)
-    with audit.change_tracking(user):
+    with timing.operation("create pool", vrf=vrf, scope=scope, user=user), audit.change_tracking(user):
         return transactions.run(partial(_create_pool, vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, fields))
 
 
@@ -135,7 +152,7 @@ def update_pool(pool, *, user, **values):
         Busy: Locks were not had in time; nothing was changed.
     """
     user = audit.get_user(user)
-    with audit.change_tracking(user):
+    with timing.operation("update pool", pool=pool, user=user), audit.change_tracking(user):
         return transactions.run(partial(_update_pool, pool.pk, values))
 
 
@@ -174,9 +191,10 @@ def _check_segments_stay(pool, containers, vrf, vlan_group):
             "The pool's segments are in VLAN group {group}: it stays there while it has any."
         ).format(group=vlan_group)
     if outside := guards.find_outside(pool, [prefix.prefix for prefix in containers]):
-        errors["prefixes"] = _(
-            "The pool has segments outside these containers, such as {outside}: keep theirs."
-        ).format(outside=outside)
+        text = _("The pool has segments outside these containers: keep theirs.")
+        if guards.may_name_network(pool, outside):
+            text = _("The pool has segments outside these containers, such as {outside}: keep theirs.")
+        errors["prefixes"] = text.format(outside=outside)
     if errors and pool.segments.exists():
         raise ValidationError(errors)
 
@@ -196,13 +214,10 @@ def get_vlan_group(vrf, scope, vid_ranges=None, tenant=None):
     existing = VLANGroup.objects.filter(scope_type=group.scope_type, scope_id=scope.pk, name=name).first()
     if existing:
         if ranges and {(r.lower, r.upper) for r in existing.vid_ranges} != {(r.lower, r.upper) for r in ranges}:
-            raise ValidationError(
-                {
-                    "vid_ranges": _(
-                        "VLAN group {group} exists with the ranges {ranges}: leave these out to use it, or edit it."
-                    ).format(group=existing, ranges=existing.vid_ranges_list)
-                }
-            )
+            text = _("The VLAN group of this VRF and place exists with other ranges: leave these out to use it.")
+            if nameable(VLANGroup.objects).filter(pk=existing.pk).exists():
+                text = _("VLAN group {group} exists with the ranges {ranges}: leave these out to use it, or edit it.")
+            raise ValidationError({"vid_ranges": text.format(group=existing, ranges=existing.vid_ranges_list)})
         return existing
     try:
         group.full_clean()
@@ -299,25 +314,33 @@ def check_containers(vrf, prefixes, lengths):
         raise ValidationError(dict.fromkeys(too_long, text))
 
 
-def clean_spec(pool, containers, *, vid, epg_name, prefix, **fields):
+def clean_spec(pool, containers, *, vid, epg_name, prefix, ipv6_prefix=None, **fields):
     """
     Return a SegmentSpec from what a user typed; needs no lock.
 
     Args:
         pool: The SegmentPool.
         containers: Its Containers.
-        vid, epg_name, prefix: As typed.
+        vid, epg_name, prefix, ipv6_prefix: As typed.
         fields: The other fields of SegmentSpec.
 
     Raises:
         ValidationError: Keyed by field, all that is wrong at once.
     """
-    return SegmentSpec(pool=pool, **_clean_values(containers, vid=vid, epg_name=epg_name, prefix=prefix), **fields)
+    values = _clean_values(containers, vid=vid, epg_name=epg_name, prefix=prefix, ipv6_prefix=ipv6_prefix)
+    if errors := family_errors(values["prefix"], values["ipv6_prefix"]):
+        raise ValidationError(errors)
+    return SegmentSpec(pool=pool, **values, **fields)
 
 
 def _clean_values(containers, **typed):
-    """Return the VLAN ID, EPG name and prefix among `typed` as they are to be stored, or raise for all at once."""
-    cleaners = {"vid": clean_vid, "epg_name": clean_epg_name, "prefix": containers.clean}
+    """Return the VLAN ID, EPG name and prefixes among `typed` as they are to be stored, or raise for all at once."""
+    cleaners = {
+        "vid": clean_vid,
+        "epg_name": clean_epg_name,
+        "prefix": containers.clean,
+        "ipv6_prefix": containers.clean_ipv6,
+    }
     errors, values = {}, {}
     for name, value in typed.items():
         try:
@@ -342,7 +365,8 @@ def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
         vid: VLAN ID, 1 to 4094, in the ranges of the pool's VLAN group.
         epg_name: The VLAN's name.
         prefix: CIDR inside the pool's containers.
-        fields: dhcp, description, comments, owner, custom_field_data, changelog_message.
+        fields: ipv6_prefix, a CIDR inside them beside an IPv4 prefix; dhcp, description, comments, owner,
+            custom_field_data, changelog_message.
 
     Returns:
         The Segment.
@@ -351,7 +375,7 @@ def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
         ValidationError: Keyed by field; nothing was made.
         Busy: Locks were not had in time; nothing was made.
     """
-    with timing.operation("create segment", pool=pool, vid=vid, prefix=prefix) as operation:
+    with timing.operation("create segment", pool=pool, vid=vid, prefix=prefix, user=user) as operation:
         user = audit.get_user(user)
         with timing.part("checks"):
             spec = clean_spec(pool, Containers(pool), vid=vid, epg_name=epg_name, prefix=prefix, **fields)
@@ -387,33 +411,49 @@ def build_segments(specs):
     for spec in specs:
         vlan_space = vlan_spaces[spec.pool.vlan_group_id]
         prefix_space = prefix_spaces[spec.pool.vrf_id]
-        problems = vlan_space.errors(spec.vid, spec.epg_name) | prefix_space.errors(spec.prefix)
+        problems = vlan_space.errors(spec.vid, spec.epg_name)
+        for name, network in spec.networks.items():
+            problems |= prefix_space.errors(network, name)
         plan = None
         if not problems:
             plan, problems = _plan(spec, vlan_space, prefix_space)
         if not problems:
             vlan_space.claim(plan.vlan)
-            prefix_space.claim(spec.prefix)
+            for network in spec.networks.values():
+                prefix_space.claim(network)
         plans.append(None if problems else plan)
         errors.append(problems)
 
     segments = [segment for segment in plans if segment]
     audit.create([segment.vlan for segment in segments if segment.owns_vlan])
-    new_prefixes = [segment.prefix for segment in segments if segment.owns_prefix]
-    adopted = [segment for segment in segments if not segment.owns_prefix]
-    status = get_setting("prefix_status_available")
-    audit.write(updates=[(segment.prefix, {"vlan": segment.vlan, "status": status}) for segment in adopted])
-    for prefix, vlan in ((segment.prefix, segment.vlan) for segment in segments if segment.owns_prefix):
-        prefix.vlan = vlan
-    sweeps = len(new_prefixes) > HIERARCHY_SWEEP
-    if sweeps:
-        _count_hierarchy(new_prefixes)
-    audit.create(new_prefixes)
-    if not sweeps:
-        for prefix in new_prefixes:
-            handle_prefix_saved(instance=prefix, created=True)
+    owned, adopted = [], []
+    for spec, segment in zip(specs, plans, strict=True):
+        if segment is None:
+            continue
+        for prefix in segment.get_prefixes(owned=True):
+            prefix.vlan = segment.vlan
+            owned.append(prefix)
+        for prefix in segment.get_prefixes(owned=False):
+            changes = {} if prefix.vlan_id == segment.vlan.pk else {"vlan": segment.vlan}
+            if prefix.status != spec.prefix_status:
+                changes["status"] = spec.prefix_status
+            if changes:
+                adopted.append((prefix, changes))
+    audit.write(updates=adopted)
+    _create_prefixes(owned)
     audit.create(segments)
     return plans, errors
+
+
+def _create_prefixes(prefixes):
+    """Save new prefixes, with the numbers that NetBox caches of what is above and below each."""
+    sweeps = len(prefixes) > HIERARCHY_SWEEP
+    if sweeps:
+        _count_hierarchy(prefixes)
+    audit.create(prefixes)
+    if not sweeps:
+        for prefix in prefixes:
+            handle_prefix_saved(instance=prefix, created=True)
 
 
 def _count_hierarchy(prefixes):
@@ -461,7 +501,8 @@ def _check_pools_unchanged(specs):
         if all(getattr(now, name) == getattr(checked, name) for name in names):
             containers[now.pk] = [prefix.prefix for prefix in now.prefixes.all()]
     for spec in specs:
-        if not any(spec.prefix in container for container in containers.get(spec.pool.pk, ())):
+        pool_containers = containers.get(spec.pool.pk, ())
+        if not all(any(network in one for one in pool_containers) for network in spec.networks.values()):
             raise Busy
 
 
@@ -474,7 +515,7 @@ def _spaces(specs):
         vrfs[pool.vrf_id] = pool.vrf
         vids.setdefault(pool.vlan_group_id, []).append(spec.vid)
         names.setdefault(pool.vlan_group_id, []).append(spec.epg_name)
-        networks.setdefault(pool.vrf_id, []).append(spec.prefix)
+        networks.setdefault(pool.vrf_id, []).extend(spec.networks.values())
     return (
         {pk: VLANSpace(group, vids[pk], names[pk]) for pk, group in groups.items()},
         {pk: PrefixSpace(vrf, networks[pk]) for pk, vrf in vrfs.items()},
@@ -490,8 +531,7 @@ def _plan(spec, vlan_space, prefix_space):
     """
     pool, errors = spec.pool, {}
     vlan = vlan_space.by_vid.get(spec.vid)
-    prefix = prefix_space.by_network.get(spec.prefix)
-    owns_vlan, owns_prefix = vlan is None, prefix is None
+    owns_vlan = vlan is None
     if owns_vlan:
         vlan = VLAN(
             group=pool.vlan_group,
@@ -502,19 +542,9 @@ def _plan(spec, vlan_space, prefix_space):
             status=VLANStatusChoices.STATUS_ACTIVE,
         )
         _validate(vlan, errors, {"name": "epg_name"}, "vid")
-    if owns_prefix:
-        prefix = Prefix(
-            prefix=spec.prefix,
-            vrf=pool.vrf,
-            tenant=pool.tenant,
-            role=pool.role,
-            status=get_setting("prefix_status_available"),
-        )
-        _validate_prefix(prefix, pool.scope, errors)
-    elif prefix.vlan_id and prefix.vlan_id != vlan.pk:
-        errors["prefix"] = _("Prefix {prefix} belongs to VLAN {vlan}: use another prefix, or that VLAN.").format(
-            prefix=prefix, vlan=prefix.vlan
-        )
+    prefixes, owns = {}, {}
+    for name, network in spec.networks.items():
+        prefixes[name], owns[f"owns_{name}"] = _plan_prefix(spec, vlan, network, name, prefix_space, errors)
     segment = Segment(
         pool=pool,
         vid=spec.vid,
@@ -524,12 +554,42 @@ def _plan(spec, vlan_space, prefix_space):
         owner=spec.owner,
         custom_field_data=spec.custom_field_data,
         changelog_message=spec.changelog_message,
+        status=spec.status,
+        disabled_reason=spec.disabled_reason,
         owns_vlan=owns_vlan,
-        owns_prefix=owns_prefix,
+        **owns,
     )
     _validate(segment, errors, {"description": "description", "comments": "comments"}, "vid")
-    segment.vlan, segment.prefix = vlan, prefix
+    segment.vlan = vlan
+    for name, prefix in prefixes.items():
+        setattr(segment, name, prefix)
     return segment, errors
+
+
+def _plan_prefix(spec, vlan, network, name, prefix_space, errors):
+    """
+    Return the prefix of a network, as found or yet to be saved, and whether it is new.
+
+    Args:
+        spec: The SegmentSpec.
+        vlan: The segment's VLAN.
+        network: What it shall be.
+        name: The segment's field for it.
+        prefix_space: The PrefixSpace of the pool's VRF.
+        errors: {field: texts}, to which is added what is wrong.
+    """
+    pool = spec.pool
+    prefix = prefix_space.by_network.get(network)
+    if prefix is None:
+        prefix = Prefix(prefix=network, vrf=pool.vrf, tenant=pool.tenant, role=pool.role, status=spec.prefix_status)
+        _validate_prefix(prefix, pool.scope, name, errors)
+        return prefix, True
+    if prefix.vlan_id and prefix.vlan_id != vlan.pk:
+        text = _("Prefix {prefix} belongs to another VLAN: use another prefix.")
+        if nameable(VLAN.objects).filter(pk=prefix.vlan_id).exists():
+            text = _("Prefix {prefix} belongs to VLAN {vlan}: use another prefix, or that VLAN.")
+        errors[name] = text.format(prefix=prefix, vlan=prefix.vlan)
+    return prefix, False
 
 
 def _validate(instance, errors, fields, default):
@@ -541,7 +601,7 @@ def _validate(instance, errors, fields, default):
         _add_texts(errors, error, fields, default)
 
 
-def _validate_prefix(prefix, scope, errors):
+def _validate_prefix(prefix, scope, name, errors):
     """
     Give a new prefix its scope and validate it as `_validate` does, without the two queries that NetBox makes.
 
@@ -551,14 +611,14 @@ def _validate_prefix(prefix, scope, errors):
     """
     prefix.get_duplicates = lambda: ()
     prefix._replicated_base = True
-    _validate(prefix, errors, {}, "prefix")
+    _validate(prefix, errors, {"prefix": name}, name)
     del prefix.get_duplicates, prefix._replicated_base
     prefix.scope = scope
     prefix.cache_related_objects()
     try:
         post_clean.send(sender=Prefix, instance=prefix)
     except ValidationError as error:
-        _add_texts(errors, error, {}, "prefix")
+        _add_texts(errors, error, {}, name)
 
 
 def _add_texts(errors, error, fields, default):
@@ -569,41 +629,52 @@ def _add_texts(errors, error, fields, default):
 
 def update_segment(segment, *, user, **values):
     """
-    Change a segment, and with it its VLAN and prefix.
+    Change a segment, and with it its VLAN and prefixes.
 
-    Locks its VRF and VLAN group, and the segment's row, until the transaction ends.
+    An IPv6 prefix that it has not got yet is taken or made as `create_segment` does; one that it shall not have any
+    more is deleted if it was made with it. Locks its VRF and VLAN group, and the segment's row, until the transaction
+    ends.
 
     Args:
         segment: The Segment.
         user: The User, or the user name, whom the change log names.
-        values: Any of vid, epg_name, prefix (CIDR), dhcp, description, comments, owner, custom_field_data,
-            changelog_message.
+        values: Any of vid, epg_name, prefix (CIDR), ipv6_prefix (CIDR, or None for none), dhcp, description, comments,
+            owner, custom_field_data, changelog_message.
 
     Returns:
         The Segment, as it is now.
 
     Raises:
         ValidationError: Keyed by field; nothing was changed.
-        SegmentInUse: VLAN ID or prefix would change while a cluster holds the segment.
+        SegmentInUse: VLAN ID or a prefix would change while a cluster holds the segment. An IPv6 prefix may be added.
+        ProtectedError: Something else in NetBox uses the IPv6 prefix that would go; nothing was changed.
         Busy: Locks were not had in time; nothing was changed.
     """
     user = audit.get_user(user)
-    with audit.change_tracking(user):
+    about = {"segment": segment.pk, "vid": segment.vid, "user": user}
+    with timing.operation("update segment", **about), audit.change_tracking(user):
         return transactions.run(partial(update_segment_in_transaction, segment, values))
 
 
 def update_segment_in_transaction(segment, values):
     """Do the part of `update_segment` that needs locks, in the caller's transaction."""
     transactions.lock_spaces([segment.pool.vrf_id], [segment.pool.vlan_group_id])
-    segments = Segment.objects.select_related("vlan__group", "prefix__vrf", "pool__vrf")
+    segments = Segment.objects.select_related("vlan__group", "prefix__vrf", "ipv6_prefix__vrf", "pool__vrf")
     segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=segment.pk)
-    vlan, prefix = segment.vlan, segment.prefix
-    typed = {name: values[name] for name in ("vid", "epg_name", "prefix") if name in values}
+    vlan, prefix, ipv6_prefix = segment.vlan, segment.prefix, segment.ipv6_prefix
+    typed = {name: values[name] for name in ("vid", "epg_name", "prefix", "ipv6_prefix") if name in values}
     # What nobody gave stays as it is now, whatever the caller read before the lock.
-    wanted = {"vid": vlan.vid, "epg_name": vlan.name, "prefix": prefix.prefix}
-    wanted |= _clean_values(Containers(segment.pool), **typed)
+    now = {
+        "vid": vlan.vid,
+        "epg_name": vlan.name,
+        "prefix": prefix.prefix,
+        "ipv6_prefix": ipv6_prefix and ipv6_prefix.prefix,
+    }
+    wanted = now | _clean_values(Containers(segment.pool), **typed)
+    if errors := family_errors(wanted["prefix"], wanted["ipv6_prefix"]):
+        raise ValidationError(errors)
 
-    renumbered = (wanted["vid"], wanted["prefix"]) != (vlan.vid, prefix.prefix)
+    renumbered = any(now[name] not in (None, wanted[name]) for name in ("vid", "prefix", "ipv6_prefix"))
     if renumbered and segment.status == SegmentStatusChoices.ALLOCATED:
         raise SegmentInUse(
             _("Segment {segment} is allocated: release it before its VLAN ID or prefix changes.").format(
@@ -616,17 +687,52 @@ def update_segment_in_transaction(segment, values):
             raise ValidationError(errors)
         fields = {"name": "epg_name", "vid": "vid"}
         _save_changed(vlan, fields, "vid", vid=wanted["vid"], name=wanted["epg_name"])
-    if wanted["prefix"] != prefix.prefix:
+    if wanted["prefix"] != now["prefix"]:
         _save_changed(prefix, {"prefix": "prefix"}, "prefix", prefix=wanted["prefix"])
+    if ipv6_prefix and wanted["ipv6_prefix"] and wanted["ipv6_prefix"] != now["ipv6_prefix"]:
+        _save_changed(ipv6_prefix, {"prefix": "ipv6_prefix"}, "ipv6_prefix", prefix=wanted["ipv6_prefix"])
     # Saved even where only its VLAN or prefix changed: the segment's ETag stands for all that it shows.
     segment.refresh_from_db(fields=("vid",))
     segment.snapshot()
+    drops, owned = ipv6_prefix and wanted["ipv6_prefix"] is None, segment.owns_ipv6_prefix
+    if drops:
+        _set_ipv6_prefix(segment, None, owned=False)
+    elif ipv6_prefix is None and wanted["ipv6_prefix"]:
+        _add_ipv6_prefix(segment, wanted["ipv6_prefix"])
     for name, value in values.items():
         if name not in typed:
             setattr(segment, "_changelog_message" if name == "changelog_message" else name, value)
     segment.full_clean(exclude=segment.hot_columns, validate_constraints=False)
     segment.save()
+    if drops and owned:
+        ipv6_prefix.delete()
+    elif drops and segment.owns_vlan:
+        guards.detach_prefix(ipv6_prefix)
     return segment
+
+
+def _add_ipv6_prefix(segment, network):
+    """Take or make the prefix of `network` for a segment that has no IPv6 prefix, and for whoever holds it."""
+    space = PrefixSpace(segment.pool.vrf, [network])
+    errors = space.errors(network, "ipv6_prefix")
+    spec = SegmentSpec(segment.pool, segment.vid, segment.epg_name, segment.prefix.prefix, status=segment.status)
+    if not errors:
+        prefix, owned = _plan_prefix(spec, segment.vlan, network, "ipv6_prefix", space, errors)
+    if errors:
+        raise ValidationError(errors)
+    if owned:
+        prefix.vlan = segment.vlan
+        _create_prefixes([prefix])
+    else:
+        audit.update(prefix, vlan=segment.vlan, status=spec.prefix_status)
+    _set_ipv6_prefix(segment, prefix, owned)
+    guards.follow_segment(segment)
+
+
+def _set_ipv6_prefix(segment, prefix, owned):
+    """Write the columns, which a plain save() leaves alone; the change log is the caller's business."""
+    segment.ipv6_prefix, segment.owns_ipv6_prefix = prefix, owned
+    Segment.objects.filter(pk=segment.pk).update(ipv6_prefix=prefix, owns_ipv6_prefix=owned)
 
 
 def _save_changed(instance, fields, default, **values):
@@ -645,7 +751,7 @@ def _save_changed(instance, fields, default, **values):
 
 def delete_segment(segment, *, user, changelog_message=""):
     """
-    Delete a segment, and its VLAN and prefix if they were made with it. Locks the segment's row.
+    Delete a segment, and its VLAN and prefixes if they were made with it. Locks the segment's row.
 
     Args:
         segment: The Segment.
@@ -654,11 +760,12 @@ def delete_segment(segment, *, user, changelog_message=""):
 
     Raises:
         SegmentInUse: A cluster holds the segment.
-        ProtectedError: Something else in NetBox uses its VLAN or prefix; nothing was deleted.
+        ProtectedError: Something else in NetBox uses its VLAN or a prefix; nothing was deleted.
         Busy: Locks were not had in time; nothing was deleted.
     """
     user = audit.get_user(user)
-    with audit.change_tracking(user):
+    about = {"segment": segment.pk, "vid": segment.vid, "user": user}
+    with timing.operation("delete segment", **about), audit.change_tracking(user):
         transactions.run(partial(_delete_segment, segment.pk, changelog_message))
 
 

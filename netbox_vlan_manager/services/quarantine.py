@@ -13,7 +13,7 @@ from ..choices import SegmentStatusChoices
 from ..exceptions import Busy
 from ..models import Allocation, Segment
 from ..settings import get_setting
-from . import audit, transactions
+from . import audit, timing, transactions
 
 __all__ = (
     "end_quarantine",
@@ -106,7 +106,8 @@ def end_quarantine(segment, *, user, changelog_message=""):
         Busy: The lock was not had in time, or the segment was deleted; nothing was changed.
     """
     user = audit.get_user(user)
-    with audit.change_tracking(user):
+    about = {"segment": segment.pk, "vid": segment.vid, "user": user}
+    with timing.operation("end quarantine", **about), audit.change_tracking(user):
         return transactions.run(partial(_end_quarantine, segment.pk, changelog_message))
 
 
@@ -116,6 +117,7 @@ def _end_quarantine(pk, changelog_message):
     segment = segments.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()
     if segment is None:
         raise Busy
+    timing.note(pool=segment.pool)
     if segment.status == SegmentStatusChoices.QUARANTINED:
         segment._changelog_message = changelog_message
         audit.update(segment, status=SegmentStatusChoices.AVAILABLE, quarantined_until=None)

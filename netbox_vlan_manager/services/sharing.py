@@ -11,7 +11,7 @@ from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
 from ..exceptions import Busy, PoolPaused, VIDUnavailable
 from ..models import Allocation, Segment
 from ..validators import clean_cluster_name
-from . import allocation, audit, transactions
+from . import allocation, audit, timing, transactions
 from .allocation import AllocationResult
 
 __all__ = (
@@ -46,8 +46,10 @@ def share(segment, cluster_name, *, user, dry_run=False, **asked):
     """
     user = audit.get_user(user)
     request = allocation.clean_request(cluster_name, pool=segment.pool, segment=segment, **asked)
-    with audit.change_tracking(user):
+    about = {"cluster": request.cluster_name, "pool": segment.pool, "vid": segment.vid, "user": user}
+    with timing.operation("share", dry_run=dry_run, **about) as operation, audit.change_tracking(user):
         (result,) = allocation.run(partial(_share_all, segment, _prepare([request]), user), dry_run)
+        operation.outcome = "created" if result.created else "replayed"
     return result
 
 
@@ -75,7 +77,8 @@ def set_clusters(segment, cluster_names, *, user, dry_run=False, changelog_messa
     if len(names) < len(cluster_names):
         raise ValidationError({"cluster_names": _("A cluster is named twice: name each once.")})
     requests = [allocation.clean_request(name, pool=segment.pool, segment=segment) for name in names.values()]
-    with audit.change_tracking(user):
+    about = {"clusters": len(requests), "pool": segment.pool, "vid": segment.vid, "user": user}
+    with timing.operation("set_clusters", dry_run=dry_run, **about), audit.change_tracking(user):
         work = partial(_set_clusters, segment, _prepare(requests), user, changelog_message)
         return allocation.run(work, dry_run)
 
@@ -113,11 +116,12 @@ def _share_all(segment, requests, user, leaving=()):
         locked = _lock(segment)
         request.pool = locked.pool
         if held := Allocation.objects.active().of_cluster(request.cluster_name).filter(segment=segment).first():
+            held.pool = locked.pool
             results.append(AllocationResult(held, created=False))
             continue
         # The cluster may hold another segment for the same purpose, which is an error.
         allocation.find_held(request)
-        if locked.pool.status == SegmentPoolStatusChoices.PAUSED:
+        if locked.pool.status != SegmentPoolStatusChoices.ACTIVE:
             raise PoolPaused(locked.pool)
         if locked.status not in (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.ALLOCATED):
             raise VIDUnavailable(

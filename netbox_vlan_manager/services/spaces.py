@@ -6,7 +6,7 @@ own pages. Callers hold `transactions.lock_spaces` when they write on the streng
 """
 
 from bisect import bisect_left
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 
 from django.core.exceptions import ValidationError
@@ -18,11 +18,13 @@ from utilities.data import ranges_to_string
 
 from ..models import Segment
 from ..validators import clean_cidr, prefix_length_bounds
+from .naming import nameable
 
 __all__ = (
     "Containers",
     "PrefixSpace",
     "VLANSpace",
+    "family_errors",
     "vid_range_errors",
 )
 
@@ -36,6 +38,22 @@ class Containers:
     def __init__(self, pool):
         self.pool = pool
         self.networks = sorted(prefix.prefix for prefix in pool.prefixes.all())
+
+    def clean_ipv6(self, value):
+        """
+        Return `value` as `clean` does, or None if there is none: what a segment carries beside its IPv4 prefix.
+
+        Raises:
+            ValidationError: It is IPv4, or `clean` refuses it.
+        """
+        if value is None or str(value).strip() == "":
+            return None
+        network = clean_cidr(value)
+        if network.version == 4:
+            raise ValidationError(
+                _("Prefix {prefix} is IPv4: give an IPv6 network, or leave it empty.").format(prefix=network)
+            )
+        return self.clean(network)
 
     def clean(self, value):
         """
@@ -56,6 +74,14 @@ class Containers:
                 )
             )
         return network
+
+
+def family_errors(prefix, ipv6_prefix):
+    """Return {field: text} with what is wrong with a segment that has both networks; the latter may be None."""
+    if ipv6_prefix is None or prefix.version == 4:
+        return {}
+    text = _("The segment's prefix {prefix} is IPv6 already: leave this empty, or give the segment an IPv4 prefix.")
+    return {"ipv6_prefix": text.format(prefix=prefix)}
 
 
 def vid_range_errors(group, vid):
@@ -95,15 +121,28 @@ class VLANSpace:
                 vid=vid, group=self.group
             )
         elif existing and existing.name != name:
-            errors["epg_name"] = _(
-                "VLAN {vid} exists in VLAN group {group} as {existing!r}: use that EPG name, or rename the VLAN."
-            ).format(vid=vid, group=self.group, existing=existing.name)
+            text = _("VLAN {vid} exists in VLAN group {group} with another name: use a free VLAN ID.")
+            if self._may_name(existing):
+                text = _(
+                    "VLAN {vid} exists in VLAN group {group} as {existing!r}: use that EPG name, or rename the VLAN."
+                )
+            errors["epg_name"] = text.format(vid=vid, group=self.group, existing=existing.name)
         namesake = self.by_name.get(name)
         if namesake and namesake.vid != vid:
-            errors["epg_name"] = _(
-                "EPG name {name!r} is taken by VLAN {vid} in VLAN group {group}: use another name."
-            ).format(name=name, vid=namesake.vid, group=self.group)
+            text = _("EPG name {name!r} is taken in VLAN group {group}: use another name.")
+            if self._may_name(namesake):
+                text = _("EPG name {name!r} is taken by VLAN {vid} in VLAN group {group}: use another name.")
+            errors["epg_name"] = text.format(name=name, vid=namesake.vid, group=self.group)
         return errors
+
+    def _may_name(self, vlan):
+        # One that is not saved yet is the caller's own.
+        return vlan.pk is None or vlan.pk in self._nameable
+
+    @cached_property
+    def _nameable(self):
+        vlans = {vlan.pk for vlan in (*self.by_vid.values(), *self.by_name.values())}
+        return set(nameable(VLAN.objects).filter(pk__in=vlans - {None}).order_by().values_list("pk", flat=True))
 
     def claim(self, vlan):
         """Take the ID and name of `vlan`, which need not be saved yet."""
@@ -121,31 +160,49 @@ class PrefixSpace:
         networks = list(networks)
         prefixes = Prefix.objects.filter(vrf=vrf, prefix__in=[str(network) for network in networks]).order_by()
         self.by_network = {prefix.prefix: prefix for prefix in prefixes}
-        taken = Segment.objects.filter(prefix__vrf=vrf).exclude(prefix=exclude_prefix).order_by()
+        taken = self._find_taken("prefix", networks, exclude_prefix)
+        if any(network.version == 6 for network in networks):
+            taken += self._find_taken("ipv6_prefix", networks, exclude_prefix)
+        self.taken = sorted(map(_span, taken))
+        self.claimed = set()
+
+    def _find_taken(self, field, networks, exclude_prefix):
+        """Return the networks of segments, by either of their prefixes, that can overlap `networks`."""
+        taken = Segment.objects.filter(**{f"{field}__vrf": self.vrf}).exclude(**{field: exclude_prefix}).order_by()
         if len(networks) <= OVERLAP_LOOKUPS:
             overlaps = (
-                Q(prefix__prefix__net_contains_or_equals=str(network)) | Q(prefix__prefix__net_contained=str(network))
+                Q(**{f"{field}__prefix__net_contains_or_equals": str(network)})
+                | Q(**{f"{field}__prefix__net_contained": str(network)})
                 for network in networks
             )
             taken = taken.filter(reduce(or_, overlaps, Q(pk__in=())))
-        self.taken = sorted(_span(network) for network in taken.values_list("prefix__prefix", flat=True))
+        return list(taken.values_list(f"{field}__prefix", flat=True))
 
-    def errors(self, network):
+    def errors(self, network, field="prefix"):
         """Return {field: text} with what keeps a new segment from having this network."""
         if overlapping := self.overlapping(network):
-            return {
-                "prefix": _("Prefix {prefix} overlaps {other} of another segment in VRF {vrf}: use a free one.").format(
-                    prefix=network, other=overlapping, vrf=self.vrf
-                )
-            }
+            text = _("Prefix {prefix} overlaps another segment in VRF {vrf}: use a free one.")
+            if overlapping in self.claimed or overlapping in self._nameable:
+                text = _("Prefix {prefix} overlaps {other} of another segment in VRF {vrf}: use a free one.")
+            return {field: text.format(prefix=network, other=overlapping, vrf=self.vrf)}
         existing = self.by_network.get(network)
         if existing and existing.status == "container":
             return {
-                "prefix": _("Prefix {prefix} is a container in VRF {vrf}: take a network inside it.").format(
+                field: _("Prefix {prefix} is a container in VRF {vrf}: take a network inside it.").format(
                     prefix=network, vrf=self.vrf
                 )
             }
         return {}
+
+    @cached_property
+    def _nameable(self):
+        """The networks of segments of the VRF that errors may name."""
+        segments = nameable(Segment.objects).order_by()
+        return {
+            network
+            for name in ("prefix", "ipv6_prefix")
+            for network in segments.filter(**{f"{name}__vrf": self.vrf}).values_list(f"{name}__prefix", flat=True)
+        }
 
     def overlapping(self, network):
         """Return a network of another segment that overlaps `network`, or None."""
@@ -159,6 +216,7 @@ class PrefixSpace:
 
     def claim(self, network):
         """Take `network`."""
+        self.claimed.add(network)
         span = _span(network)
         self.taken.insert(bisect_left(self.taken, span), span)
 

@@ -49,7 +49,8 @@ def allocate_stretched(cluster_name, *, pools, user, vid=None, dry_run=False, **
         raise ValidationError({"sites": _("Name two or more sites, each with a pool of its own.")})
     user = audit.get_user(user)
     requests = [allocation.clean_request(cluster_name, pool=pool, vid=vid, **asked) for pool in pools]
-    with timing.operation("allocate_stretched", cluster=cluster_name, pools=len(pools)), audit.change_tracking(user):
+    about = {"cluster": cluster_name, "pools": len(pools), "user": user}
+    with timing.operation("allocate_stretched", dry_run=dry_run, **about), audit.change_tracking(user):
         for request in requests:
             allocation.find_facts(request)
         audit.prepare(Allocation, requests[0].has_custom_fields)
@@ -68,7 +69,7 @@ def _allocate(requests, user):
         )
     missing = [request for request in requests if not held[request.pool]]
     for request in missing:
-        if request.pool.status == SegmentPoolStatusChoices.PAUSED:
+        if request.pool.status != SegmentPoolStatusChoices.ACTIVE:
             raise PoolPaused(request.pool)
         allocation.check_limits(request)
     segments = _lock_segments(missing, *vids) if missing else {}

@@ -12,6 +12,7 @@ from ..choices import PoolLevelChoices
 from ..events import EXHAUSTED, THRESHOLD_PASSED
 from ..models import SegmentPool
 from . import audit
+from .generation import with_room
 from .statistics import usage_of_pools
 
 __all__ = (
@@ -52,7 +53,7 @@ def refresh(pools=None):
     changed = []
     with audit.change_tracking(None), transaction.atomic():
         for pool in pools:
-            before, level = pool.level, level_of(usages[pool.pk], pool)
+            before, level = pool.level, level_of(with_room(usages[pool.pk], pool), pool)
             if level == before or not SegmentPool.objects.filter(pk=pool.pk, level=before).update(level=level):
                 continue
             pool.level = level

@@ -20,6 +20,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from core.signals import _signals_received
 from netbox.context import events_queue
 
+from .. import metrics
 from ..exceptions import Busy
 from ..settings import get_setting
 from . import timing
@@ -29,9 +30,11 @@ __all__ = (
     "lock_clusters",
     "lock_idempotency_key",
     "lock_spaces",
+    "rehearse",
     "run",
     "set_lock_timeout",
     "sqlstate",
+    "try_lock_clusters",
 )
 
 logger = logging.getLogger("netbox_vlan_manager.transactions")
@@ -50,6 +53,13 @@ _is_running = ContextVar("netbox_vlan_manager_running", default=False)
 VRF_SPACE = 0x564C5652
 VLAN_GROUP_SPACE = 0x564C5647
 IDEMPOTENCY_SPACE = 0x564C4944
+
+
+class _Rehearsed(Exception):
+    """Rolls back what was done to see what would be."""
+
+    def __init__(self, result):
+        self.result = result
 
 
 def sqlstate(error):
@@ -94,8 +104,21 @@ def run(work):
         finally:
             _is_running.reset(token)
         logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
+        metrics.count_retry(state)
         with timing.part("pause"):
             time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
+
+
+def rehearse(work):
+    """Call `work` as `run` does, undo all of it, its events included, and return what it returned."""
+
+    def undo():
+        raise _Rehearsed(work())
+
+    try:
+        run(undo)
+    except _Rehearsed as outcome:
+        return outcome.result
 
 
 @contextmanager
@@ -137,6 +160,18 @@ def lock_clusters(keys):
     with connection.cursor() as cursor:
         for number in numbers:
             cursor.execute("SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(%s)", [timeout, number])
+
+
+def try_lock_clusters(keys):
+    """
+    Do what `lock_clusters` does, without waiting, and return whether all of them were had.
+
+    It may come after other locks, since nobody waits for anybody here.
+    """
+    numbers = sorted({_cluster_number(*key) for key in keys})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS number", [numbers])
+        return all(is_locked for (is_locked,) in cursor.fetchall())
 
 
 def lock_idempotency_key(user_id, key):

@@ -36,6 +36,7 @@ class VLANCell(NamedTuple):
     segment: int | None = None
     vlan: int | None = None
     prefix: object = None
+    ipv6_prefix: object = None
     name: str | None = None
     cluster_name: str | None = None
 
@@ -75,8 +76,8 @@ def vlan_map(pool, user):
     )
     segments = Segment.objects.restrict(user, "view").filter(vlan__group=group).order_by()
     own = set()
-    for vid, segment, pool_id, status, name, prefix in segments.values_list(
-        "vid", "pk", "pool", "status", "vlan__name", "prefix__prefix"
+    for vid, segment, pool_id, status, name, prefix, ipv6_prefix in segments.values_list(
+        "vid", "pk", "pool", "status", "vlan__name", "prefix__prefix", "ipv6_prefix__prefix"
     ):
         is_own = pool_id == pool.pk
         cells[vid] = VLANCell(
@@ -84,6 +85,7 @@ def vlan_map(pool, user):
             status if is_own else TAKEN,
             segment=segment,
             prefix=prefix,
+            ipv6_prefix=ipv6_prefix,
             name=name,
             cluster_name=clusters.get(segment),
         )

@@ -38,6 +38,18 @@ class SegmentPoolAllocationPanel(panels.ObjectAttributesPanel):
     max_per_request = attrs.NumericAttr("max_per_request", label=_("Segments per request"))
 
 
+class SegmentPoolGrowthPanel(panels.ObjectAttributesPanel):
+    title = _("Growth")
+
+    epg_template = attrs.TextAttr("epg_template", label=_("EPG name template"), style="font-monospace")
+    auto_grow = attrs.BooleanAttr("auto_grow", label=_("Grows on demand"))
+    grow_prefix_length = attrs.TextAttr("grow_prefix_length", format_string="/{}", label=_("Prefix length"))
+    grow_ipv6_prefix_length = attrs.TextAttr(
+        "grow_ipv6_prefix_length", format_string="/{}", label=_("IPv6 prefix length")
+    )
+    grow_limit = attrs.NumericAttr("grow_limit", label=_("Growth limit"))
+
+
 class SegmentPoolContainersPanel(panels.ObjectAttributesPanel):
     title = _("Prefixes")
 

@@ -1,3 +1,4 @@
+from .adoption import SegmentPoolAdoptView
 from .allocations import (
     AllocateStretchedView,
     AllocateView,
@@ -17,10 +18,14 @@ from .availability import (
     SegmentEndQuarantineView,
     SegmentShareView,
 )
+from .drift import DriftRepairView, DriftView
+from .first_generation import MigrationJobView, MigrationView
+from .generation import SegmentPoolGenerateJobView, SegmentPoolGenerateView
 from .help import HelpView
 from .imports import SegmentImportJobView, SegmentImportView
 from .map import SegmentPoolMapView
 from .overview import OverviewView
+from .pool_moves import SegmentPoolMergeView, SegmentPoolResizeView, SegmentPoolRetireView
 from .pools import (
     SegmentPoolAllocationsView,
     SegmentPoolBulkDeleteView,
@@ -54,7 +59,11 @@ __all__ = (
     "AllocationReleaseView",
     "AllocationRenewView",
     "AllocationView",
+    "DriftRepairView",
+    "DriftView",
     "HelpView",
+    "MigrationJobView",
+    "MigrationView",
     "OverviewView",
     "SegmentBulkDeleteView",
     "SegmentBulkDisableView",
@@ -71,14 +80,20 @@ __all__ = (
     "SegmentImportJobView",
     "SegmentImportView",
     "SegmentListView",
+    "SegmentPoolAdoptView",
     "SegmentPoolAllocationsView",
     "SegmentPoolBulkDeleteView",
     "SegmentPoolBulkEditView",
     "SegmentPoolBulkImportView",
     "SegmentPoolDeleteView",
     "SegmentPoolEditView",
+    "SegmentPoolGenerateJobView",
+    "SegmentPoolGenerateView",
     "SegmentPoolListView",
     "SegmentPoolMapView",
+    "SegmentPoolMergeView",
+    "SegmentPoolResizeView",
+    "SegmentPoolRetireView",
     "SegmentPoolSegmentsView",
     "SegmentPoolView",
     "SegmentShareView",

@@ -18,7 +18,7 @@ from netbox.views import generic
 from netbox.views.generic.base import BaseMultiObjectView
 from utilities.htmx import htmx_partial
 from utilities.querydict import normalize_querydict
-from utilities.views import ContentTypePermissionRequiredMixin, GetReturnURLMixin, register_model_view
+from utilities.views import ContentTypePermissionRequiredMixin, register_model_view
 
 from .. import filtersets, forms, tables
 from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
@@ -33,7 +33,7 @@ from ..object_actions import (
 from ..services import allocate, allocate_stretched, release_allocation, renew
 from ..services.resolution import check_pool_permission
 from ..ui import panels
-from .mixins import ConfirmView, KeepTypedMixin, annotate_may_release, get_selected
+from .mixins import ConfirmView, KeepTypedMixin, ReturnURLMixin, annotate_may_release, get_selected
 
 __all__ = (
     "AllocateStretchedView",
@@ -99,7 +99,7 @@ class AllocationBulkEditView(generic.BulkEditView):
 
 
 @register_model_view(Allocation, "allocate", detail=False)
-class AllocateView(KeepTypedMixin, GetReturnURLMixin, ContentTypePermissionRequiredMixin, View):
+class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequiredMixin, View):
     """
     Allocates a segment to a cluster.
 
@@ -179,7 +179,7 @@ class AllocateView(KeepTypedMixin, GetReturnURLMixin, ContentTypePermissionRequi
                 text,
                 cluster=allocation.cluster_name,
                 vid=allocation.vid,
-                prefix=allocation.prefix,
+                prefix=allocation.prefixes,
                 epg=allocation.epg_name,
             ),
         )
@@ -242,6 +242,14 @@ class AllocationReleaseView(AllocationActionView):
     additional_permissions = ("netbox_vlan_manager.release_segmentpool",)
     pool_action = "release"
 
+    def render(self, allocation, form):
+        others = Allocation.objects.active().filter(segment=allocation.segment).exclude(pk=allocation.pk)
+        allocation.others_hold = allocation.released_at is None and others.exists()
+        if allocation.others_hold:
+            names = others.restrict(self.request.user, "view").values_list("cluster_name", flat=True)
+            allocation.other_names = sorted(set(names), key=str.casefold)
+        return super().render(allocation, form)
+
     def change(self, allocation, form):
         message = form.cleaned_data["changelog_message"]
         allocation, released = release_allocation(allocation, user=self.request.user, changelog_message=message)
@@ -281,7 +289,7 @@ class AllocationRenewView(AllocationActionView):
 
 
 @register_model_view(Allocation, "bulk_release", path="release", detail=False)
-class AllocationBulkReleaseView(GetReturnURLMixin, BaseMultiObjectView):
+class AllocationBulkReleaseView(ReturnURLMixin, BaseMultiObjectView):
     """
     Releases the allocations that were ticked, after a question.
 
@@ -313,9 +321,17 @@ class AllocationBulkReleaseView(GetReturnURLMixin, BaseMultiObjectView):
         if form.is_valid():
             self.release(selected, form.cleaned_data["changelog_message"])
             return redirect(return_url)
+        others = Allocation.objects.active().exclude(pk__in=[allocation.pk for allocation in selected])
+        kept = others.filter(segment__in=[allocation.segment_id for allocation in selected])
         hidden = set(self.table.base_columns).difference(self.table.Meta.default_columns)
         table = self.table(selected, orderable=False, exclude=(*hidden, "released_at"))
-        return render(request, self.template_name, {"form": form, "table": table, "return_url": return_url})
+        context = {
+            "form": form,
+            "table": table,
+            "return_url": return_url,
+            "kept": kept.order_by().values("segment").distinct().count(),
+        }
+        return render(request, self.template_name, context)
 
     def get_selected(self, request, allocations):
         return get_selected(request, allocations, self.filterset)

@@ -4,7 +4,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from netbox.views.generic.base import BaseMultiObjectView
-from utilities.views import GetReturnURLMixin, register_model_view
+from utilities.views import register_model_view
 
 from .. import filtersets, forms, tables
 from ..choices import SegmentStatusChoices
@@ -12,7 +12,7 @@ from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Segment
 from ..services import disable_segment, enable_segment, end_quarantine, share
 from ..services.resolution import check_pool_permission
-from .mixins import ConfirmView, HoldersMixin, get_selected
+from .mixins import ConfirmView, HoldersMixin, ReturnURLMixin, get_selected
 
 __all__ = (
     "SegmentBulkDisableView",
@@ -114,7 +114,7 @@ class SegmentShareView(AvailabilityView):
         return self.render(segment, form)
 
 
-class BulkAvailabilityView(ChangePermissionMixin, GetReturnURLMixin, HoldersMixin, BaseMultiObjectView):
+class BulkAvailabilityView(ChangePermissionMixin, ReturnURLMixin, HoldersMixin, BaseMultiObjectView):
     """
     Changes the segments that were ticked, after a question.
 

@@ -59,6 +59,10 @@ ERRORS = {
         gettext_lazy("The pool makes no new allocations for now; releases go on."),
         gettext_lazy("Ask who runs the pool, or set its status to active."),
     ),
+    "pool_conflict": (
+        gettext_lazy("The pool cannot be merged, resized or deleted as it is; the answer lists what is in the way."),
+        gettext_lazy("Do what each of the conflicts says, then ask again. A dry run lists them too."),
+    ),
     "vid_unavailable": (
         gettext_lazy("The VLAN ID or segment that you asked for cannot be had, or the cluster holds another one."),
         gettext_lazy("The text says why. Ask for another one, or for none: then any that is available will do."),
@@ -88,7 +92,7 @@ ERRORS = {
         gettext_lazy("Make the same call again after the seconds that the header Retry-After names."),
     ),
     "unavailable": (
-        gettext_lazy("The database does not answer."),
+        gettext_lazy("The database or Redis cannot serve the call."),
         gettext_lazy("Try again later; look at the health of the server."),
     ),
 }

@@ -1,29 +1,25 @@
 from collections import Counter
 
-import django_rq
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
-from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.generic import View
-from rq.job import JobStatus
 
-from core.choices import JobStatusChoices
-from core.models import Job
 from netbox.choices import ImportMethodChoices
 from utilities.paginator import EnhancedPaginator, get_paginate_count
-from utilities.rqworker import any_workers_for_queue
-from utilities.views import ContentTypePermissionRequiredMixin, GetReturnURLMixin, register_model_view
+from utilities.views import ContentTypePermissionRequiredMixin, register_model_view
 
 from .. import forms
 from ..forms.errors import SERVICE_ERRORS, add_service_error
 from ..jobs import SegmentImportJob
 from ..models import Segment
-from ..services.importing import REQUIRED_COLUMNS, import_segments, parse_csv
+from ..services.import_files import REQUIRED_COLUMNS, parse_file
+from ..services.importing import import_segments
 from ..services.resolution import visible_pools
+from .mixins import ReturnURLMixin
+from .progress import answer_htmx, get_job, get_progress
 
 __all__ = (
     "SegmentImportJobView",
@@ -42,8 +38,11 @@ COLUMNS = {
     "epg_name": _("The VLAN's name: letters (A-Z, a-z), digits, _ and -"),
     "segment": _("A network inside the pool's containers, such as 192.168.1.0/24"),
     "vrf": _("Id, name or RD of a VRF"),
+    "ipv6_prefix": _("An IPv6 network beside the IPv4 one, such as 2001:db8:1::/64"),
     "dhcp": _("Whether DHCP serves the segment: true or false"),
     "description": _("Up to 200 characters"),
+    "cluster_name": _("The cluster that holds the segment, or several with commas between them; nobody is released"),
+    "allocated_at": _("Since when they hold it, such as 2026-01-31T12:00:00Z; now when empty"),
 }
 EXAMPLE = """site,vlan_id,epg_name,segment,vrf,dhcp,description
 Site1,100,EPG_PROD_01,192.168.1.0/24,Network1,true,Production cluster
@@ -61,9 +60,9 @@ STATUSES = {
 
 
 @register_model_view(Segment, "bulk_import", path="import", detail=False)
-class SegmentImportView(GetReturnURLMixin, ContentTypePermissionRequiredMixin, View):
+class SegmentImportView(ReturnURLMixin, ContentTypePermissionRequiredMixin, View):
     """
-    Imports segments from CSV in three steps: the form, what each row would do, what became of each row.
+    Imports segments from CSV, XLSX, JSON or YAML in three steps: the form, what each row would do, what became of each.
 
     The text goes along in the page. Where it is long, both of the later steps are jobs' (see `SegmentImportJobView`).
     """
@@ -79,8 +78,8 @@ class SegmentImportView(GetReturnURLMixin, ContentTypePermissionRequiredMixin, V
         initial = {}
         if pk := request.GET.get("job"):
             # Back from a job's page, to what was typed.
-            data = _get_job(request.user, pk).data
-            initial = {"data": data["csv"], "atomic": data["atomic"]}
+            data = get_job(SegmentImportJob, request.user, pk).data
+            initial = {"data": data["text"], "atomic": data["atomic"]}
         return self.render_form(forms.ImportSourceForm(user=request.user, initial=initial))
 
     def post(self, request):
@@ -149,29 +148,18 @@ class SegmentImportJobView(LoginRequiredMixin, View):
     progress_template_name = "netbox_vlan_manager/import_progress.html"
 
     def get(self, request, pk):
-        job = _get_job(request.user, pk)
-        running = job.status in JobStatusChoices.ENQUEUED_STATE_CHOICES and not _is_dead(job)
-        waiting = running and job.status != JobStatusChoices.STATUS_RUNNING
-        context = {
-            "job": job,
-            "running": running,
-            "waiting": waiting,
-            "no_worker": waiting and not any_workers_for_queue(job.queue_name),
-            "may_import": request.user.has_perm(PERMISSION),
-        }
-        # What the page shows of a job that is not done. It asks for it again and again, and loads itself anew.
-        context["state"] = f"{job.status}-{running}-{context['no_worker']}-{job.data.get('phase', '')}"
+        job = get_job(SegmentImportJob, request.user, pk)
+        context = get_progress(job, phase=job.data.get("phase", ""))
         if request.htmx:
-            if request.GET.get("state") == context["state"]:
-                return HttpResponse(status=204)
-            return HttpResponse(headers={"HX-Refresh": "true"})
+            return answer_htmx(request, context)
+        context["may_import"] = request.user.has_perm(PERMISSION)
         if "results" not in job.data:
             return render(request, self.progress_template_name, context)
         return render(request, self.template_name, {**context, **self.get_results(job)})
 
     def get_results(self, job):
         """Return what the page shows of a job's results."""
-        results = _shown(parse_csv(job.data["csv"]), job.data["results"])
+        results = _shown(parse_file(job.data["text"]), job.data["results"])
         summary = _summarize(results, job.data["atomic"], job.data["dry_run"])
         status = self.request.GET.get("status")
         if status in STATUSES:
@@ -187,11 +175,11 @@ class SegmentImportJobView(LoginRequiredMixin, View):
         }
 
     def post(self, request, pk):
-        job = _get_job(request.user, pk)
+        job = get_job(SegmentImportJob, request.user, pk)
         if not request.user.has_perm(PERMISSION):
             raise PermissionDenied
         job = SegmentImportJob.start(
-            job.data["csv"],
+            job.data["text"],
             user=request.user,
             atomic=job.data["atomic"],
             dry_run="_import" not in request.POST,
@@ -199,22 +187,8 @@ class SegmentImportJobView(LoginRequiredMixin, View):
         return redirect("plugins:netbox_vlan_manager:segment_import_job", pk=job.pk)
 
 
-def _get_job(user, pk):
-    """Return the import with that id, which `user` started or may view as a job; otherwise there is none."""
-    if not str(pk).isdecimal():
-        raise Http404
-    jobs = Job.objects.filter(Q(user=user) | Q(pk__in=Job.objects.restrict(user, "view").values("pk")))
-    return get_object_or_404(jobs, pk=pk, name=SegmentImportJob.name)
-
-
-def _is_dead(job):
-    """Whether a job that is not done, as far as NetBox knows, will not be: its worker was killed, or Redis lost it."""
-    rq_job = django_rq.get_queue(job.queue_name).fetch_job(str(job.job_id))
-    return rq_job is None or rq_job.get_status() in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
-
-
 def _shown(rows, results):
-    """Return what the table shows of the rows (see `parse_csv`) and their results, what needs a look first."""
+    """Return what the table shows of the rows (see `parse_file`) and their results, what needs a look first."""
     places = list(STATUSES)
     shown = [{"cells": cells, **result} for (_line, cells), result in zip(rows, results, strict=True)]
     return sorted(shown, key=lambda row: places.index(row["status"]))

@@ -100,7 +100,8 @@ class CellRenderer:
             self.add_url = f"{reverse('plugins:netbox_vlan_manager:segment_add')}?{query}"
 
     def __call__(self, cell):
-        parts = (self.vlan.format(vid=cell.vid), self.labels[cell.status], cell.prefix, cell.name, cell.cluster_name)
+        prefixes = (cell.prefix, cell.ipv6_prefix)
+        parts = (self.vlan.format(vid=cell.vid), self.labels[cell.status], *prefixes, cell.name, cell.cluster_name)
         return MapCell(cell.status, ", ".join(str(part) for part in parts if part), self.get_url(cell))
 
     def get_url(self, cell):

@@ -31,6 +31,7 @@ __all__ = (
     "KeepTypedMixin",
     "RefusableBulkDeleteMixin",
     "RefusableDeleteMixin",
+    "ReturnURLMixin",
     "ServiceImportMixin",
     "annotate_may_release",
     "get_selected",
@@ -40,6 +41,14 @@ __all__ = (
 # How many characters of the login page's address may be what was typed. After the login, Django goes to no address of
 # more than 2,048. uWSGI takes 4,096 for all headers together, in which browsers name the last address too.
 TYPED_MAX = 1800
+
+
+class ReturnURLMixin(GetReturnURLMixin):
+    """NetBox takes a word for an address as well, which Django's redirect() then takes for the name of a view."""
+
+    def get_return_url(self, request, obj=None):
+        url = super().get_return_url(request, obj)
+        return url if url.startswith(("/", "./", "../")) else f"./{url}"
 
 
 class HoldersMixin:
@@ -220,7 +229,7 @@ def annotate_may_release(queryset, user):
     return queryset.annotate(may_release=Exists(pools))
 
 
-class ConfirmView(KeepTypedMixin, GetReturnURLMixin, BaseObjectView):
+class ConfirmView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
     """Changes one object, after a question that is asked on a page, or in a dialogue where htmx asks for it."""
 
     template_name = "netbox_vlan_manager/confirm.html"

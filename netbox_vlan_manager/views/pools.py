@@ -21,12 +21,15 @@ from .. import filtersets, forms, tables
 from ..models import Allocation, PoolSnapshot, Segment, SegmentPool
 from ..object_actions import (
     AddSegment,
+    AdoptSegments,
     AllocateSegment,
     BulkDisableSegments,
     BulkEnableSegments,
     BulkReleaseAllocations,
     ExportPoolSegments,
     ExportStatistics,
+    GenerateSegments,
+    MovePool,
     PoolActionsMixin,
 )
 from ..ui import panels
@@ -86,11 +89,12 @@ class SegmentPoolListView(PoolActionsMixin, generic.ObjectListView):
 @register_model_view(SegmentPool)
 class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectView):
     queryset = SegmentPool.objects.with_usage()
-    actions = (AllocateSegment, CloneObject, EditObject, DeleteObject)
+    actions = (AllocateSegment, GenerateSegments, AdoptSegments, MovePool, CloneObject, EditObject, DeleteObject)
     layout = layout.SimpleLayout(
         left_panels=[
             panels.SegmentPoolPanel(),
             panels.SegmentPoolAllocationPanel(),
+            panels.SegmentPoolGrowthPanel(),
             CustomFieldsPanel(),
             TagsPanel(),
         ],
@@ -114,11 +118,13 @@ class SegmentPoolSegmentsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChi
     queryset = SegmentPool.objects.all()
     child_model = Segment
     table = tables.PoolSegmentTable
+    template_name = "netbox_vlan_manager/pool_segments.html"
     filterset = filtersets.SegmentFilterSet
     filterset_form = forms.SegmentFilterForm
     tab = ChildrenTab(_("Segments"), Segment, "pool", weight=500)
     actions = (
         AddSegment,
+        GenerateSegments,
         AllocateSegment,
         ExportPoolSegments,
         CloneObject,
@@ -132,8 +138,11 @@ class SegmentPoolSegmentsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChi
     )
 
     def get_children(self, request, parent):
-        segments = parent.segments.restrict(request.user, "view").select_related("vlan", "prefix")
+        segments = parent.segments.restrict(request.user, "view").select_related("vlan", "prefix", "ipv6_prefix")
         return annotate_may_release(prefetch_holders(segments, request.user), request.user)
+
+    def get_extra_context(self, request, instance):
+        return {"is_empty": not instance.segments.exists()}
 
 
 @register_model_view(SegmentPool, "allocations")

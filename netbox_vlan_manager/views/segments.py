@@ -59,7 +59,7 @@ BULK_QUERYSET = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", 
 
 @register_model_view(Segment, "list", path="", detail=False)
 class SegmentListView(PoolActionsMixin, HoldersMixin, generic.ObjectListView):
-    queryset = Segment.objects.select_related("vlan", "prefix")
+    queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix")
     filterset = filtersets.SegmentFilterSet
     filterset_form = forms.SegmentFilterForm
     table = tables.SegmentTable
@@ -167,7 +167,7 @@ class SegmentHistoryView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildren
 @register_model_view(Segment, "add", detail=False)
 @register_model_view(Segment, "edit")
 class SegmentEditView(KeepTypedMixin, generic.ObjectEditView):
-    queryset = Segment.objects.select_related("vlan", "prefix", "pool")
+    queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool")
     form = forms.SegmentForm
     template_name = "netbox_vlan_manager/object_edit.html"
 
@@ -184,15 +184,15 @@ class SegmentRefusalMixin:
 
 @register_model_view(Segment, "delete")
 class SegmentDeleteView(SegmentRefusalMixin, RefusableDeleteMixin, generic.ObjectDeleteView):
-    queryset = Segment.objects.select_related("vlan", "prefix")
+    queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix")
 
     def _get_dependent_objects(self, obj):
-        """Name the VLAN and the prefix too, where they were made with the segment and go with it."""
+        """Name the VLAN and the prefixes too, where they were made with the segment and go with it."""
         dependent_objects = super()._get_dependent_objects(obj)
         if obj.owns_vlan:
             dependent_objects[VLAN] = [obj.vlan]
-        if obj.owns_prefix:
-            dependent_objects[Prefix] = [obj.prefix]
+        if prefixes := obj.get_prefixes(owned=True):
+            dependent_objects[Prefix] = prefixes
         return dependent_objects
 
 

@@ -92,6 +92,7 @@ class AllocationsTestCase(PlainTestCase):
         self.grant("view", model=Tag)
         Tag.objects.create(name="Blue", slug="blue")
         again = self.create(cluster_name="PROD-01", description="Second", tags=[{"name": "Blue"}], status=200)
+        self.assertEqual((first.pop("outcome"), again.pop("outcome")), ("allocated", "held"))
         self.assertEqual(again, first)
 
     def test_by_site_and_vrf(self):
@@ -164,8 +165,11 @@ class AllocationsTestCase(PlainTestCase):
         self.assertEqual(self.create(status=409)["code"], "pool_exhausted")
         SegmentPool.objects.filter(pk=self.pool.pk).update(status="paused")
         self.assertEqual(self.create(status=409)["code"], "pool_paused")
-        with patch("netbox_vlan_manager.api.serializers.allocations.allocate", side_effect=Busy):
-            for data in (self.new(), [self.new()]):
+        for name, data in (
+            ("serializers.allocations.allocate", self.new()),
+            ("views.allocations.allocate_many", [self.new()]),
+        ):
+            with patch(f"netbox_vlan_manager.api.{name}", side_effect=Busy):
                 response = self.client.post(self.list_url, data, format="json")
                 self.assertEqual((response.status_code, response.headers["Retry-After"]), (503, "1"))
                 self.assertEqual(response.json()["code"], "busy")
@@ -221,8 +225,87 @@ class AllocationsTestCase(PlainTestCase):
                 ("c", 102),
             ],
         )
-        self.assertEqual(self.post(self.list_url, data, status=200), allocations)
-        self.assertEqual(len(self.post(self.list_url, [*data, self.new(cluster_name="d")], status=201)), 5)
+        self.assertEqual([item.pop("outcome") for item in allocations], ["allocated", "allocated", "held", "allocated"])
+        again = self.post(self.list_url, data, status=200)
+        self.assertEqual({item.pop("outcome") for item in again}, {"held"})
+        self.assertEqual(again, allocations)
+        more = self.post(self.list_url, [*data, self.new(cluster_name="d")], status=201)
+        self.assertEqual([item["outcome"] for item in more], [*["held"] * 4, "allocated"])
+
+    def test_only_who_allocates_is_told_the_outcome(self):
+        self.grant("view", "change", model=Allocation)
+        url = self.create()["url"]
+        self.assertNotIn("outcome", self.get(url))
+        self.assertNotIn("outcome", self.get(self.list_url)["results"][0])
+        self.assertNotIn("outcome", self.call("patch", url, {"description": "x"}))
+        # It cannot be set.
+        fields = "pool,cluster_name,vid,outcome"
+        again = self.post(f"{self.list_url}?fields={fields}", self.new(outcome="allocated"))
+        self.assertEqual((list(again), again["outcome"]), (["pool", "cluster_name", "vid", "outcome"], "held"))
+
+    def test_tags_and_texts_of_a_list(self):
+        self.grant("view", model=Tag)
+        Tag.objects.create(name="Blue", slug="blue")
+        held = self.create(cluster_name="held")
+        data = [
+            self.new(cluster_name="a", tags=[{"name": "Blue"}], description="First", changelog_message="Because"),
+            self.new(cluster_name="held", tags=[{"name": "Blue"}]),
+            self.new(cluster_name="b", comments="Second"),
+        ]
+        first, second, third = self.post(self.list_url, data, status=201)
+        self.assertEqual([tag["name"] for tag in first["tags"]], ["Blue"])
+        self.assertEqual(([tag["name"] for tag in second["tags"]], second["id"]), ([], held["id"]))
+        self.assertEqual((first["description"], third["comments"]), ("First", "Second"))
+        self.assertEqual(ObjectChange.objects.get(message="Because").changed_object_id, first["id"])
+
+    def test_a_tag_that_is_refused_names_its_item_of_a_list(self):
+        tag = Tag.objects.create(name="Blue", slug="blue")
+        tag.object_types.add(ObjectType.objects.get_for_model(Segment))
+        self.grant("view", model=Tag)
+        data = [self.new(cluster_name="a"), self.new(cluster_name="b", tags=[{"name": "Blue"}])]
+        error = self.post(self.list_url, data, status=400)
+        self.assertEqual((error["code"], [entry["index"] for entry in error["errors"]]), ("invalid", [1]))
+        self.assertFalse(Allocation.objects.exists())
+
+    def test_what_is_refused_of_a_list_is_named_by_its_index(self):
+        self.create(cluster_name="a", vid=100)
+        wanted = [
+            self.new(cluster_name="a"),
+            self.new(cluster_name="b", vid=101),
+            self.new(cluster_name="c", vid=101),
+        ]
+        for data in (wanted, [{**item, "dry_run": True} for item in wanted]):
+            error = self.post(self.list_url, data, status=409)
+            self.assertEqual(list(error), ["detail", "code", "errors"])
+            self.assertEqual(
+                (error["detail"], error["code"]), ("1 of 3 objects could not be created.", "vid_unavailable")
+            )
+            (entry,) = error["errors"]
+            self.assertEqual((entry["index"], entry["code"]), (2, "vid_unavailable"))
+            self.assertIn("101", entry["errors"]["__all__"][0])
+        # Two that contradict what their clusters hold, and one whose values contradict each other.
+        data = [
+            self.new(cluster_name="a", vid=102),
+            self.new(cluster_name="b", vid=101, vid_min=100),
+            self.new(cluster_name="A", prefix_length=25),
+        ]
+        error = self.post(self.list_url, data, status=409)
+        self.assertEqual(error["code"], "invalid")
+        self.assertEqual(
+            [(entry["index"], entry.get("code"), list(entry["errors"])) for entry in error["errors"]],
+            [(0, "vid_unavailable", ["__all__"]), (1, None, ["vid"]), (2, "vid_unavailable", ["__all__"])],
+        )
+        self.assertEqual(Allocation.objects.count(), 1)
+
+    def test_dry_run_of_a_list_whose_first_is_held(self):
+        self.create(cluster_name="a")
+        data = [self.new(cluster_name=name, dry_run=True) for name in ("a", "b", "B")]
+        answers = self.post(self.list_url, data, status=200)
+        self.assertEqual(
+            [(item["vid"], item["id"] is None, item["outcome"]) for item in answers],
+            [(100, False, "held"), (101, True, "allocated"), (101, True, "held")],
+        )
+        self.assertEqual(self.post(self.list_url, self.new(dry_run="false"), status=201)["outcome"], "allocated")
 
     def test_a_list_lands_as_a_whole_or_not_at_all(self):
         self.grant("view", model=SegmentPool)
@@ -235,6 +318,7 @@ class AllocationsTestCase(PlainTestCase):
         ]
         error = self.post(self.list_url, data, status=403)
         self.assertEqual(error["detail"], "4 of 5 objects could not be created.")
+        self.assertEqual(error["code"], "invalid")
         self.assertEqual(
             [(entry["index"], entry.get("code"), list(entry["errors"])) for entry in error["errors"]],
             [

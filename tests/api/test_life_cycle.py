@@ -72,6 +72,7 @@ class WishTestCase(LifeCycleTestCase):
     def test_dry_run(self):
         answer = self.allocate(200, dry_run=True)
         self.assertEqual((answer["id"], answer["vid"], answer["prefix"]), (None, 100, "10.0.0.0/24"))
+        self.assertEqual(answer["outcome"], "allocated")
         self.assertFalse(Allocation.objects.exists())
         items = [{"cluster_name": name, "pool": self.pool.pk, "dry_run": True} for name in "abc"]
         answers = self.post("allocation-list", items, 200)
@@ -80,6 +81,7 @@ class WishTestCase(LifeCycleTestCase):
             "allocation-list", [{**item, "cluster_name": f"c{i}"} for i, item in enumerate(items * 2)], 409
         )
         self.assertEqual(answers["code"], "pool_exhausted")
+        self.assertEqual([entry["index"] for entry in answers["errors"]], [4])
         self.assertFalse(Allocation.objects.exists())
 
     def test_a_dry_run_needs_the_permission(self):
@@ -133,12 +135,16 @@ class StretchedTestCase(LifeCycleTestCase):
 
     def test_same_vid_everywhere(self):
         allocate("x", pool=self.pool, user=self.user)
+        allocate("a", pool=self.other, vid=101, user=self.user)
         answers = self.post("allocation-stretched", self.asked, 201)
         self.assertEqual([answer["vid"] for answer in answers], [101, 101])
+        self.assertEqual([answer["outcome"] for answer in answers], ["allocated", "held"])
         self.assertEqual([answer["pool"]["id"] for answer in answers], [self.pool.pk, self.other.pk])
         self.post("allocation-stretched", self.asked, 200)
         answers = self.post("allocation-stretched", {**self.asked, "cluster_name": "b", "dry_run": True}, 200)
-        self.assertEqual([(answer["vid"], answer["id"]) for answer in answers], [(102, None)] * 2)
+        self.assertEqual(
+            [(answer["vid"], answer["id"], answer["outcome"]) for answer in answers], [(102, None, "allocated")] * 2
+        )
         self.assertEqual(self.post("allocation-stretched", {**self.asked, "vid": 103}, 409)["code"], "vid_unavailable")
 
     def test_refusals(self):

@@ -32,6 +32,8 @@ class RootTestCase(PlainTestCase):
             [
                 "allocate-vlan",
                 "allocations",
+                "drift",
+                "drift/repair",
                 "export/segments",
                 "export/statistics",
                 "health",
@@ -89,6 +91,9 @@ class SchemaTestCase(TestCase):
             "health/": ("get",),
             "pools/{id}/available-segments/": ("get",),
             "pools/{id}/forecast/": ("get",),
+            "pools/{id}/adoptable/": ("get",),
+            "pools/{id}/adopt/": ("post",),
+            "migrate-first-generation/": ("post",),
             **{f"{model}/": written for model in ("pools", "segments", "allocations")},
             **{f"{model}/{{id}}/": written[:1] + written[2:] for model in ("pools", "segments", "allocations")},
         }
@@ -113,7 +118,7 @@ class SchemaTestCase(TestCase):
             ("segments/import/", "post", {"200", "400", "403", "503"}),
             ("statistics/", "get", {"200", "400", "403"}),
             ("export/segments/", "get", {"200", "400", "403"}),
-            ("health/", "get", {"200", "503"}),
+            ("health/", "get", {"200", "429", "503"}),
         ):
             self.assertEqual(set(self.operation(url, method)["responses"]), statuses, (url, method))
 

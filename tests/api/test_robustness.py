@@ -108,7 +108,16 @@ class RobustnessTestCase(PlainTestCase):
     def test_bodies(self):
         lists = [url_of(f"{model}-list") for model in ("segmentpool", "segment", "allocation")]
         requests = [
-            ("post", [url_of("allocate-vlan"), url_of("release-vlan"), url_of("segment-import"), *lists]),
+            (
+                "post",
+                [
+                    url_of("allocate-vlan"),
+                    url_of("release-vlan"),
+                    url_of("segment-import"),
+                    url_of("segmentpool-generate", pk=self.pool.pk),
+                    *lists,
+                ],
+            ),
             ("patch", lists),
             ("delete", lists),
             (

@@ -52,6 +52,7 @@ class ShareTestCase(SegmentActionTestCase):
         )
         again = self.post(self.share_url, {"cluster_name": "B", "purpose": "storage"})
         self.assertEqual(again["id"], answer["id"])
+        self.assertEqual((answer["outcome"], again["outcome"]), ("allocated", "held"))
         self.assertEqual(self.holders(), [("a", False), ("b", True)])
         change = ObjectChange.objects.get(changed_object_type__model="allocation", changed_object_id=answer["id"])
         self.assertEqual(change.user, self.user)
@@ -287,7 +288,7 @@ class ShownTestCase(SegmentActionTestCase):
         def schema_of(part):
             return part["content"]["application/json"]["schema"]
 
-        allocation = {"$ref": "#/components/schemas/Allocation"}
+        allocation = {"$ref": "#/components/schemas/AllocationResult"}
         self.assertEqual(schema_of(share_call["responses"]["201"]), allocation)
         self.assertEqual(schema_of(clusters["responses"]["200"]), {"type": "array", "items": allocation})
         self.assertEqual(schema_of(end["responses"]["200"]), {"$ref": "#/components/schemas/Segment"})

@@ -4,11 +4,8 @@ import json
 from unittest.mock import patch
 
 import openpyxl
-from django.db import OperationalError, connection
-from django.test import override_settings
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from redis.exceptions import ConnectionError as RedisConnectionError
-from rest_framework.test import APIClient
 
 from dcim.models import Location, Region
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
@@ -260,35 +257,3 @@ class ExportTestCase(Inventory):
             numbers.append(len(queries))
             make_segment(self.pool, vid, vid)
         self.assertEqual(numbers[0], numbers[1])
-
-
-class HealthTestCase(Inventory):
-    def setUp(self):
-        self.client = APIClient()
-        self.url = url_of("health")
-
-    def test_without_login(self):
-        for login_required in (True, False):
-            with override_settings(LOGIN_REQUIRED=login_required), self.assertNumQueries(1):
-                self.assertEqual(self.get(self.url), {"status": "ok", "database": "ok", "queue": "ok", "pools_low": 0})
-
-    def test_a_token_that_is_wrong_does_not_matter(self):
-        self.client.credentials(HTTP_AUTHORIZATION="Bearer nbt_x.y")
-        self.get(self.url)
-
-    def test_pools_that_run_short(self):
-        allocate("prod-03", pool=self.other_pool, user=make_user())
-        self.assertEqual(self.get(self.url)["pools_low"], 1)
-
-    def test_database_down(self):
-        with patch("netbox_vlan_manager.api.views.health.count_low_pools", side_effect=OperationalError):
-            self.assertEqual(
-                self.get(self.url, status=503),
-                {"status": "unavailable", "database": "down", "queue": "ok", "pools_low": None},
-            )
-
-    def test_queue_down(self):
-        with patch("django_rq.get_connection") as get_connection:
-            get_connection.return_value.ping.side_effect = RedisConnectionError
-            answer = self.get(self.url, status=503)
-        self.assertEqual((answer["database"], answer["queue"]), ("ok", "down"))

@@ -68,9 +68,13 @@ class Bench:
 
     def rest(self):
         """Calls by REST, one client and eight."""
-        database = self.world(Bench={"pools": 4, "segments": 4000})
+        database = self.world(Bench={"pools": 4, "segments": 4000}, Grow={"pools": 1, "segments": 50, "taken": 50})
         client = Client(self.stack.serve(database))
         with database.connect() as connection:
+            connection.execute(
+                "UPDATE netbox_vlan_manager_segmentpool SET auto_grow = true, grow_prefix_length = 24 "
+                "WHERE name = 'Grow-1'"
+            )
             (vrf,) = connection.execute("SELECT id FROM ipam_vrf WHERE name = 'Bench-4'").fetchone()
         # NetBox's calls get groups and a container of their own, empty and as large.
         group, _time = client("POST", "/api/ipam/vlan-groups/", {"name": "Other", "slug": "other"})
@@ -83,13 +87,17 @@ class Bench:
             body = {"cluster_name": f"{name}-{number}", "site": f"Bench-{pool}", "vrf": f"Bench-{pool}"}
             return client("POST", ALLOCATIONS, body)
 
+        def grow(number):
+            body = {"cluster_name": f"grown-{number}", "site": "Grow-1", "vrf": "Grow-1"}
+            return client("POST", ALLOCATIONS, body)
+
         def available_vlan(number, group=group):
             return client("POST", f"/api/ipam/vlan-groups/{group['id']}/available-vlans/", {"name": f"vlan-{number}"})
 
         def available_prefix(_number):
             return client("POST", f"/api/ipam/prefixes/{container['id']}/available-prefixes/", {"prefix_length": 24})
 
-        calls = {"allocate": allocate, "vlan": available_vlan, "prefix": available_prefix}
+        calls = {"allocate": allocate, "grow": grow, "vlan": available_vlan, "prefix": available_prefix}
         medians = self._in_turn(calls, 200)
         yield Row(
             "allocate by REST, one client, p50",
@@ -106,6 +114,14 @@ class Bench:
             medians["vlan"] + medians["prefix"],
             "s",
             0.25,
+        )
+        yield Row(
+            "allocate by REST from a pool that grows, p50",
+            "any other allocation, and NetBox available-vlans and available-prefixes",
+            medians["grow"],
+            medians["allocate"] + medians["vlan"] + medians["prefix"],
+            "s",
+            1,
         )
 
         vlan, _time = client("GET", "/api/ipam/vlans/?limit=1&fields=id")

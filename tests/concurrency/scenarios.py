@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
+from unittest.mock import patch
 
 import django
 
@@ -39,16 +40,19 @@ from netbox_vlan_manager.services import (  # noqa: E402
     disable_segment,
     enable_segment,
     release,
+    release_allocation,
     renew,
     share,
     transactions,
 )
 from netbox_vlan_manager.services.allocation import clean_request  # noqa: E402
 from netbox_vlan_manager.services.consistency import find_drift  # noqa: E402
+from netbox_vlan_manager.services.export import segment_rows  # noqa: E402
 from netbox_vlan_manager.services.importing import import_segments  # noqa: E402
 from netbox_vlan_manager.services.leases import expire_due  # noqa: E402
 from netbox_vlan_manager.services.quarantine import promote_all  # noqa: E402
 from tenancy.models import Tenant  # noqa: E402
+from tests.api.base import client_of, url_of  # noqa: E402
 from tests.factories import make_pool, make_site, make_user, make_vrf  # noqa: E402
 from virtualization.models import Cluster, ClusterType  # noqa: E402
 
@@ -284,6 +288,23 @@ def churn():
     report(in_processes([lambda n=n: turn(n) for n in range(24)], 16), history=Allocation.objects.count())
 
 
+def exports():
+    """Eight processes export all 600 segments, a chunk at a time, while eight others allocate and release."""
+    pool = make_big_pool(600)
+
+    def read():
+        return {"vids": [row[2] for row in segment_rows(Segment.objects.all())]}
+
+    def turn(number):
+        for _round in range(5):
+            ask(f"cluster-{number}", pool)
+            release(f"cluster-{number}", pool=pool, user="operator")
+        return "done"
+
+    tasks = [task for number in range(16) for task in (read, lambda n=number: turn(n))]
+    report(in_processes(tasks, 16))
+
+
 def same_releases():
     """16 processes release the same 10 clusters: each release happens once."""
     pool = make_big_pool(10)
@@ -509,12 +530,61 @@ def opposite_batches():
 
 
 def opposite_transactions():
-    """Two transactions of many calls that want each other's segments, as REST makes one for a list."""
+    """Two transactions of many calls that want each other's segments, as a script may make."""
 
     def work(pool, wanted):
         transactions.run(lambda: [ask(name, pool, vid=vid) for name, vid in wanted])
 
     _batches(work)
+
+
+def opposite_lists():
+    """
+    Two lists by REST that want each other's segments, then each other's limits, then release what both share; ten
+    times over. Each tells its status and how often something was tried again.
+    """
+    pool = make_big_pool(10)
+    user = make_user("root", is_superuser=True)
+    client = client_of(user)
+    path = url_of("allocation-list")
+
+    def call(method, body):
+        with patch.object(transactions.logger, "info") as log:
+            status = getattr(client, method)(path, body, format="json").status_code
+        return f"{status} after {log.call_count} retries"
+
+    def in_both(method, up, down):
+        return sorted(in_processes([lambda: call(method, up), lambda: call(method, down)], 2))
+
+    def release_all():
+        for held in Allocation.objects.active():
+            release_allocation(held, user=user)
+
+    rounds = []
+    for number in range(10):
+        items = {
+            name: [{"cluster_name": f"{name}-{number}-{vid}", "pool": pool.pk, "vid": vid} for vid in range(1, 11)]
+            for name in ("up", "down")
+        }
+        vids = in_both("post", items["up"], items["down"][::-1])
+        release_all()
+
+        configure(pool, max_per_cluster=2)
+        names = [f"cluster-{number}-{n}" for n in range(5)]
+        items = [{"cluster_name": name, "pool": pool.pk} for name in names]
+        limits = in_both("post", items, [{**item, "purpose": "storage"} for item in items[::-1]])
+        configure(pool, max_per_cluster=None)
+        release_all()
+
+        shared = [
+            share(segment, f"{name}-{segment.vid}", user=user)
+            for segment in Segment.objects.all()
+            for name in ("up", "down")
+        ]
+        ids = [{"id": result.allocation.pk} for result in shared]
+        releases = in_both("delete", ids[::2], ids[:0:-2])
+        rounds.append([vids, limits, releases])
+    report([], rounds=rounds)
 
 
 def stretched():
@@ -614,6 +684,58 @@ def orders():
         give_back = [lambda n=n, pool=pool: release(n, pool=pool, user="operator").released for n in names]
         in_processes(give_back, 16)
     report([], rounds=rounds)
+
+
+def ask_grown(cluster_name, pool):
+    """Allocate as `ask` does, and say what was handed out."""
+    allocation = allocate(cluster_name, pool=pool, user="operator").allocation
+    return {"pool": pool.pk, "vid": allocation.vid, "prefix": str(allocation.prefix)}
+
+
+def growing_pool(vrf="Network1", **fields):
+    """Return a pool without segments that makes its own."""
+    return make_pool(
+        vrf, container="10.0.0.0/8", vid_ranges=((1, 4094),), auto_grow=True, grow_prefix_length=24, **fields
+    )
+
+
+def growth():
+    """16 processes, 200 clusters, a pool that makes at most 150 segments."""
+    pool = growing_pool(grow_limit=150)
+    outcomes = in_processes([lambda n=n: ask_grown(f"cluster-{n}", pool) for n in range(200)], 16)
+    report(outcomes, segments=Segment.objects.count(), vlans=VLAN.objects.count(), prefixes=Prefix.objects.count())
+
+
+def growth_in_one_group():
+    """16 processes ask two pools that grow out of the same VLAN group."""
+    pools = [growing_pool()]
+    pools.append(growing_pool("Network2", vlan_group=pools[0].vlan_group))
+    report(in_processes([lambda n=n: ask_grown(f"cluster-{n}", pools[n % 2]) for n in range(120)], 16))
+
+
+def growth_beside_an_import():
+    """12 processes ask a pool that grows while others import into it what it would make itself, and other segments."""
+    pool = growing_pool()
+
+    def bring(first):
+        rows = [
+            (
+                None,
+                {
+                    "site": "Site1",
+                    "vrf": "Network1",
+                    "vlan_id": str(first + number),
+                    "epg_name": f"imported_{first + number}",
+                    "segment": f"10.{first // 256}.{first % 256 + number}.0/24",
+                },
+            )
+            for number in range(100)
+        ]
+        result = import_segments(rows, user="operator", enforce=False)
+        return {"imported": result.count("created"), "failed": result.count("failed")}
+
+    asks = [lambda n=n: ask_grown(f"cluster-{n}", pool) for n in range(96)]
+    report(in_processes([lambda: bring(1), lambda: bring(1025), *asks], 14), segments=Segment.objects.count())
 
 
 if __name__ == "__main__":

@@ -85,6 +85,14 @@ def test_allocating_and_releasing_in_turn(scenario):
     assert report["drift"] == []
 
 
+def test_exports_are_whole_while_others_write(scenario):
+    report = scenario("exports")
+
+    assert report["others"] == {"done": 16}
+    assert [answer["vids"] for answer in report["answers"]] == [list(range(1, 601))] * 16
+    assert report["drift"] == []
+
+
 def test_each_release_happens_once(scenario):
     report = scenario("same_releases")
 
@@ -188,6 +196,15 @@ def test_batches_that_want_each_other_s_segments(scenario, name):
     assert report["drift"] == []
 
 
+def test_lists_that_want_each_other_s_segments_try_nothing_again(scenario):
+    report = scenario("opposite_lists")
+
+    wants = ["201 after 0 retries", "409 after 0 retries"]
+    assert report["rounds"] == [[wants, ["201 after 0 retries"] * 2, ["204 after 0 retries"] * 2]] * 10
+    assert report["active"] == []
+    assert report["drift"] == []
+
+
 def test_stretched_beside_plain_ones(scenario):
     report = scenario("stretched")
 
@@ -235,8 +252,43 @@ def test_every_order_hands_out_every_segment_once(scenario):
     assert report["drift"] == []
 
 
-def test_one_idempotency_key_posted_eight_times_at_once(stack):
-    live = stack.serve(stack.create_database())
+def test_a_pool_that_grows_makes_no_more_than_it_may(scenario):
+    report = scenario("growth")
+
+    assert report["others"] == {"pool_exhausted": 50}
+    assert sorted(answer["vid"] for answer in report["answers"]) == list(range(1, 151))
+    assert len({answer["prefix"] for answer in report["answers"]}) == 150
+    assert len(report["active"]) == 150
+    # Nothing is left of those that were not allowed.
+    assert (report["segments"], report["vlans"], report["prefixes"]) == (150, 150, 151)
+    assert report["drift"] == []
+
+
+def test_two_pools_grow_out_of_one_vlan_group(scenario):
+    report = scenario("growth_in_one_group")
+
+    assert report["others"] == {}
+    assert sorted(answer["vid"] for answer in report["answers"]) == list(range(1, 121))
+    assert len({(answer["pool"], answer["prefix"]) for answer in report["answers"]}) == 120
+    assert report["drift"] == []
+
+
+def test_a_pool_grows_while_segments_are_imported(scenario):
+    report = scenario("growth_beside_an_import")
+
+    assert report["others"] == {}
+    asked = [answer for answer in report["answers"] if "vid" in answer]
+    assert len(asked) == len({answer["vid"] for answer in asked}) == len({answer["prefix"] for answer in asked}) == 96
+    imports = [answer for answer in report["answers"] if "imported" in answer]
+    # What the pool had made first is refused to the import.
+    assert all(answer["imported"] + answer["failed"] == 100 for answer in imports)
+    assert max(answer["imported"] for answer in imports) == 100
+    assert report["segments"] >= sum(answer["imported"] for answer in imports)
+    assert report["drift"] == []
+
+
+def test_one_idempotency_key_posted_eight_times_at_once(stack, fresh_database):
+    live = stack.serve(fresh_database())
     try:
         live.database.netbox("vlan_manager_demo", "--user", live.username)
         barrier = Barrier(8)

@@ -26,7 +26,7 @@ from hypothesis import strategies as st  # noqa: E402
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test  # noqa: E402
 
 from core.models import ObjectChange  # noqa: E402
-from ipam.models import Prefix  # noqa: E402
+from ipam.models import VLAN, Prefix  # noqa: E402
 from netbox_vlan_manager.exceptions import VLANManagerError  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
 from netbox_vlan_manager.services import (  # noqa: E402
@@ -41,6 +41,7 @@ from netbox_vlan_manager.services import (  # noqa: E402
     set_clusters,
     share,
     update_pool,
+    update_segment,
 )
 from netbox_vlan_manager.services.allocation import clean_request  # noqa: E402
 from netbox_vlan_manager.services.consistency import find_drift  # noqa: E402
@@ -57,6 +58,8 @@ CLIENTS = 4
 USER = "operator"
 POOLS = (0, 1)
 VIDS = (100, 101, 102, 103)
+# How many segments pool 1 may have, of which it makes those itself that it lacks.
+GROW_LIMIT = len(VIDS) + 2
 DEFAULTS = {
     "status": "active",
     "allocation_order": "lowest",
@@ -81,6 +84,7 @@ def describe(results):
             "pool": allocation.pool_id,
             "segment": allocation.segment_id,
             "vid": allocation.vid,
+            "prefix_length": allocation.prefix.prefixlen,
         }
         for allocation, created in results
     ]
@@ -363,6 +367,8 @@ class LifeCycle(RuleBasedStateMachine):
                 segment = segment_of(**arguments).pk
                 self.may_follow |= {pk for pk, row in after.ended.items() if row["segment_id"] == segment}
         self.compare_cool_downs(before)
+        count = Segment.objects.filter(pool=pool_of(1)).count()
+        self.check(count <= GROW_LIMIT, f"a pool has grown to {count} segments")
 
         if len(drawn) == 1 and answers[0] == "pool_exhausted" and drawn[0][0] == "allocate":
             pool, wish = drawn[0][1]["pool"], drawn[0][1]["asked"]
@@ -475,7 +481,7 @@ def meets_wish(wish, one):
     return (
         one["vid"] == wish.get("vid", one["vid"])
         and wish.get("vid_min", 0) <= one["vid"] <= wish.get("vid_max", 4094)
-        and wish.get("prefix_length", 24) == 24
+        and wish.get("prefix_length", one["prefix_length"]) == one["prefix_length"]
         and ("segment" not in wish or segment_of(*wish["segment"]).pk == one["segment"])
     )
 
@@ -486,7 +492,11 @@ def without_ids(answer):
         return answer
     made = {(one["pool"], one["cluster"], one["purpose"]) for one in answer if one["created"]}
     # One that is asked for twice comes twice.
-    return [one | {"pk": None} if (one["pool"], one["cluster"], one["purpose"]) in made else one for one in answer]
+    return [
+        # What a pool would make has no segment yet; its VLAN ID says which it is.
+        one | {"pk": None, "segment": None} if (one["pool"], one["cluster"], one["purpose"]) in made else one
+        for one in answer
+    ]
 
 
 def make_world():
@@ -497,6 +507,12 @@ def make_world():
         Cluster.objects.create(name=name, type=kind, tenant=tenant)
     for number in POOLS:
         make_pool("Network1", f"Site{number}", container=f"10.{number}.0.0/16", segments=len(VIDS))
+    # One of the pools is dual stack.
+    update_pool(pool_of(0), user=USER, prefixes=[*pool_of(0).prefixes.all(), "2001:db8::/48"])
+    for number, segment in enumerate(pool_of(0).segments.all()):
+        update_segment(segment, user=USER, ipv6_prefix=f"2001:db8:0:{number:x}::/64")
+    # The other one grows.
+    update_pool(pool_of(1), user=USER, auto_grow=True, grow_prefix_length=24, grow_limit=GROW_LIMIT)
 
 
 @transaction.atomic
@@ -504,8 +520,12 @@ def empty_tables():
     # History is guarded against deletion.
     for model in (Allocation, ObjectChange):
         model.objects.order_by()._raw_delete(connection.alias)
+    grown = Segment.objects.exclude(vid__in=VIDS)
+    prefixes, vlans = (list(grown.values_list(name, flat=True)) for name in ("prefix", "vlan"))
+    for rows in (grown, Prefix.objects.filter(pk__in=prefixes), VLAN.objects.filter(pk__in=vlans)):
+        rows.order_by()._raw_delete(connection.alias)
     Segment.objects.update(status="available", quarantined_until=None, last_released_at=None, disabled_reason="")
-    Prefix.objects.filter(segment__isnull=False).update(status="active")
+    Prefix.objects.filter(vlan__isnull=False).update(status="active")
     SegmentPool.objects.update(**DEFAULTS)
     SegmentPool.objects.filter(pk=pool_of(0).pk).update(cooldown=3600)
 

@@ -15,12 +15,22 @@ from core.models import Job, ObjectType
 from dcim.models import Site
 from extras.models import EventRule, Notification, NotificationGroup, Script, ScriptModule, Webhook
 from extras.scripts import Script as ScriptClass
+from ipam.models import VLAN, Prefix
 from netbox.registry import registry
-from netbox_vlan_manager.events import ALLOCATED, EXHAUSTED, EXPIRED, EXPIRING, RELEASED, THRESHOLD_PASSED
+from netbox_vlan_manager.events import (
+    ALLOCATED,
+    DRIFT_FOUND,
+    EXHAUSTED,
+    EXPIRED,
+    EXPIRING,
+    RELEASED,
+    THRESHOLD_PASSED,
+)
 from netbox_vlan_manager.exceptions import PoolExhausted
-from netbox_vlan_manager.jobs import LifeCycleJob
+from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release, set_clusters, share
+from netbox_vlan_manager.services.drift import repair_drift
 from netbox_vlan_manager.services.leases import expire_due, warn_expiring
 from netbox_vlan_manager.services.thresholds import refresh
 from tests.api.base import client_of, grant, url_of
@@ -29,7 +39,7 @@ from tests.stack.database import PROJECT
 
 pytestmark = pytest.mark.django_db
 
-TYPES = (ALLOCATED, RELEASED, EXPIRING, EXPIRED, THRESHOLD_PASSED, EXHAUSTED)
+TYPES = (ALLOCATED, RELEASED, EXPIRING, EXPIRED, THRESHOLD_PASSED, EXHAUSTED, DRIFT_FOUND)
 
 
 @pytest.fixture
@@ -205,6 +215,39 @@ class TestWebhooks:
         assert received.events == [EXHAUSTED, THRESHOLD_PASSED]
         data = received.of(EXHAUSTED)["data"]
         assert (data["level"]["value"], data["available"], data["utilization"]) == ("exhausted", 0, 100.0)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_drift_found(self, pool, received, deliver):
+        other = make_pool("Network2", segments=1)
+        Prefix.objects.filter(segment__pool=pool, segment__vid=101).update(status="deprecated")
+        # Merely worth knowing.
+        VLAN.objects.filter(segment__pool=other).update(status="deprecated")
+        deliver(DriftJob.enqueue)
+        body = received.of(DRIFT_FOUND)
+        assert (body["object_type"], body["data"]["id"]) == ("netbox_vlan_manager.segmentpool", pool.pk)
+        assert list(missing(documented(DRIFT_FOUND), body)) == []
+        assert "request" not in body
+
+        # Told once, as long as it stands.
+        deliver(DriftJob.enqueue)
+        assert received.events == [DRIFT_FOUND]
+        received.clear()
+        Prefix.objects.filter(segment__pool=pool, segment__vid=102).update(vlan=None)
+        Prefix.objects.filter(segment__pool=other).update(vlan=None)
+        deliver(DriftJob.enqueue)
+        assert sorted(body["data"]["id"] for body in received) == [pool.pk, other.pk]
+
+        # What comes back after a repair is new.
+        repair_drift(user=None, enforce=False)
+        received.clear()
+        deliver(DriftJob.enqueue)
+        assert received.events == []
+        Prefix.objects.filter(segment__pool=pool, segment__vid=101).update(status="deprecated")
+        deliver(DriftJob.enqueue)
+        assert received.events == [DRIFT_FOUND]
+        assert set(Job.objects.values_list("status", "error")) == {(JobStatusChoices.STATUS_COMPLETED, "")}
+        # Only the last one's findings are kept.
+        assert Job.objects.filter(data__isnull=False).count() == 1
 
     def test_each_cluster_of_a_shared_segment(self, pool, user, received, deliver):
         segment = Segment.objects.get(vid=100)

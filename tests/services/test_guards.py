@@ -374,7 +374,8 @@ def test_prefix_may_be_made_inside_a_segment_and_around_it(client, held):
         data = {"prefix": cidr, "vrf": held.pool.vrf_id}
         response = client.post(reverse("ipam-api:prefix-list"), data, content_type="application/json")
         assert response.status_code == 201
-    assert find_drift() == []
+    # What is around is told of, for it may stand for another use of the same addresses.
+    assert {drift.kind for drift in find_drift()} == {"prefix_covered"}
 
 
 # Containers
@@ -689,7 +690,7 @@ def test_bulk_edit_of_what_segments_use(client, held, free):
     assert bulk_edit(client, VLAN, [held.vlan, free.vlan], status="deprecated") == ""
     assert bulk_edit(client, Prefix, [held.prefix, free.prefix], description="Rack 7") == ""
     assert VLAN.objects.filter(status="deprecated").count() == 2
-    assert find_drift() == []
+    assert {drift.kind for drift in find_drift()} == {"vlan_status"}
 
 
 def test_bulk_edit_that_would_break_one_segment_changes_nothing(client, held, free, unchanged):

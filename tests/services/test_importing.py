@@ -13,10 +13,11 @@ from extras.models import CachedValue, EventRule, Notification, Subscription
 from ipam.models import VLAN, Prefix
 from netbox.context_managers import event_tracking
 from netbox.signals import post_clean
-from netbox_vlan_manager.models import Segment
+from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.consistency import find_drift
-from netbox_vlan_manager.services.importing import import_segments, parse_csv
+from netbox_vlan_manager.services.import_files import parse_csv
+from netbox_vlan_manager.services.importing import import_segments
 from tests.factories import make_pool, make_segment, make_user, permit
 from utilities.request import NetBoxFakeRequest
 
@@ -403,14 +404,17 @@ def test_statements_do_not_grow_with_the_rows(pool):
 
 def test_ten_thousand_rows(pool):
     pools = [pool, *(make_pool(f"Network{n}", vid_ranges=((1, 4094),), container="10.0.0.0/8") for n in (2, 3))]
-    text = HEADER + "".join(
-        f"Site1,{n + 1},EPG_{n + 1},10.{n // 256}.{n % 256}.0/24,{pool.vrf.name},true,\n"
+    text = HEADER.replace("\n", ",cluster_name\n") + "".join(
+        f"Site1,{n + 1},EPG_{n + 1},10.{n // 256}.{n % 256}.0/24,{pool.vrf.name},true,,{f'c{n}' if n % 9 else ''}\n"
         for pool in pools
         for n in range(3334)
     )
 
     assert load(text).count("created") == 10002
+    assert Allocation.objects.active().count() == 3 * 2963
+    changes = ObjectChange.objects.count()
     assert load(text).count("unchanged") == 10002
+    assert ObjectChange.objects.count() == changes
     with connection.cursor() as cursor:
         # What autovacuum does within a minute of the commit that never comes here.
         cursor.execute("ANALYZE")

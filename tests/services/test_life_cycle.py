@@ -1,4 +1,6 @@
+from contextlib import contextmanager
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -403,3 +405,89 @@ def test_levels_are_told_once(pool, user):
     for name in "abcd":
         release(name, pool=pool, user=user)
     assert [changed.level for changed in refresh()] == ["normal"]
+
+
+@contextmanager
+def moved(**by):
+    """The clock is another one by so much."""
+    now = timezone.now
+    with patch("django.utils.timezone.now", lambda: now() + timedelta(**by)):
+        yield
+
+
+YEAR = 365 * 86400
+
+
+@pytest.mark.parametrize("cooldown", [1, 3600, YEAR, 2**31 - 1])
+@pytest.mark.parametrize("days", [0, -1, -400])
+def test_a_clock_that_goes_back_shortens_no_cool_down(pool, user, cooldown, days):
+    pool = configure(pool, cooldown=cooldown)
+    held = allocate("a", pool=pool, user=user).allocation
+    with moved(days=days):
+        ended = release("a", pool=pool, user=user).allocation
+        segment = Segment.objects.get(vid=100)
+        assert ended.released_at >= held.allocated_at
+        assert segment.status == "quarantined"
+        assert segment.quarantined_until - ended.released_at == timedelta(seconds=cooldown)
+        assert segment.last_released_at == ended.released_at
+        if days:
+            # By the moved clock it has only begun.
+            assert promote_all() == 0
+            # Whoever had it gets it all the same.
+            assert allocate("a", pool=pool, user=user).allocation.vid == 100
+            release("a", pool=pool, user=user)
+    with moved(seconds=cooldown + 1):
+        assert promote_all() == 1
+    assert status_of(100) == "available"
+
+
+def test_no_cool_down_is_no_time_at_all(pool, user):
+    pool = configure(pool, cooldown=0)
+    allocate("a", pool=pool, user=user)
+    with moved(days=-1):
+        release("a", pool=pool, user=user)
+    segment = Segment.objects.get(vid=100)
+    assert (segment.status, segment.quarantined_until) == ("available", None)
+    assert allocate("b", pool=pool, user=user).allocation.vid == 100
+
+
+def test_a_cool_down_that_is_changed_holds_for_the_next_release(pool, user):
+    pool = configure(pool, cooldown=YEAR)
+    for name in "ab":
+        allocate(name, pool=pool, user=user)
+    release("a", pool=pool, user=user)
+    pool = configure(pool, cooldown=0)
+    release("b", pool=pool, user=user)
+    assert (status_of(100), status_of(101)) == ("quarantined", "available")
+    with moved(days=364):
+        assert promote_all() == 0
+    with moved(days=366):
+        assert promote_all() == 1
+
+
+def test_a_clock_that_goes_back_ends_no_lease_early(pool, user):
+    held = allocate("a", pool=pool, user=user, expires_at=timezone.now() + timedelta(days=365)).allocation
+    with moved(days=-30):
+        assert (warn_expiring(), expire_due()) == (0, 0)
+        # A year and a month from the moved clock's now; what is past for it is refused.
+        assert renew(held, user=user, expires_at=held.expires_at + timedelta(days=30))
+        with pytest.raises(ValidationError):
+            renew(held, user=user, expires_at=timezone.now())
+    with moved(days=396):
+        assert expire_due() == 1
+    with moved(days=-30):
+        # It is over, whatever the clock says now.
+        assert expire_due() == 0
+        assert not release_allocation(held, user=user).released
+    ended = Allocation.objects.get(pk=held.pk)
+    assert ended.release_reason == "expired"
+    assert ended.released_at > ended.expires_at > ended.allocated_at
+
+
+def test_a_lease_that_ends_while_the_clock_is_before_its_beginning(pool, user):
+    held = allocate("a", pool=pool, user=user, expires_at=timezone.now() + timedelta(minutes=5)).allocation
+    Allocation.objects.filter(pk=held.pk).update(expires_at=timezone.now() - timedelta(days=2))
+    with moved(days=-1):
+        assert expire_due() == 1
+    ended = Allocation.objects.get(pk=held.pk)
+    assert ended.released_at == ended.allocated_at

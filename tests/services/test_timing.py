@@ -1,17 +1,24 @@
+import json
 import logging
 import threading
 import time
 import uuid
 from contextlib import suppress
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 
+from core.models import ObjectChange
 from netbox.context import current_request
+from netbox.context_managers import event_tracking
 from netbox_vlan_manager.exceptions import Busy
+from netbox_vlan_manager.logs import JSONFormatter, as_text
 from netbox_vlan_manager.services import allocate, release, timing
-from netbox_vlan_manager.services.importing import import_segments, parse_csv
+from netbox_vlan_manager.services.import_files import parse_csv
+from netbox_vlan_manager.services.importing import import_segments
 from tests.factories import make_pool, make_segment, make_user
 
 PLUGIN = "netbox_vlan_manager"
@@ -194,8 +201,8 @@ def test_operations_that_follow_start_anew(caplog, clock):
 
 @pytest.mark.django_db
 def test_services_tell_what_they_took_long_for(threshold, caplog):
-    threshold(0.001)
     pool, user = make_pool(), make_user()
+    threshold(0.001)
     header = "site,vlan_id,epg_name,segment,vrf\n"
     import_segments(parse_csv(f"{header}Site1,100,EPG_100,10.0.0.0/24,Network1\n"), user=user, enforce=False)
     make_segment(pool, 101, 1)
@@ -212,3 +219,93 @@ def test_services_tell_what_they_took_long_for(threshold, caplog):
         "Slow release: released",
     ]
     assert all(part in told[2] for part in ("resolve", "look-up", "locks", "write", "commit"))
+
+
+@pytest.fixture
+def done(caplog):
+    """A function that returns the lines of what was done."""
+    caplog.set_level(logging.INFO, logger="netbox_vlan_manager.operations")
+    return lambda: [record for record in caplog.records if record.name == "netbox_vlan_manager.operations"]
+
+
+@pytest.mark.django_db
+def test_what_is_committed_is_one_line(done, django_capture_on_commit_callbacks):
+    pool, user = make_pool(segments=2), make_user()
+    request = SimpleNamespace(id=uuid.uuid4(), user=user, path="")
+    with django_capture_on_commit_callbacks(execute=True):
+        with event_tracking(request):
+            allocate("a", site="Site1", vrf="Network1", user=user)
+        release("a", pool=pool, user=user)
+        assert done() == []
+    allocated, released = done()
+    assert allocated.getMessage().startswith(
+        'operation=allocate outcome=created cluster=a pool="Network1 Site1" site=Site1 vrf=Network1 user=operator '
+        f"vid=100 request={request.id} ms="
+    )
+    assert released.levelno == logging.INFO
+    # Under the id that the change log has.
+    assert released.fields["request"] == str(ObjectChange.objects.latest("time").request_id)
+
+
+@pytest.mark.django_db
+def test_what_is_not_done_is_no_line(done, django_capture_on_commit_callbacks):
+    pool, user = make_pool(segments=1), make_user()
+    with django_capture_on_commit_callbacks(execute=True):
+        with suppress(KeyError), transaction.atomic():
+            allocate("a", pool=pool, user=user)
+            raise KeyError
+        allocate("a", pool=pool, user=user, dry_run=True)
+        with suppress(ValidationError):
+            allocate("a", pool=pool, vid=5000, user=user)
+        make_segment(pool, 101, 1)
+    assert [record.fields["operation"] for record in done()] == ["create_segment"]
+
+
+def test_line_is_not_made_where_nobody_listens(done):
+    with patch.object(timing, "_log") as log, timing.operation("resolve", level=logging.DEBUG):
+        pass
+    log.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\r\noperation=x", "\x1b[2J", "a\u2028b", "\x7f", "\x85", '"', "\u202ea", "=", ""]
+)
+def test_lines_are_one_line_of_ascii(name):
+    text = as_text({"cluster": name, "ms": 1.5})
+    assert text.isascii()
+    assert text.isprintable()
+    assert text.startswith('cluster="')
+    assert text.endswith('" ms=1.5')
+    assert json.loads(text[len("cluster=") : -len(" ms=1.5")]) == name
+    record = logging.LogRecord("netbox_vlan_manager.x", logging.INFO, "", 0, "%s", (name,), None)
+    line = JSONFormatter().format(record)
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == name
+
+
+def test_json_has_fields_request_and_traceback():
+    record = logging.LogRecord("netbox_vlan_manager.operations", logging.INFO, "", 0, "a=1", (), None)
+    record.fields = {"operation": "allocate", "ms": 1.5}
+    line = json.loads(JSONFormatter().format(record))
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "INFO",
+        "logger": "netbox_vlan_manager.operations",
+        "operation": "allocate",
+        "ms": 1.5,
+    }
+    request = SimpleNamespace(id=uuid.uuid4())
+    token = current_request.set(request)
+    try:
+        raise ZeroDivisionError("a\nb")
+    except ZeroDivisionError as error:
+        info = (type(error), error, error.__traceback__)
+        record = logging.LogRecord("netbox_vlan_manager.api", logging.ERROR, "", 0, "Down", (), info)
+        line = JSONFormatter().format(record)
+    finally:
+        current_request.reset(token)
+    assert "\n" not in line
+    line = json.loads(line)
+    assert (line["request"], line["message"]) == (str(request.id), "Down")
+    assert line["exception"].endswith("ZeroDivisionError: a\nb")

@@ -12,6 +12,8 @@ DATABASES = {
         "HOST": os.environ["DB_HOST"],
         "PORT": os.environ["DB_PORT"],
         "CONN_MAX_AGE": 300,
+        # A cursor outlives the transaction that a pooler keeps a connection for.
+        "DISABLE_SERVER_SIDE_CURSORS": os.environ.get("DB_POOLER") == "pgbouncer",
     }
 }
 

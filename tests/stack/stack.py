@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from tests.stack.database import PROJECT, Database, TemplateCache, create_database, ensure_templates
 from tests.stack.live import LiveNetBox
-from tests.stack.servers import PostgreSQL, Valkey, free_port
+from tests.stack.servers import PgBouncer, PostgreSQL, Valkey, free_port
 
 __all__ = ("Stack",)
 
@@ -18,12 +18,20 @@ class Stack:
     PostgreSQL with a template database, and Valkey. Those that DB_HOST and REDIS_HOST name are used as they are; others
     are started on this machine and stopped at the end.
 
+    Args:
+        settings: Settings of PostgreSQL, where it is started here.
+
     Attributes:
+        postgresql: The PostgreSQL that was started here, if any.
+        valkey: The Valkey that was started here, if any.
         inherited: The environment that this process was started with.
         env: The environment for processes that use the stack, but for DB_NAME.
     """
 
-    def __init__(self):
+    def __init__(self, **settings):
+        self.settings = settings
+        self.postgresql = None
+        self.valkey = None
         self._resources = ExitStack()
         self.inherited = dict(os.environ)
         self.env = {}
@@ -55,19 +63,19 @@ class Stack:
         if "REDIS_HOST" in os.environ:
             self.env = {"REDIS_PORT": "6379", "REDIS_PASSWORD": ""} | self.env
         else:
-            valkey = Valkey()
-            self._resources.callback(valkey.stop)
-            valkey.start()
-            self.env |= valkey.env
+            self.valkey = Valkey()
+            self._resources.callback(self.valkey.stop)
+            self.valkey.start()
+            self.env |= self.valkey.env
         if "DB_HOST" in os.environ:
             self.env = {"DB_PORT": "5432", "DB_USER": "netbox", "DB_PASSWORD": ""} | self.env
             ensure_templates(self.env)
         else:
-            postgresql = PostgreSQL()
-            self._resources.callback(postgresql.stop)
-            TemplateCache(self.env).fill(postgresql)
-            postgresql.start()
-            self.env |= postgresql.env
+            self.postgresql = PostgreSQL(**self.settings)
+            self._resources.callback(self.postgresql.stop)
+            TemplateCache(self.env).fill(self.postgresql)
+            self.postgresql.start()
+            self.env |= self.postgresql.env
 
     def stop(self):
         """Stop and delete everything that start() and the methods below made."""
@@ -95,6 +103,18 @@ class Stack:
         Database(name, self.env).drop()
         create_database(self.env, name)
 
+    def start_pgbouncer(self):
+        """
+        Start a PgBouncer before PostgreSQL and return it. It stops with the stack.
+
+        Raises:
+            StackError: It is not installed.
+        """
+        pgbouncer = PgBouncer(self.env)
+        self._resources.callback(pgbouncer.stop)
+        pgbouncer.start()
+        return pgbouncer
+
     def serve(self, database, port=0, **account):
         """
         Run NetBox on a database.
@@ -102,7 +122,7 @@ class Stack:
         Args:
             database: The Database.
             port: The port to listen on, if it is free; otherwise one after it.
-            account: username, password and token of the superuser to make; random ones unless given.
+            account: username, password and token of the superuser to make, random ones unless given; and `workers`.
 
         Returns:
             A LiveNetBox. It stops with the stack if nobody stops it before.

@@ -72,6 +72,7 @@ def test_segments(client, admin):
         "Allocated At",
         "Released At",
         "Status",
+        "IPv6 Prefix",
     ]
     assert [(row["Site"], row["VLAN ID"], row["Cluster"], row["Status"]) for row in rows] == [
         ("Site1", "100", "prod-01", "allocated"),

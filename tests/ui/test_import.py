@@ -15,8 +15,8 @@ from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import SegmentImportJob
 from netbox_vlan_manager.models import Segment, SegmentPool
-from netbox_vlan_manager.services import importing
-from netbox_vlan_manager.views import imports
+from netbox_vlan_manager.services import import_files, importing
+from netbox_vlan_manager.views import imports, progress
 from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db
@@ -110,9 +110,9 @@ class TestForm:
         assert "no segment pool" not in text_of(response)
 
     def test_columns_are_those_of_the_service(self, pool):
-        assert tuple(imports.COLUMNS) == importing.COLUMNS
+        assert tuple(imports.COLUMNS) == import_files.COLUMNS
         result = importing.import_segments(
-            importing.parse_csv(imports.EXAMPLE), user=make_user(), enforce=False, dry_run=True
+            import_files.parse_csv(imports.EXAMPLE), user=make_user(), enforce=False, dry_run=True
         )
         assert {column for row in result.results for column in row.errors} == {"segment"}
 
@@ -202,9 +202,12 @@ class TestFiles:
         ("content", "says"),
         [
             (b"", "The submitted file is empty."),
-            (b"\xff\xfes\0i\0t\0e\0", "This is not UTF-8: save the sheet as CSV (UTF-8)."),
-            (HEADER.encode() + "é".encode("latin-1"), "This is not UTF-8: save the sheet as CSV (UTF-8)."),
-            (b"PK\x03\x04\x14\x00\x08\x08", "This is no text: it has zero bytes. Save the sheet as CSV (UTF-8)."),
+            (b"\xff\xfes\0i\0t\0e\0", "This is neither XLSX nor UTF-8: save the sheet as XLSX or as CSV (UTF-8)."),
+            (
+                HEADER.encode() + "é".encode("latin-1"),
+                "This is neither XLSX nor UTF-8: save the sheet as XLSX or as CSV (UTF-8).",
+            ),
+            (b"PK\x03\x04\x14\x00\x08\x08", "The workbook is broken: save it again."),
             (b"x" * 30 * 10**6, "30 MB are too much for one import: give at most 10 MB."),
         ],
         ids=["empty", "utf-16", "latin-1", "xlsx", "30 MB"],
@@ -427,7 +430,7 @@ class TestJob:
         queued = django_rq.get_queue(job.queue_name).fetch_job(str(job.job_id))
         assert queued.func == SegmentImportJob.handle
         assert queued.timeout > 300
-        assert queued.kwargs["job"].data["csv"] == MIXED
+        assert queued.kwargs["job"].data["text"] == MIXED
         page = client.get(response.url)
         assert "Waiting for a worker" in text_of(page)
         assert "No worker is running" in text_of(page)
@@ -452,7 +455,7 @@ class TestJob:
 
     def test_page_asks_whether_it_has_changed(self, client, user, monkeypatch):
         url = send(client, MIXED).url
-        monkeypatch.setattr(imports, "_is_dead", lambda job: False)
+        monkeypatch.setattr(progress, "_is_dead", lambda job: False)
         (state,) = re.findall(r"state=([^\"]*)\" hx-trigger", client.get(url).content.decode())
         headers = {"HX-Request": "true"}
 
@@ -514,7 +517,7 @@ class TestJob:
 
     def test_other_jobs_are_not_found(self, client, user):
         job = Job.objects.create(
-            name="Other", user=user, job_id="00000000-0000-0000-0000-000000000000", data={"csv": ""}
+            name="Other", user=user, job_id="00000000-0000-0000-0000-000000000000", data={"text": ""}
         )
 
         assert client.get(f"{URL}jobs/{job.pk}/").status_code == 404
@@ -544,7 +547,7 @@ def test_twenty_thousand_rows_go_through(client, user, django_capture_on_commit_
     response = send(client, text)
 
     assert response.status_code == 302
-    assert Job.objects.get().data == {"csv": text, "atomic": False, "dry_run": True}
+    assert Job.objects.get().data == {"text": text, "atomic": False, "dry_run": True}
     assert client.get(f"{URL}?job={Job.objects.get().pk}").context["source_form"]["data"].value() == text
 
 

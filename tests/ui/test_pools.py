@@ -145,6 +145,12 @@ class TestForm:
             ({"vrf": ""}, "vrf"),
             ({"status": "unknown"}, "status"),
             ({"name": "x" * 101}, "name"),
+            ({"auto_grow": "on"}, "grow_prefix_length"),
+            ({"grow_prefix_length": 129}, "grow_prefix_length"),
+            ({"grow_limit": 0}, "grow_limit"),
+            ({"grow_limit": 4095}, "grow_limit"),
+            ({"epg_template": "EPG"}, "epg_template"),
+            ({"epg_template": "{rack}_{vid}"}, "epg_template"),
         ],
     )
     def test_wrong_values_are_reported_at_their_field(self, client, fields, wrong):
@@ -155,6 +161,23 @@ class TestForm:
         assert not SegmentPool.objects.exists()
         assert not VLANGroup.objects.exists()
         assert not Prefix.objects.exists()
+
+    def test_growth(self, client):
+        fields = {"auto_grow": "on", "grow_prefix_length": 26, "grow_limit": 50, "epg_template": "web_{vid}"}
+        assert client.post(ADD_URL, form_data(**fields)).status_code == 302
+
+        pool = SegmentPool.objects.get()
+        assert (pool.auto_grow, pool.grow_prefix_length, pool.grow_limit, pool.epg_template) == (
+            True,
+            26,
+            50,
+            "web_{vid}",
+        )
+        response = client.post(f"{pool.get_absolute_url()}edit/", edit_data(pool, auto_grow="on"))
+        assert list(response.context["form"].errors) == ["grow_prefix_length"]
+        assert client.post(f"{pool.get_absolute_url()}edit/", edit_data(pool)).status_code == 302
+        pool.refresh_from_db()
+        assert (pool.auto_grow, pool.grow_prefix_length, pool.grow_limit, pool.epg_template) == (False, None, None, "")
 
     def test_a_prefix_that_is_no_container(self, client):
         Prefix.objects.create(prefix="10.9.0.0/16", vrf=make_vrf(), status="active")

@@ -1,11 +1,14 @@
 import pytest
 from django.contrib.messages import get_messages
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import strip_tags
 
 from core.models import ObjectChange
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, delete_segment, release_allocation
+from netbox_vlan_manager.services import allocate, delete_segment, release_allocation, share
 from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +56,83 @@ def test_asks_first(client, user, held):
     assert "<html" in page.content.decode()
     assert modal.content.decode().lstrip().startswith("<form")
     assert is_active(held)
+
+
+class TestShared:
+    """What is asked tells who keeps the segment."""
+
+    @pytest.fixture
+    def others(self, held):
+        return [share(held.segment, name, user=make_user()).allocation for name in ("prod-03", "prod-02")]
+
+    @staticmethod
+    def text_of(page):
+        return " ".join(strip_tags(page.content.decode()).split())
+
+    def test_names_the_others(self, client, user, held, others):
+        for headers in ({}, {"HX-Request": "true"}):
+            text = self.text_of(client.get(url_of(held), headers=headers))
+            assert "The segment stays with prod-02, prod-03. The allocation stays as history." in text
+            assert "The next cluster" not in text
+
+    def test_says_nothing_of_them_once_it_is_the_last(self, client, user, held, others):
+        for other in others:
+            release_allocation(other, user=user)
+
+        text = self.text_of(client.get(url_of(held)))
+        assert "The segment stays" not in text
+        assert "The next cluster that asks may get them." in text
+
+    def test_a_cool_down_is_that_of_the_last(self, client, user, held, others):
+        SegmentPool.objects.update(cooldown=60)
+        assert "quarantined" not in self.text_of(client.get(url_of(held)))
+        for other in others:
+            release_allocation(other, user=user)
+        assert "They are quarantined" in self.text_of(client.get(url_of(held)))
+
+    @pytest.mark.parametrize(
+        ("visible", "text"),
+        [
+            (["prod-01", "prod-02"], "The segment stays with prod-02. The"),
+            (["prod-01"], "The segment stays with other clusters, which you may not view."),
+        ],
+    )
+    def test_names_only_those_that_the_user_may_view(self, client, pool, held, others, visible, text):
+        user = permit(make_user("bob"), Allocation, "view", constraints={"cluster_name__in": visible})
+        client.force_login(permit(user, pool, "release"))
+
+        page = client.get(url_of(held))
+        assert text in self.text_of(page)
+        assert "prod-03" not in page.content.decode()
+
+    def test_many_and_odd_names(self, client, user, held):
+        share(held.segment, "<b>odd</b>", user=user)
+        for number in range(30):
+            share(held.segment, f"many-{number:02}", user=user)
+
+        page = client.get(url_of(held)).content.decode()
+        assert "&lt;b&gt;odd&lt;/b&gt;, many-00" in page
+        assert "many-18</strong>." in page
+        assert "many-19" not in page
+        assert "And with 11 more." in page
+
+    def test_number_of_queries_does_not_grow(self, client, user, held, django_assert_num_queries):
+        share(held.segment, "prod-02", user=user)
+        with CaptureQueriesContext(connection) as queries:
+            client.get(url_of(held))
+        for number in range(3, 9):
+            share(held.segment, f"prod-0{number}", user=user)
+        with django_assert_num_queries(len(queries)):
+            client.get(url_of(held))
+
+    def test_in_bulk(self, client, user, pool, held, others):
+        alone = allocate("alone", pool=pool, user=user).allocation
+        last = f"{BULK_URL}?", {"pk": [held.pk, *(other.pk for other in others), alone.pk]}
+        assert "with other clusters" not in self.text_of(client.post(*last))
+
+        text = self.text_of(client.post(BULK_URL, {"pk": [held.pk, others[0].pk, alone.pk]}))
+        assert "But 1 of the segments stays with other clusters, which share it." in text
+        assert "prod-02" not in text
 
 
 def test_releases(client, user, held):

@@ -146,7 +146,7 @@ class TestPool:
     def test_empty(self, client, admin):
         pool = make_pool()
 
-        assert "No segments found" in client.get(tab_url(pool, "segments")).content.decode()
+        assert "This pool has no segments yet" in client.get(tab_url(pool, "segments")).content.decode()
         assert "No allocations found" in client.get(tab_url(pool, "allocations")).content.decode()
         assert tabs_of(client, pool.get_absolute_url())[tab_url(pool, "segments")] == "Segments"
 

@@ -1,4 +1,5 @@
 from .allocations import (
+    AllocationResultSerializer,
     AllocationSerializer,
     RenewSerializer,
     SetClustersSerializer,
@@ -8,10 +9,12 @@ from .allocations import (
 from .contract import (
     AllocatedVLANSerializer,
     ErrorSerializer,
+    ListErrorSerializer,
     PoolNotFoundSerializer,
     ReleasedVLANSerializer,
     VLANOfClusterSerializer,
 )
+from .drift import DriftFilterSerializer, DriftRepairResultSerializer, DriftRepairSerializer, DriftSerializer
 from .importing import ImportResultSerializer, ImportRowSerializer, ImportSerializer
 from .pools import SegmentPoolSerializer
 from .segments import DisableSerializer, EndQuarantineSerializer, SegmentSerializer
@@ -19,8 +22,13 @@ from .statistics import ForecastSerializer, HealthSerializer, PoolStatisticsSeri
 
 __all__ = (
     "AllocatedVLANSerializer",
+    "AllocationResultSerializer",
     "AllocationSerializer",
     "DisableSerializer",
+    "DriftFilterSerializer",
+    "DriftRepairResultSerializer",
+    "DriftRepairSerializer",
+    "DriftSerializer",
     "EndQuarantineSerializer",
     "ErrorSerializer",
     "ForecastSerializer",
@@ -28,6 +36,7 @@ __all__ = (
     "ImportResultSerializer",
     "ImportRowSerializer",
     "ImportSerializer",
+    "ListErrorSerializer",
     "PoolNotFoundSerializer",
     "PoolStatisticsSerializer",
     "ReleasedVLANSerializer",

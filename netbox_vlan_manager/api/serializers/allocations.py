@@ -13,12 +13,13 @@ from ...choices import AllocationStatusChoices, ReleaseReasonChoices
 from ...models import Allocation
 from ...services import allocate, resolve_pool
 from ...validators import VID_MAX, VID_MIN, clean_cluster_name
-from ..fields import ClusterNameField, NameOrIDField, PurposeField
+from ..fields import ClusterNameField, NameOrIDField, OptionalChoiceField, PurposeField
 from .base import ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
 
 __all__ = (
+    "AllocationResultSerializer",
     "AllocationSerializer",
     "RenewSerializer",
     "SetClustersSerializer",
@@ -48,7 +49,7 @@ OPTIONAL = ("segment", "vid", "vid_min", "vid_max", "prefix_length", "expires_at
 
 class AllocationSerializer(ServiceModelSerializer):
     """
-    `is_new` says after save() whether the allocation was made, or is one that the cluster had already.
+    `result` is after save() the AllocationResult, which says whether the cluster held it already.
     """
 
     segment = SegmentSerializer(
@@ -101,7 +102,7 @@ class AllocationSerializer(ServiceModelSerializer):
     status = ChoiceField(choices=AllocationStatusChoices, read_only=True)
     allocated_by = UserSerializer(nested=True, read_only=True, allow_null=True)
     released_by = UserSerializer(nested=True, read_only=True, allow_null=True)
-    release_reason = ChoiceField(choices=ReleaseReasonChoices, read_only=True, allow_blank=True)
+    release_reason = OptionalChoiceField(choices=ReleaseReasonChoices, read_only=True, allow_blank=True)
     prefix = IPNetworkField(read_only=True)
     ipv6_prefix = IPNetworkField(read_only=True, allow_null=True)
 
@@ -150,7 +151,7 @@ class AllocationSerializer(ServiceModelSerializer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.is_new = False
+        self.result = None
 
     def get_fields(self):
         fields = super().get_fields()
@@ -198,14 +199,20 @@ class AllocationSerializer(ServiceModelSerializer):
 
     def create(self, validated_data):
         # Here, not in create_object(): the tags of an allocation that was there already stay as they are.
-        tags = [*validated_data.pop("tags", ()), *validated_data.pop("add_tags", ())]
-        validated_data.pop("remove_tags", None)
+        tags = self.take_tags(validated_data)
         with transaction.atomic() if tags else nullcontext():
-            result = allocate(user=self.user, **validated_data)
-            self.is_new = result.created
-            if result.created and tags:
-                self._save_tags(result.allocation, tags)
-        return result.allocation
+            self.result = allocate(user=self.user, **validated_data)
+            if self.result.created and tags:
+                self.save_tags(self.result.allocation, tags)
+        return self.result.allocation
+
+    def take_tags(self, values):
+        """Return the tags of a new allocation, and take what says them out of validated values."""
+        values.pop("remove_tags", None)
+        return [*values.pop("tags", ()), *values.pop("add_tags", ())]
+
+    def save_tags(self, allocation, tags):
+        self._save_tags(allocation, tags)
 
     def update_object(self, instance, values):
         for name, value in values.items():
@@ -213,6 +220,22 @@ class AllocationSerializer(ServiceModelSerializer):
         instance.full_clean()
         instance.save()
         return instance
+
+
+class AllocationResultSerializer(AllocationSerializer):
+    """What a call that allocates answers."""
+
+    id = serializers.IntegerField(read_only=True, allow_null=True, help_text=_("null in a dry run"))
+    url = serializers.URLField(read_only=True, allow_null=True)
+    display_url = serializers.URLField(read_only=True, allow_null=True)
+    outcome = serializers.ChoiceField(
+        choices=(("allocated", _("Allocated by this call")), ("held", _("Held by the cluster already"))),
+        read_only=True,
+        help_text=_("Whether this call allocated the segment, or the cluster held it already"),
+    )
+
+    class Meta(AllocationSerializer.Meta):
+        fields = (*AllocationSerializer.Meta.fields, "outcome")
 
 
 class RenewSerializer(serializers.Serializer):

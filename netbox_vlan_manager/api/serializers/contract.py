@@ -8,6 +8,7 @@ from ..fields import ClusterNameField, NameOrIDField, PurposeField
 __all__ = (
     "AllocatedVLANSerializer",
     "ErrorSerializer",
+    "ListErrorSerializer",
     "PoolNotFoundSerializer",
     "ReleasedVLANSerializer",
     "VLANOfClusterSerializer",
@@ -26,6 +27,7 @@ class AllocatedVLANSerializer(serializers.Serializer):
     cluster_name = serializers.CharField(source="allocation.cluster_name")
     site = serializers.CharField()
     segment = serializers.CharField(source="allocation.prefix", help_text=_("CIDR"))
+    ipv6_prefix = serializers.CharField(source="allocation.ipv6_prefix", allow_null=True, help_text=_("CIDR"))
     epg_name = serializers.CharField(source="allocation.epg_name")
     vrf = serializers.CharField(source="pool.vrf.name")
     allocated_at = serializers.DateTimeField(source="allocation.allocated_at")
@@ -48,6 +50,20 @@ class ErrorSerializer(serializers.Serializer):
         required=False,
         help_text=_("What is wrong with each field, where the code is “invalid”"),
     )
+
+
+class RefusedEntrySerializer(serializers.Serializer):
+    index = serializers.IntegerField(help_text=_("Which of the list, from 0"))
+    code = serializers.CharField(required=False, help_text=_("Missing where values are not valid"))
+    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
+
+
+class ListErrorSerializer(serializers.Serializer):
+    """What of a list was refused: nothing of it was done."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField(help_text=_("That of the entries, or “invalid” where these have several"))
+    errors = RefusedEntrySerializer(many=True)
 
 
 class CombinationSerializer(serializers.Serializer):

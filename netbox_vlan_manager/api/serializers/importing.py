@@ -16,8 +16,13 @@ class ImportRowSerializer(serializers.Serializer):
     epg_name = serializers.CharField()
     segment = serializers.CharField(help_text=_("CIDR"))
     vrf = serializers.CharField(help_text=_("Id, name or RD of a VRF"))
+    ipv6_prefix = serializers.CharField(required=False, allow_blank=True, help_text=_("CIDR"))
     dhcp = serializers.BooleanField(required=False)
     description = serializers.CharField(required=False, allow_blank=True)
+    cluster_name = serializers.CharField(
+        required=False, allow_blank=True, help_text=_("Who holds the segment; several names with commas between them")
+    )
+    allocated_at = serializers.DateTimeField(required=False, help_text=_("Since when; now when empty"))
 
 
 class ImportSerializer(serializers.Serializer):
@@ -25,7 +30,7 @@ class ImportSerializer(serializers.Serializer):
 
     rows = ImportRowSerializer(many=True, required=False)
     csv = serializers.CharField(required=False)
-    file = serializers.FileField(required=False, help_text=_("A CSV file, in a multipart body"))
+    file = serializers.FileField(required=False, help_text=_("A CSV, XLSX, JSON or YAML file, in a multipart body"))
     atomic = serializers.BooleanField(required=False, help_text=_("Change nothing if any row fails"))
     dry_run = serializers.BooleanField(required=False, help_text=_("Change nothing, and say what each row would do"))
 

@@ -54,7 +54,9 @@ class SegmentSerializer(ServiceModelSerializer):
     pool = SegmentPoolSerializer(nested=True)
     epg_name = serializers.CharField(max_length=EPG_NAME_MAX_LENGTH)
     prefix = PrefixField(help_text=_("CIDR or id"))
-    ipv6_prefix = PrefixField(read_only=True, allow_null=True)
+    ipv6_prefix = PrefixField(
+        required=False, allow_null=True, help_text=_("CIDR or id of an IPv6 prefix beside the IPv4 one")
+    )
     vlan = VLANSerializer(nested=True, read_only=True)
     status = ChoiceField(choices=SegmentStatusChoices, read_only=True)
     # By this name it is no relation of the model, of which NetBox would prefetch the whole history.
@@ -108,14 +110,15 @@ class SegmentSerializer(ServiceModelSerializer):
             raise serializers.ValidationError(
                 {"pool": _("A segment stays in its pool: create one in the other pool instead.")}
             )
-        if isinstance(data.get("prefix"), Prefix):
-            data["prefix"] = self._get_network(data["prefix"], pool)
+        for name in ("prefix", "ipv6_prefix"):
+            if isinstance(data.get(name), Prefix):
+                data[name] = self._get_network(data[name], name, pool)
         return data
 
-    def _get_network(self, prefix, pool):
+    def _get_network(self, prefix, name, pool):
         if prefix.vrf_id != pool.vrf_id:
             raise serializers.ValidationError(
-                {"prefix": _("Prefix {prefix} is not in the pool's VRF: use one that is.").format(prefix=prefix)}
+                {name: _("Prefix {prefix} is not in the pool's VRF: use one that is.").format(prefix=prefix)}
             )
         return prefix.prefix
 

@@ -21,9 +21,19 @@ class PoolStatisticsSerializer(serializers.Serializer):
 
 
 class HealthSerializer(serializers.Serializer):
-    status = serializers.ChoiceField(choices=("ok", "unavailable"))
+    status = serializers.ChoiceField(
+        choices=("ok", "degraded", "unavailable"), help_text="Only what is unavailable is answered with 503"
+    )
     database = serializers.ChoiceField(choices=("ok", "down"))
+    migrations = serializers.ChoiceField(choices=("ok", "pending", "unknown"))
+    jobs = serializers.ChoiceField(
+        choices=("ok", "late", "unknown"), help_text="The job of every minute; unknown where it never ran"
+    )
+    cache = serializers.ChoiceField(choices=("ok", "down"), help_text="NetBox answers nothing else without it")
     queue = serializers.ChoiceField(choices=("ok", "down"))
+    workers = serializers.ChoiceField(
+        choices=("ok", "down", "unknown"), help_text="Whether a worker takes jobs from the queue"
+    )
     pools_low = serializers.IntegerField(allow_null=True, help_text="Pools that run short of available segments")
 
 

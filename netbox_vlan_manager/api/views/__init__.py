@@ -1,5 +1,7 @@
+from .adoption import MigrationView
 from .allocations import AllocationViewSet
 from .contract import AllocateVLANView, ReleaseVLANView
+from .drift import DriftRepairView, DriftView
 from .exports import SegmentExportView, StatisticsExportView
 from .health import HealthView
 from .importing import SegmentImportView
@@ -11,7 +13,10 @@ from .statistics import StatisticsView
 __all__ = (
     "AllocateVLANView",
     "AllocationViewSet",
+    "DriftRepairView",
+    "DriftView",
     "HealthView",
+    "MigrationView",
     "ReleaseVLANView",
     "SegmentExportView",
     "SegmentImportView",

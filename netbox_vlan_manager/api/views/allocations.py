@@ -1,10 +1,15 @@
 from django.db.models import Q
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
+from rest_framework.exceptions import APIException
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
+from netbox.api.viewsets.mixins import resolve_bulk_error_status
+from utilities.exceptions import AbortRequest
+
 from ... import filtersets
+from ...exceptions import Busy
 from ...models import Allocation, SegmentPool
 from ...services import (
     allocate_many,
@@ -14,27 +19,32 @@ from ...services import (
     resolve_pool,
     transactions,
 )
-from ...services.allocation import check_request_limits, clean_request
+from ...services.allocation import clean_request, find_held
 from ...services.resolution import check_pool_permission
 from .. import serializers
+from ..errors import REFUSALS, as_api_exception
 from ..permissions import AllocationPermissions
-from ..schema import BUSY, NOT_FOUND, POOL_CONFLICT, POOL_NOT_FOUND
-from .base import ServiceViewSet
-from .results import describe_results
+from ..schema import BUSY, LIST_REFUSED, NOT_FOUND, POOL_CONFLICT, POOL_NOT_FOUND
+from .base import ServiceViewSet, describe_entry
+from .results import describe_results, get_outcome
 
 __all__ = ("AllocationViewSet",)
 
-# What a dry run takes of a request, beside who asks and where.
-ASKED = ("purpose", "vid", "vid_min", "vid_max", "prefix_length", "segment", "expires_at")
+
+class ListRefusedError(Exception):
+    """`errors` has (index, APIException) pairs of what was refused of a list."""
+
+    def __init__(self, errors):
+        self.errors = errors
 
 
 @extend_schema_view(
     create=extend_schema(
         responses={
-            200: serializers.AllocationSerializer,
-            201: serializers.AllocationSerializer,
+            200: serializers.AllocationResultSerializer,
+            201: serializers.AllocationResultSerializer,
             **POOL_NOT_FOUND,
-            **POOL_CONFLICT,
+            **LIST_REFUSED,
             **BUSY,
         }
     ),
@@ -94,35 +104,111 @@ class AllocationViewSet(ServiceViewSet):
         return super().get_queryset()
 
     def create(self, request, *args, **kwargs):
-        items = request.data if isinstance(request.data, list) else [request.data]
-        if any(isinstance(item, dict) and item.get("dry_run") for item in items):
-            return self.preview(request)
-        self.any_new = False
+        if isinstance(request.data, list):
+            return super().create(request, *args, **kwargs)
+        if isinstance(request.data, dict) and request.data.get("dry_run"):
+            serializer = self.get_serializer(data=request.data)
+            serializer.is_valid(raise_exception=True)
+            if serializer.validated_data["dry_run"]:
+                return self.preview(serializer)
         response = super().create(request, *args, **kwargs)
-        if response.status_code == 201 and not self.any_new:
+        response.data = {**response.data, "outcome": get_outcome(self.result)}
+        if not self.result.created:
             response.status_code = 200
         return response
 
-    def preview(self, request):
-        """Answer one request or a list as it would be allocated, all of it or nothing, and change nothing."""
-        many = isinstance(request.data, list)
-        serializer = self.get_serializer(data=request.data, many=many)
-        serializer.is_valid(raise_exception=True)
-        requests = []
-        for values in serializer.validated_data if many else [serializer.validated_data]:
-            check_pool_permission(request.user, values["pool"], "allocate")
-            requests.append(
-                clean_request(**{name: values[name] for name in (*ASKED, "cluster_name", "pool") if name in values})
-            )
-        results = allocate_many(requests, user=request.user, dry_run=True)
-        answer = describe_results(results, self.get_serializer)
-        return Response(answer if many else answer[0])
+    def preview(self, serializer):
+        """Answer one request as it would be allocated, and change nothing."""
+        asked, _tags = self._get_request(serializer)
+        results = allocate_many([asked], user=self.request.user, dry_run=True)
+        return Response(describe_results(results, self.get_serializer)[0])
+
+    def bulk_create(self, request, *args, **kwargs):
+        prepared = [self._prepare(item) for item in request.data]
+        dry_run = any(
+            serializer.validated_data.get("dry_run")
+            for serializer in prepared
+            if not isinstance(serializer, APIException)
+        )
+        try:
+            results = self._allocate_list(prepared, dry_run)
+        except ListRefusedError as refused:
+            errors = [{"index": index, **describe_entry(error)} for index, error in refused.errors]
+            status = resolve_bulk_error_status({error.status_code for _index, error in refused.errors})
+            return self.refuse_creation(errors, len(prepared), status)
+        if not dry_run:
+            # Read again with all that the answer shows, in a fixed number of queries.
+            allocations = self.get_queryset().in_bulk([result.allocation.pk for result in results])
+            results = [result._replace(allocation=allocations[result.allocation.pk]) for result in results]
+        is_new = not dry_run and any(result.created for result in results)
+        return Response(describe_results(results, self.get_serializer), status=201 if is_new else 200)
+
+    def _allocate_list(self, prepared, dry_run):
+        """
+        Allocate all of a list in one call of the service, which keeps to the order of locks, and return its results.
+
+        Args:
+            prepared: The valid serializer of each, or what it is refused with.
+            dry_run: Say what would be allocated, and change nothing.
+
+        Raises:
+            ListRefusedError: At least one of them was refused; nothing was changed.
+        """
+        asked, errors = [], []
+        for index, serializer in enumerate(prepared):
+            try:
+                if isinstance(serializer, APIException):
+                    raise serializer
+                asked.append(self._get_request(serializer))
+                # One that contradicts what its cluster holds is told with the others.
+                find_held(asked[-1][0])
+            except REFUSALS as error:
+                errors.append((index, as_api_exception(error, self.request)))
+        if errors:
+            raise ListRefusedError(errors)
+
+        def allocate_all():
+            results = allocate_many([wanted for wanted, _tags in asked], user=self.request.user, dry_run=dry_run)
+            for index, result in enumerate(results):
+                tags = asked[index][1]
+                if not tags or not result.created or dry_run:
+                    continue
+                try:
+                    prepared[index].save_tags(result.allocation, tags)
+                except AbortRequest as error:
+                    error.index = index
+                    raise
+            return results
+
+        has_tags = any(tags for _wanted, tags in asked)
+        try:
+            return transactions.run(allocate_all) if has_tags else allocate_all()
+        except REFUSALS as error:
+            # As REST framework's, which background jobs know too.
+            refusal = as_api_exception(error, self.request)
+            if isinstance(error, Busy) or not hasattr(error, "index"):
+                raise refusal from error
+            raise ListRefusedError([(error.index, refusal)]) from error
+
+    def _get_request(self, serializer):
+        """
+        Return the AllocationRequest of a valid serializer, and the tags of a new allocation.
+
+        Raises:
+            PermissionDenied: The user may not allocate in the pool.
+            ValidationError: A value is not valid.
+        """
+        values = dict(serializer.validated_data)
+        check_pool_permission(self.request.user, values["pool"], "allocate")
+        tags = serializer.take_tags(values)
+        values.pop("dry_run", None)
+        return clean_request(**values), tags
 
     @extend_schema(
         request=serializers.StretchedSerializer,
         responses={
-            200: serializers.AllocationSerializer(many=True),
-            201: serializers.AllocationSerializer(many=True),
+            200: serializers.AllocationResultSerializer(many=True),
+            201: serializers.AllocationResultSerializer(many=True),
             **POOL_NOT_FOUND,
             **POOL_CONFLICT,
             **BUSY,
@@ -166,19 +252,16 @@ class AllocationViewSet(ServiceViewSet):
     def perform_create(self, serializer):
         check_pool_permission(self.request.user, serializer.validated_data["pool"], "allocate")
         serializer.save()
-        self.any_new = self.any_new or serializer.is_new
+        self.result = serializer.result
 
     def destroy_object(self, instance):
         if instance.pool:
             check_pool_permission(self.request.user, instance.pool, "release")
         release_allocation(instance, user=self.request.user, changelog_message=instance._changelog_message or "")
 
-    def lock_for_create(self, values):
-        pools = [value["pool"] for value in values]
-        check_request_limits(pools)
-        transactions.lock_clusters(
-            [(value["pool"].pk, value["cluster_name"], value.get("purpose", "")) for value in values]
-        )
+    def get_bulk_destroy_queryset(self):
+        # As everybody locks segments.
+        return super().get_bulk_destroy_queryset().order_by("pool", "vid")
 
     def lock_for_write(self, instances):
         transactions.lock_clusters([(held.pool_id, held.cluster_name, held.purpose) for held in instances])

@@ -9,21 +9,35 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from netbox.api.pagination import NetBoxPagination
 from netbox.api.viewsets import NetBoxModelViewSet
 from netbox.api.viewsets.mixins import resolve_bulk_error_status
 
 from ...exceptions import Busy
 from ...services import transactions
 from ..errors import REFUSALS, ModelErrorsMixin, PlainErrorsMixin, as_api_exception
-from ..idempotency import IdempotencyMixin
+from ..idempotency import SAFE_METHODS, IdempotencyMixin
 from ..ordering import NamedOrderingFilter
 from ..parsers import JSONParser
-from ..schema import PlainSchema
+from ..schema import ModelSchema, PlainSchema
 
 __all__ = (
+    "ListPagination",
     "PlainView",
     "ServiceViewSet",
+    "describe_entry",
 )
+
+
+# How many objects one call may write: as many as NetBox answers at a time.
+BATCH_MAX = 1000
+
+
+class ListPagination(NetBoxPagination):
+    """NetBox's, for what has no ids to begin at."""
+
+    def get_start(self, request):
+        return None
 
 
 class BatchRefusedError(Exception):
@@ -54,9 +68,16 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         ordering_fields: {field of the serializer: what the database calls it}
     """
 
+    schema = ModelSchema()
     parser_classes = (JSONParser, MultiPartParser)
     filter_backends = (DjangoFilterBackend, NamedOrderingFilter)
     ordering_fields = {}
+
+    def initial(self, request, *args, **kwargs):
+        super().initial(request, *args, **kwargs)
+        if request.method not in SAFE_METHODS and isinstance(request.data, list) and len(request.data) > BATCH_MAX:
+            text = _("{count} objects are too many for one call: give at most {most}.")
+            raise ValidationError({"__all__": [text.format(count=len(request.data), most=BATCH_MAX)]})
 
     def lock_for_create(self, values):
         """Take the locks that creating objects of these validated values needs, in the order that all keep to."""
@@ -73,14 +94,20 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
     def bulk_create(self, request, *args, **kwargs):
         pks, errors, status = self.perform_bulk_create(request.data)
         if errors:
-            detail = _("{failed_count} of {total} objects could not be created.").format(
-                failed_count=len(errors), total=len(request.data)
-            )
-            return Response({"detail": detail, "errors": errors}, status=status)
+            return self.refuse_creation(errors, len(request.data), status)
         # In the order of the request: services may return objects that were there already.
         objects = self.get_queryset().in_bulk(pks)
         serializer = self.get_serializer([objects[pk] for pk in pks], many=True)
         return Response(serializer.data, status=201)
+
+    def refuse_creation(self, errors, total, status):
+        """Return the answer to a list of `total` objects, some of which were refused."""
+        detail = _("{failed_count} of {total} objects could not be created.").format(
+            failed_count=len(errors), total=total
+        )
+        codes = {error.get("code", "invalid") for error in errors}
+        code = codes.pop() if len(codes) == 1 else "invalid"
+        return Response({"detail": detail, "code": code, "errors": errors}, status=status)
 
     def perform_bulk_create(self, data):
         # What is slow comes before the locks. Values that clash with one another are found by the service.
@@ -167,14 +194,14 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
                 raise
             except REFUSALS as error:
                 error = as_api_exception(error, self.request)
-                errors.append({**name, **_entry_errors(error)})
+                errors.append({**name, **describe_entry(error)})
                 statuses.add(error.status_code)
         if errors:
             raise BatchRefusedError(done, errors, resolve_bulk_error_status(statuses))
         return done
 
 
-def _entry_errors(error: APIException):
+def describe_entry(error: APIException):
     """Return what a batch says of an entry that was refused."""
     if isinstance(error, ValidationError):
         return {"errors": error.detail if isinstance(error.detail, dict) else {"__all__": error.detail}}

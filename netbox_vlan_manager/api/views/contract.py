@@ -66,7 +66,7 @@ class ReleaseVLANView(VLANView):
             cluster=allocation.cluster_name,
             vid=allocation.vid,
             epg=allocation.epg_name,
-            prefix=allocation.prefix,
+            prefix=allocation.prefixes,
             site=resolved.site,
             vrf=resolved.pool.vrf.name,
         )

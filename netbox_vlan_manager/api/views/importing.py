@@ -4,8 +4,9 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from ...services.importing import import_segments, parse_csv
-from ..parsers import CSVParser, JSONParser, decode
+from ...services.import_files import MAX_SIZE, parse_csv, parse_file
+from ...services.importing import import_segments
+from ..parsers import CSVParser, JSONParser, XLSXParser, YAMLParser
 from ..permissions import ImportPermissions
 from ..schema import BUSY, FORBIDDEN
 from ..serializers import ImportResultSerializer, ImportRowSerializer, ImportSerializer
@@ -24,7 +25,7 @@ class SegmentImportView(PlainView):
     segments that would be created have no id yet.
     """
 
-    parser_classes = (JSONParser, MultiPartParser, CSVParser)
+    parser_classes = (JSONParser, MultiPartParser, CSVParser, XLSXParser, YAMLParser)
     permission_classes = (ImportPermissions,)
 
     @extend_schema(
@@ -41,6 +42,8 @@ class SegmentImportView(PlainView):
             ),
             "multipart/form-data": ImportSerializer,
             "text/csv": str,
+            "application/yaml": str,
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": bytes,
         },
         responses={200: ImportResultSerializer, 400: ImportResultSerializer, **FORBIDDEN, **BUSY},
     )
@@ -62,8 +65,8 @@ class SegmentImportView(PlainView):
 
     def _read_rows(self, data):
         """Return the rows as the service takes them."""
-        if isinstance(data, str):
-            return parse_csv(data)
+        if isinstance(data, bytes):
+            return parse_file(data)
         if isinstance(data, list):
             return _numberless(data)
         if not isinstance(data, dict):
@@ -77,8 +80,12 @@ class SegmentImportView(PlainView):
         if given == ["csv"] and isinstance(source, str):
             return parse_csv(source)
         if given == ["file"] and hasattr(source, "read"):
-            return parse_csv(decode(source.read()))
-        expected = {"rows": _("Give a list of rows."), "csv": _("Give text."), "file": _("Upload a CSV file.")}
+            return parse_file(source.read(MAX_SIZE + 1))
+        expected = {
+            "rows": _("Give a list of rows."),
+            "csv": _("Give text."),
+            "file": _("Upload a file: CSV, XLSX, JSON or YAML."),
+        }
         raise ValidationError({given[0]: [expected[given[0]]]})
 
 

@@ -16,12 +16,15 @@ from ...services import available_segments, transactions
 from ...services.forecast import forecast
 from .. import serializers
 from ..schema import NOT_FOUND
+from .adoption import AdoptionMixin
 from .base import ServiceViewSet
+from .generation import GenerationMixin
+from .pool_moves import PoolMovesMixin
 
 __all__ = ("SegmentPoolViewSet",)
 
 
-class SegmentPoolViewSet(ServiceViewSet):
+class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolMovesMixin, ServiceViewSet):
     queryset = SegmentPool.objects.with_usage().annotate(
         utilization=Cast(F("allocated") * 100, FloatField()) / NullIf(F("total_segments"), 0)
     )
@@ -49,6 +52,11 @@ class SegmentPoolViewSet(ServiceViewSet):
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
+            "epg_template",
+            "auto_grow",
+            "grow_prefix_length",
+            "grow_ipv6_prefix_length",
+            "grow_limit",
             "level",
             "description",
             "owner",

@@ -11,9 +11,12 @@ class VLANManagerRootView(APIRootView):
     # Beside the router's; {what is listed: name of the URL}
     plain_urls = {
         "allocate-vlan": "allocate-vlan",
+        "drift": "drift",
+        "drift/repair": "drift-repair",
         "export/segments": "export-segments",
         "export/statistics": "export-statistics",
         "health": "health",
+        "migrate-first-generation": "migrate-first-generation",
         "release-vlan": "release-vlan",
         "segments/import": "segment-import",
         "statistics": "statistics",

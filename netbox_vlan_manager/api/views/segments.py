@@ -117,8 +117,8 @@ class SegmentViewSet(ServiceViewSet):
     @extend_schema(
         request=serializers.ShareSerializer,
         responses={
-            200: serializers.AllocationSerializer,
-            201: serializers.AllocationSerializer,
+            200: serializers.AllocationResultSerializer,
+            201: serializers.AllocationResultSerializer,
             **INVALID,
             **FORBIDDEN,
             **NOT_FOUND,
@@ -142,7 +142,7 @@ class SegmentViewSet(ServiceViewSet):
     @extend_schema(
         request=serializers.SetClustersSerializer,
         responses={
-            200: serializers.AllocationSerializer(many=True),
+            200: serializers.AllocationResultSerializer(many=True),
             **INVALID,
             **FORBIDDEN,
             **NOT_FOUND,

@@ -1,42 +1,64 @@
 import json
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from ...services.consistency import find_drift
+from ...choices import DriftSeverityChoices
+from ...services.drift import repair_drift, report_drift
 
 
 class Command(BaseCommand):
     help = (
-        "Report everything that no longer fits between segments, allocations, VLANs and prefixes; exits 1 if any does"
+        "Report everything that no longer fits between segments, allocations, VLANs and prefixes, and repair it; exits "
+        "1 if anything is left that is more than worth knowing"
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--json", action="store_true", help="Print the report as JSON")
+        parser.add_argument("--json", action="store_true", help="Print the report, or what was repaired, as JSON")
+        parser.add_argument("--repair", action="store_true", help="Repair what can be repaired without a decision")
+        parser.add_argument("--dry-run", action="store_true", help="With --repair: say what would be done, do nothing")
+        parser.add_argument("--user", help="With --repair: who the change log names; the system when not given")
 
-    def handle(self, *, json: bool, **options):
-        drifts = find_drift()
+    def handle(self, *, json: bool, repair: bool, dry_run: bool, user: str | None, **options):
+        if not repair and (dry_run or user):
+            raise CommandError("--dry-run and --user go with --repair.")
+        results = self._repair(user, dry_run) if repair else []
+        drifts = report_drift().findings
         if json:
-            self.stdout.write(as_json(drifts))
+            answer = [vars(result) for result in results] if repair else [as_dict(drift) for drift in drifts]
+            self.stdout.write(as_json(answer))
         else:
-            for drift in drifts:
-                self.stdout.write(f"{drift.kind}: {drift.message}")
-        if drifts:
-            raise CommandError(f"{len(drifts)} found")
-        if not json:
+            for result in results:
+                self.stdout.write(f"{result.status}: {result.item}: {result.message}")
+            if not repair:
+                for drift in drifts:
+                    self.stdout.write(f"{drift.kind}: {drift.message}")
+        if count := sum(drift.severity != DriftSeverityChoices.INFO for drift in drifts):
+            raise CommandError(f"{count} left" if repair else f"{count} found")
+        if not json and not drifts:
             self.stdout.write("Everything fits")
 
+    def _repair(self, user, dry_run):
+        try:
+            return repair_drift(user=user, enforce=False, dry_run=dry_run)
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from error
 
-def as_json(drifts):
-    """Return the report as a JSON list of kind, object type, object id and message."""
-    return json.dumps(
-        [
-            {
-                "kind": drift.kind,
-                "object_type": drift.object._meta.label_lower,
-                "object_id": drift.object.pk,
-                "message": drift.message,
-            }
-            for drift in drifts
-        ],
-        indent=2,
-    )
+
+def as_dict(drift):
+    """Return a finding as the REST API has it, but for the objects themselves."""
+    return {
+        "item": drift.item,
+        "kind": drift.kind,
+        "severity": drift.severity,
+        "pool": drift.pool.name,
+        "object_type": drift.object._meta.label_lower,
+        "object_id": drift.object.pk,
+        "message": drift.message,
+        "repair": drift.repair,
+        "advice": drift.advice,
+    }
+
+
+def as_json(answer):
+    return json.dumps(answer, indent=2)

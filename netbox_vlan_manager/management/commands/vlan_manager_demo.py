@@ -74,11 +74,13 @@ class Command(ServiceCommand):
         for vrf_number, vrf in enumerate(vrfs, 1):
             for site_number, group in enumerate(groups, 1):
                 first_vid = 100 * vrf_number + 1000 * (site_number - 1)
+                # The first VRF is dual stack.
+                ipv6 = f"2001:db8:{site_number}" if vrf_number == 1 else ""
                 create_pool(
                     user=user,
                     vrf=vrf,
                     scope=group,
-                    prefixes=[f"10.{vrf_number}{site_number}.0.0/16"],
+                    prefixes=[f"10.{vrf_number}{site_number}.0.0/16", *([f"{ipv6}::/48"] if ipv6 else [])],
                     vid_ranges=[(max(first_vid, 1), first_vid + 99)],
                     tenant=tenant,
                     role=role,
@@ -91,6 +93,7 @@ class Command(ServiceCommand):
                         "vlan_id": first_vid + number,
                         "epg_name": f"EPG_{group.name}_{vrf.name}_{first_vid + number}",
                         "segment": f"10.{vrf_number}{site_number}.{number}.0/24",
+                        "ipv6_prefix": f"{ipv6}:{number:x}::/64" if ipv6 else "",
                         "dhcp": str(number % 2 == 0),
                         "description": "",
                     }

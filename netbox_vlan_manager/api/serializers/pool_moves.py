@@ -1,0 +1,164 @@
+"""What is asked and answered when a whole pool is merged, retired or resized."""
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from ...choices import SegmentPoolStatusChoices
+from ...services.resizing import parse_vid_ranges
+from ..fields import NameOrIDField, PrefixField
+from .contract import ErrorSerializer
+from .pools import SegmentPoolSerializer
+from .segments import SegmentSerializer
+
+__all__ = (
+    "MergePoolSerializer",
+    "MergeResultSerializer",
+    "PoolConflictSerializer",
+    "ResizePoolSerializer",
+    "ResizeResultSerializer",
+    "RetirePoolSerializer",
+    "RetireResultSerializer",
+)
+
+
+class PoolMoveSerializer(serializers.Serializer):
+    dry_run = serializers.BooleanField(
+        default=False, help_text=gettext_lazy("Say what would be done, and change nothing")
+    )
+    changelog_message = serializers.CharField(
+        required=False, max_length=200, allow_blank=True, help_text=gettext_lazy("Why, for the change log")
+    )
+
+
+class MergePoolSerializer(PoolMoveSerializer):
+    into = NameOrIDField(help_text=gettext_lazy("Id or slug of the pool that stays"))
+
+
+class RetirePoolSerializer(PoolMoveSerializer):
+    pass
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "example": "100-199,300"},
+            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}},
+        ]
+    }
+)
+class VIDRangesField(serializers.Field):
+    """VLAN IDs, as "100-199,300" or as pairs of the first and the last; cleans to pairs."""
+
+    default_error_messages = {
+        "invalid": gettext_lazy("Give text such as 100-199,300-399, or pairs of the first and the last VLAN ID."),
+    }
+
+    def to_internal_value(self, data):
+        if isinstance(data, str):
+            return parse_vid_ranges(data)
+        if not isinstance(data, list) or not all(
+            isinstance(pair, list) and len(pair) == 2 and all(type(vid) is int for vid in pair) for pair in data
+        ):
+            self.fail("invalid")
+        return [tuple(pair) for pair in data]
+
+    def to_representation(self, value):
+        return value
+
+
+class ResizePoolSerializer(PoolMoveSerializer):
+    vid_ranges = VIDRangesField(
+        required=False, help_text=gettext_lazy("The VLAN IDs that the pool's VLAN group shall have")
+    )
+    prefixes = PrefixField(
+        many=True,
+        required=False,
+        allow_empty=False,
+        help_text=gettext_lazy("The containers that the pool shall have, as CIDRs or ids"),
+    )
+    remove_segments = serializers.BooleanField(
+        default=False, help_text=gettext_lazy("Delete the pool's available segments that lie outside then")
+    )
+
+    def validate(self, data):
+        if "vid_ranges" not in data and "prefixes" not in data:
+            raise serializers.ValidationError(
+                {"vid_ranges": [_("Give other VLAN IDs, other containers (prefixes), or both.")]}
+            )
+        return data
+
+
+class ConflictSerializer(serializers.Serializer):
+    message = serializers.CharField(help_text=gettext_lazy("What stands in the way, and the way out"))
+    segment = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("Id"))
+    vid = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("VLAN ID"))
+
+
+class PoolConflictSerializer(ErrorSerializer):
+    """What keeps a pool from being moved, all of it at once; nothing was changed."""
+
+    errors = None
+    conflicts = ConflictSerializer(many=True)
+
+
+class MergeResultSerializer(serializers.Serializer):
+    into = SegmentPoolSerializer(nested=True)
+    segments = serializers.IntegerField(help_text=gettext_lazy("How many move"))
+    allocations = serializers.IntegerField(help_text=gettext_lazy("How many active ones move; they keep their ids"))
+    vlans = serializers.IntegerField(help_text=gettext_lazy("How many move to another VLAN group"))
+    containers = serializers.ListField(
+        child=serializers.CharField(), help_text=gettext_lazy("The containers that the pool gets")
+    )
+    conflicts = ConflictSerializer(many=True)
+    served_by = SegmentPoolSerializer(
+        nested=True,
+        allow_null=True,
+        help_text=gettext_lazy("The pool that those find who ask for the place and VRF of the one that is gone"),
+    )
+    dry_run = serializers.BooleanField()
+
+
+class RetireResultSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(choices=SegmentPoolStatusChoices)
+    active_allocations = serializers.IntegerField(help_text=gettext_lazy("When none is left, the pool is deleted"))
+    segments = serializers.IntegerField(help_text=gettext_lazy("How many go with the pool"))
+    deleted = serializers.BooleanField(help_text=gettext_lazy("It had no active allocation, and is gone"))
+    dry_run = serializers.BooleanField()
+
+
+class OutsideSegmentSerializer(serializers.Serializer):
+    segment = SegmentSerializer(nested=True)
+    vid = serializers.IntegerField(source="segment.vid")
+    prefix = serializers.CharField(source="segment.prefix.prefix")
+    status = serializers.CharField(source="segment.status")
+    removable = serializers.BooleanField(help_text=gettext_lazy("Whether remove_segments deletes it"))
+
+
+class SharingPoolSerializer(serializers.Serializer):
+    pool = SegmentPoolSerializer(nested=True)
+    segments = serializers.IntegerField()
+    segments_outside = serializers.IntegerField()
+
+
+class ResizeResultSerializer(serializers.Serializer):
+    vid_ranges_before = serializers.CharField(source="before.vid_ranges")
+    vid_ranges_after = serializers.CharField(source="after.vid_ranges")
+    vids_before = serializers.IntegerField(source="before.vids")
+    vids_after = serializers.IntegerField(source="after.vids")
+    free_vids_before = serializers.IntegerField(source="before.free_vids")
+    free_vids_after = serializers.IntegerField(source="after.free_vids")
+    prefixes_before = serializers.ListField(child=serializers.CharField(), source="before.prefixes")
+    prefixes_after = serializers.ListField(child=serializers.CharField(), source="after.prefixes")
+    addresses_before = serializers.IntegerField(source="before.addresses")
+    addresses_after = serializers.IntegerField(source="after.addresses")
+    segments_outside = OutsideSegmentSerializer(
+        many=True, help_text=gettext_lazy("Those of the pool that you may view")
+    )
+    sharing_pools = SharingPoolSerializer(
+        many=True, help_text=gettext_lazy("Other pools of the VLAN group that you may view")
+    )
+    removed = serializers.IntegerField(help_text=gettext_lazy("How many segments are deleted"))
+    conflicts = ConflictSerializer(many=True)
+    dry_run = serializers.BooleanField()

@@ -1,0 +1,49 @@
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.generics import get_object_or_404
+from rest_framework.response import Response
+
+from ...models import SegmentPool
+from ...services.generation import generate_segments
+from ..schema import BUSY, FORBIDDEN, INVALID, NOT_FOUND
+from ..serializers.generation import GenerateResultSerializer, GenerateSerializer
+from .adoption import AdoptPermissions
+
+__all__ = ("GenerationMixin",)
+
+
+class GenerationMixin:
+    """Extends the viewset of pools: makes segments of free VLAN IDs and networks."""
+
+    @extend_schema(
+        request=GenerateSerializer,
+        responses={
+            200: GenerateResultSerializer,
+            201: GenerateResultSerializer,
+            **INVALID,
+            **FORBIDDEN,
+            **NOT_FOUND,
+            **BUSY,
+        },
+    )
+    @action(detail=True, methods=["post"], permission_classes=(AdoptPermissions,), filter_backends=())
+    def generate(self, request, pk):
+        """
+        Make segments of free VLAN IDs and free networks of the pool's containers, all of them or none: a number of
+        them, or one for each free VLAN ID of a range. 201 when any were made, else 200.
+        """
+        # NetBox restricts a POST to what the user may add.
+        pool = get_object_or_404(SegmentPool.objects.restrict(request.user, "view"), pk=pk)
+        serializer = GenerateSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        asked = dict(serializer.validated_data)
+        dry_run = asked["dry_run"]
+        result = generate_segments(pool, user=request.user, **asked)
+        answer = {
+            "created": len(result.segments),
+            "skipped": result.skipped,
+            "dry_run": dry_run,
+            "segments": result.segments,
+        }
+        serializer = GenerateResultSerializer(answer, context=self.get_serializer_context())
+        return Response(serializer.data, status=201 if result.segments and not dry_run else 200)

@@ -1,0 +1,69 @@
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from utilities.forms.rendering import FieldSet, InlineFields
+
+from ..models import Segment, SegmentPool
+from ..validators import EPG_TEMPLATE, VID_MAX, VID_MIN
+
+__all__ = ("GenerateSegmentsForm",)
+
+
+def _number(label, help_text, least, most):
+    """Return a field for a whole number that may be left empty."""
+    return forms.IntegerField(label=label, required=False, min_value=least, max_value=most, help_text=help_text)
+
+
+class GenerateSegmentsForm(forms.Form):
+    """Asks how many segments of a pool are made, or of which VLAN IDs, and what they are like."""
+
+    count = _number(
+        _("Number of segments"),
+        _("They get the lowest free VLAN IDs; when empty, one is made for each free VLAN ID from first to last"),
+        1,
+        VID_MAX,
+    )
+    vid_min = _number(_("First VLAN ID"), _("First VLAN ID"), VID_MIN, VID_MAX)
+    vid_max = _number(_("Last VLAN ID"), _("Last VLAN ID"), VID_MIN, VID_MAX)
+    prefix_length = _number(
+        _("Prefix length"), _("Each segment gets the next free network of this length in the containers"), 1, 128
+    )
+    ipv6_prefix_length = _number(_("IPv6 prefix length"), _("Of the IPv6 prefix beside; none when empty"), 1, 128)
+    epg_template = forms.CharField(
+        label=_("EPG name template"),
+        max_length=SegmentPool._meta.get_field("epg_template").max_length,
+        widget=forms.TextInput(attrs={"class": "font-monospace", "spellcheck": "false"}),
+        help_text=_("With {site}, {vrf}, {pool} and {vid}, which stand for the pool's names and the VLAN ID"),
+    )
+    dhcp = forms.BooleanField(label=_("DHCP"), required=False, help_text=_("DHCP serves the segments"))
+    description = forms.CharField(
+        label=_("Description"), required=False, max_length=Segment._meta.get_field("description").max_length
+    )
+
+    fieldsets = (
+        FieldSet("count", InlineFields("vid_min", "vid_max", label=_("VLAN IDs")), name=_("How many")),
+        FieldSet(
+            "prefix_length", "ipv6_prefix_length", "epg_template", "dhcp", "description", name=_("What they are like")
+        ),
+    )
+
+    def __init__(self, *args, pool, user, **kwargs):
+        default = {
+            "prefix_length": pool.grow_prefix_length,
+            "ipv6_prefix_length": pool.grow_ipv6_prefix_length,
+            "epg_template": pool.epg_template or EPG_TEMPLATE,
+        }
+        kwargs["initial"] = {**default, **kwargs.get("initial", {})}
+        super().__init__(*args, **kwargs)
+        # Left out, it would be a field that can only be left empty.
+        if {prefix.prefix.version for prefix in pool.prefixes.all()} != {4, 6}:
+            del self.fields["ipv6_prefix_length"]
+
+    def get_asked(self):
+        """Return what the service takes as keyword arguments."""
+        return dict(self.cleaned_data)
+
+    def get_most(self):
+        """Return how many segments may be made at most."""
+        data = self.cleaned_data
+        return data["count"] or (data["vid_max"] or VID_MAX) - (data["vid_min"] or VID_MIN) + 1

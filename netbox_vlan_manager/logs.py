@@ -1,0 +1,57 @@
+"""
+The plugin's lines in NetBox's log, and a formatter that writes them as JSON. NetBox's setting LOGGING names it:
+
+    "formatters": {"json": {"()": "netbox_vlan_manager.logs.JSONFormatter"}}
+
+It is imported before the apps are ready, and knows no models.
+"""
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+
+from netbox.context import current_request
+
+__all__ = (
+    "JSONFormatter",
+    "as_text",
+)
+
+# What stands without quotes. Whatever else a name has is escaped, so that it cannot write lines of its own.
+PLAIN = re.compile(r"[A-Za-z0-9_.:/@+-]+")
+
+
+def as_text(fields):
+    """Return a dictionary as one line of ASCII: key=value, the values quoted as JSON where they are not plain."""
+    return " ".join(f"{key}={_quote(str(value))}" for key, value in fields.items())
+
+
+def _quote(text):
+    return text if PLAIN.fullmatch(text) else _dump(text)
+
+
+def _dump(value):
+    # JSON leaves this one control character as it is.
+    return json.dumps(value, default=str).replace("\x7f", "\\u007f")
+
+
+class JSONFormatter(logging.Formatter):
+    """
+    Writes each record as one line of JSON: time (UTC), level, logger, and either the fields of an operation or the
+    message; the id of the request that is being served, and the traceback of an error.
+    """
+
+    def format(self, record):
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+        }
+        request = current_request.get()
+        if request is not None:
+            line["request"] = str(request.id)
+        line |= getattr(record, "fields", None) or {"message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _dump(line)

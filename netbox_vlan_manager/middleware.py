@@ -1,0 +1,137 @@
+"""
+What pages of NetBox's own make necessary: numbers of the database under /metrics, and health where NetBox has none.
+
+Where NetBox runs with several worker processes, its view of metrics reads the counters of all of them from files, and
+knows no collectors. Numbers written there by one process would be another's for as long as these files live, and no
+host has those of another. So they are read when somebody asks, by whichever process answers: each host says the same.
+"""
+
+import logging
+from dataclasses import fields
+
+from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
+from django.db import Error
+from django.db.models import Count
+from django.http import JsonResponse
+from django.urls import reverse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from .api.views.health import check_health
+from .choices import PoolLevelChoices, SegmentStatusChoices
+from .jobs import DriftJob, LifeCycleJob, PoolSnapshotJob
+from .memory import once_a_second
+from .metrics import ALL_POOLS
+from .models import SegmentPool, SegmentUsage
+from .services.statistics import usage_of_pools
+from .settings import get_setting
+
+__all__ = (
+    "HealthMiddleware",
+    "MetricsMiddleware",
+)
+
+logger = logging.getLogger("netbox_vlan_manager.metrics")
+
+HEALTH_VIEW = "plugins-api:netbox_vlan_manager-api:health"
+METRICS_VIEW = "prometheus-django-metrics"
+
+JOBS = {"life_cycle": LifeCycleJob, "drift": DriftJob, "snapshot": PoolSnapshotJob}
+
+
+class HealthMiddleware:
+    """
+    Answers for the health endpoint where NetBox fails before it gets there: it serves nothing without its cache.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        response = self.get_response(request)
+        if response.status_code == 500 and request.path == reverse(HEALTH_VIEW):
+            return JsonResponse(check_health() | {"status": "unavailable"}, status=503)
+        return response
+
+
+class MetricsMiddleware:
+    """Adds what the database knows of the pools to the page of metrics; where there is none, it is not there."""
+
+    def __init__(self, get_response):
+        if not settings.METRICS_ENABLED:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+
+    def __call__(self, request):
+        response = self.get_response(request)
+        match = request.resolver_match
+        if match is not None and match.view_name == METRICS_VIEW:
+            response.write(database_metrics())
+        return response
+
+
+@once_a_second
+def database_metrics():
+    """Return what the database knows, in Prometheus' format; where it does not answer, that it does not."""
+    up = GaugeMetricFamily("netbox_vlan_manager_database_up", "Whether the database told the numbers of the pools")
+    try:
+        families = _read()
+        up.add_metric((), 1)
+    except Error:
+        logger.exception("The database told no metrics")
+        families = []
+        up.add_metric((), 0)
+    registry = CollectorRegistry()
+    registry.register(_Families([up, *families]))
+    return generate_latest(registry)
+
+
+class _Families:
+    """What a registry asks for its metrics."""
+
+    def __init__(self, families):
+        self.families = families
+
+    def collect(self):
+        return self.families
+
+
+def _read():
+    prefix = "netbox_vlan_manager_"
+    capacity = GaugeMetricFamily(f"{prefix}pool_capacity", "Segments of a pool, of any status", labels=["pool"])
+    segments = GaugeMetricFamily(f"{prefix}pool_segments", "Segments of a pool by status", labels=["pool", "status"])
+    utilization = GaugeMetricFamily(
+        f"{prefix}pool_utilization_ratio", "Share of a pool's segments that is allocated, 0 to 1", labels=["pool"]
+    )
+    for pool, usage in _usages():
+        capacity.add_metric((pool,), usage.total_segments)
+        utilization.add_metric((pool,), usage.utilization / 100)
+        for status in SegmentStatusChoices.values():
+            segments.add_metric((pool, status), getattr(usage, status))
+
+    pools = GaugeMetricFamily(f"{prefix}pools", "Pools by how full they were a minute ago", labels=["level"])
+    levels = dict(SegmentPool.objects.order_by().values_list("level").annotate(count=Count("*")))
+    for level in PoolLevelChoices.values():
+        pools.add_metric((level,), levels.get(level, 0))
+
+    successes = GaugeMetricFamily(
+        f"{prefix}job_last_success_timestamp_seconds", "When a job ended well last", labels=["job"]
+    )
+    for name, job in JOBS.items():
+        if ended := job.last_success():
+            successes.add_metric((name,), ended.timestamp())
+    drift = GaugeMetricFamily(f"{prefix}drift_findings", "What no longer fitted when the drift job looked last")
+    if (found := DriftJob.count_findings()) is not None:
+        drift.add_metric((), found)
+    return [capacity, segments, utilization, pools, successes, drift]
+
+
+def _usages():
+    """Return (label of a pool, its SegmentUsage) pairs."""
+    slugs = dict(SegmentPool.objects.order_by("slug").values_list("pk", "slug"))
+    usages = usage_of_pools(slugs)
+    if get_setting("metrics_per_pool"):
+        return [(slug, usages[pk]) for pk, slug in slugs.items()]
+    counts = (field.name for field in fields(SegmentUsage))
+    return [(ALL_POOLS, SegmentUsage(**{name: sum(getattr(one, name) for one in usages.values()) for name in counts}))]

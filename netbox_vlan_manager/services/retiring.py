@@ -1,0 +1,222 @@
+"""
+Retires pools: one that is retiring makes no new allocations, and is deleted when the last one is released.
+
+Its segments go with it, together with the VLANs and prefixes that were made with them; what was adopted stays. Who held
+what stays as well: released allocations name the pool, the VLAN and the prefix themselves.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from itertools import batched
+
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Exists, F, OuterRef, ProtectedError
+from django.utils.translation import gettext as _
+
+from core.models import ObjectChange
+from ipam.models import Prefix
+from utilities.exceptions import AbortRequest
+
+from ..choices import SegmentPoolStatusChoices
+from ..exceptions import Busy, Conflict, PoolConflict, VLANManagerError
+from ..models import Allocation, Segment, SegmentPool
+from . import audit, timing, transactions
+
+__all__ = (
+    "RetireResult",
+    "delete_drained",
+    "delete_segments",
+    "retire_pool",
+)
+
+logger = logging.getLogger("netbox_vlan_manager.retiring")
+
+# How many objects are written at once.
+BATCH_SIZE = 500
+# How many of the objects that prevent a deletion an error names.
+NAMED = 20
+
+
+@dataclass(frozen=True)
+class RetireResult:
+    """What a pool is now, or would be: its status, its active allocations and its segments, and whether it is gone."""
+
+    pool: SegmentPool
+    status: str
+    active_allocations: int
+    segments: int
+    deleted: bool
+
+
+def retire_pool(pool, *, user, changelog_message="", dry_run=False):
+    """
+    Let a pool make no new allocations, and delete it as soon as it has no active ones: now, or by `delete_drained`.
+
+    Who sets its status back to active keeps it. Locks the rows of its segments until the transaction ends where it
+    deletes the pool.
+
+    Args:
+        pool: The SegmentPool.
+        user: The User, or the user name, whom the change log names.
+        changelog_message: Why, for the change log of the pool.
+        dry_run: Say what would be done, and change nothing.
+
+    Returns:
+        RetireResult
+
+    Raises:
+        PoolConflict: It could be deleted now, but something else in NetBox uses one of its VLANs or prefixes; nothing
+            was changed.
+        Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
+    """
+    user = audit.get_user(user)
+    with timing.operation("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
+        work = partial(_retire, pool.pk, user, changelog_message)
+        return transactions.rehearse(work) if dry_run else transactions.run(work)
+
+
+def _retire(pk, user, changelog_message):
+    pool = _lock_pool(pk)
+    if pool is None:
+        raise Busy
+    pool._changelog_message = changelog_message
+    held = Allocation.objects.active().filter(pool=pool)
+    segments = pool.segments.count()
+    if not held.exists() and _delete_if_drained(pool, user):
+        return RetireResult(pool, SegmentPoolStatusChoices.RETIRING, 0, segments, deleted=True)
+    if pool.status != SegmentPoolStatusChoices.RETIRING:
+        audit.update(pool, status=SegmentPoolStatusChoices.RETIRING)
+    return RetireResult(pool, pool.status, held.count(), segments, deleted=False)
+
+
+def delete_drained():
+    """
+    Delete the retiring pools that have no active allocation, each in a transaction of its own; return how many.
+
+    One that cannot be deleted, or whose locks are not had in time, is logged and left to the next run.
+    """
+    held = Allocation.objects.active().filter(pool=OuterRef("pk")).order_by()
+    retiring = SegmentPool.objects.filter(~Exists(held), status=SegmentPoolStatusChoices.RETIRING)
+    total = 0
+    for pool in list(retiring.order_by("pk")):
+        try:
+            user = _find_retirer(pool)
+            with timing.operation("delete drained", pool=pool, user=user), audit.change_tracking(user):
+                total += transactions.run(partial(_delete_retiring, pool.pk, user))
+        except (VLANManagerError, AbortRequest) as error:
+            logger.warning("Retiring pool %s (%s) cannot be deleted: %s", pool, pool.pk, error.message)
+    return total
+
+
+def _find_retirer(pool):
+    """Return the User who let `pool` retire, as far as the change log knows; what follows is their doing."""
+    changes = ObjectChange.objects.filter(
+        changed_object_type=ContentType.objects.get_for_model(pool), changed_object_id=pool.pk
+    )
+    retired = changes.filter(postchange_data__status=SegmentPoolStatusChoices.RETIRING)
+    retired = retired.exclude(prechange_data__status=SegmentPoolStatusChoices.RETIRING)
+    change = retired.select_related("user").order_by("-time").first()
+    return change and change.user
+
+
+def _delete_retiring(pk, user):
+    pool = _lock_pool(pk)
+    # Somebody may have made it active again.
+    return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and _delete_if_drained(pool, user))
+
+
+def _lock_pool(pk):
+    """Lock the spaces and the row of a pool and return it as it is now, or None."""
+    pool = SegmentPool.objects.filter(pk=pk).first()
+    if pool is None:
+        return None
+    # Nobody makes segments for it, or moves them, meanwhile.
+    transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id])
+    return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
+
+
+def _delete_if_drained(pool, user):
+    """Delete `pool` with its segments and return True, unless a cluster holds one."""
+    rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
+    list(rows.select_for_update().values_list("pk"))
+    # Nobody comes to hold a segment whose row is locked.
+    if Allocation.objects.active().filter(pool=pool).exists():
+        return False
+    try:
+        delete_segments(rows)
+        _unlink(Allocation.objects.filter(pool=pool), "pool")
+        pool.snapshot()
+        audit.delete([pool])
+    except ProtectedError as error:
+        raise PoolConflict(
+            _("Pool {pool} cannot be deleted: something else in NetBox uses one of its VLANs or prefixes.").format(
+                pool=pool
+            ),
+            _name_protected(error, user),
+        ) from error
+    return True
+
+
+def delete_segments(segments):
+    """
+    Delete segments that nobody holds, with the VLANs and prefixes that they own. The caller has locked their rows.
+
+    Args:
+        segments: A queryset.
+
+    Raises:
+        ProtectedError: Something else in NetBox uses a VLAN or prefix.
+    """
+    for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
+        _unlink(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
+        audit.delete(batch)
+        _delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
+        left = [prefix for segment in batch if segment.owns_vlan for prefix in segment.get_prefixes(owned=False)]
+        audit.write(updates=[(prefix, {"vlan": None}) for prefix in left])
+        if vlans := [segment.vlan for segment in batch if segment.owns_vlan]:
+            audit.delete(vlans)
+
+
+def _unlink(allocations, field):
+    """Take what goes out of released allocations: their own columns tell of it."""
+    for batch in batched(list(allocations.order_by("pk")), BATCH_SIZE):
+        audit.write(updates=[(allocation, {field: None}) for allocation in batch])
+
+
+def _delete_prefixes(prefixes):
+    # NetBox counts anew what is below and above; where nothing is below, only the counts above change.
+    for prefix in prefixes:
+        if prefix._children:
+            prefix.delete()
+    leaves = [prefix for prefix in prefixes if not prefix._children]
+    if not leaves:
+        return
+    audit.delete(leaves)
+    parents = Prefix.objects.filter(vrf__in={prefix.vrf_id for prefix in leaves}, _children__gt=0).order_by("pk")
+    for pk, vrf_id, network in parents.values_list("pk", "vrf_id", "prefix"):
+        if count := sum(prefix.vrf_id == vrf_id and prefix.prefix in network for prefix in leaves):
+            Prefix.objects.filter(pk=pk).update(_children=F("_children") - count)
+
+
+def _name_protected(error, user):
+    """Return as Conflicts those of the objects in the way that `user` may view, and how many others there are."""
+    by_model = {}
+    for instance in error.protected_objects:
+        by_model.setdefault(type(instance), []).append(instance.pk)
+    conflicts, total = [], sum(map(len, by_model.values()))
+    for model, pks in by_model.items():
+        viewed = model.objects.filter(pk__in=pks)
+        if user is not None and hasattr(viewed, "restrict"):
+            viewed = viewed.restrict(user, "view")
+        text = _("{type} {name} uses it: detach or delete that first.")
+        conflicts += [
+            Conflict(text.format(type=model._meta.verbose_name, name=instance))
+            for instance in viewed[: NAMED - len(conflicts)]
+        ]
+    if total > len(conflicts):
+        text = (
+            _("{count} more objects use them.") if conflicts else _("{count} objects that you may not view use them.")
+        )
+        conflicts.append(Conflict(text.format(count=total - len(conflicts))))
+    return conflicts

@@ -1,0 +1,138 @@
+from collections import Counter
+
+from django.contrib import messages
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.generic import View
+
+from utilities.paginator import EnhancedPaginator, get_paginate_count
+from utilities.views import ContentTypePermissionRequiredMixin
+
+from ..forms import DriftFilterForm, DriftRepairForm
+from ..jobs import DriftRepairJob
+from ..services.drift import FAILED, REPAIRED, changeable_pools, filter_drift, repair_drift, report_drift
+from .mixins import KeepTypedMixin, ReturnURLMixin
+
+__all__ = (
+    "DriftRepairView",
+    "DriftView",
+)
+
+# How many of the repairs that failed a page names, and how many of those to come it lists.
+FAILED_LISTED = 10
+REPAIRS_LISTED = 250
+# How many repairs a page waits for; a hundred take a second or two.
+REPAIRED_AT_ONCE = 200
+
+
+class DriftView(ContentTypePermissionRequiredMixin, View):
+    """Lists what no longer fits in the pools that the user may view, and what a repair would do."""
+
+    template_name = "netbox_vlan_manager/drift.html"
+
+    def get_required_permission(self):
+        return "netbox_vlan_manager.view_segmentpool"
+
+    def get(self, request):
+        report = report_drift(request.user)
+        filter_form = DriftFilterForm(request.GET, findings=report.findings)
+        findings = filter_drift(report.findings, **filter_form.get_values())
+        paginator = EnhancedPaginator(findings, get_paginate_count(request))
+        page = paginator.get_page(request.GET.get("page"))
+        permitted = changeable_pools(findings, request.user)
+        context = {
+            "filter_form": filter_form,
+            "total": len(report.findings),
+            "hidden": report.hidden,
+            "findings": page.object_list,
+            "permitted": permitted,
+            "repairable": sum(_may_repair(drift, permitted) for drift in findings),
+            "may_repair_here": any(_may_repair(drift, permitted) for drift in page.object_list),
+            "paginator": paginator,
+            "page": page,
+        }
+        return render(request, self.template_name, context)
+
+
+class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequiredMixin, View):
+    """Repairs the findings that were ticked, or all that the filters of the report find, after a question."""
+
+    template_name = "netbox_vlan_manager/drift_repair.html"
+
+    def get_required_permission(self):
+        return "netbox_vlan_manager.change_segmentpool"
+
+    def get_return_url(self, request, obj=None):
+        url = super().get_return_url(request, obj)
+        return reverse("plugins:netbox_vlan_manager:drift") if url == reverse("home") else url
+
+    def get(self, request):
+        return redirect(self.get_return_url(request))
+
+    def post(self, request):
+        return_url = self.get_return_url(request)
+        findings = self.get_selected()
+        if not findings:
+            messages.warning(request, _("There is nothing to repair in what you selected."))
+            return redirect(return_url)
+        form = DriftRepairForm(request.POST if "_confirm" in request.POST else None, initial={"return_url": return_url})
+        # By name, all of them too: repairing all would go on with what nobody was shown.
+        items = [drift.item for drift in findings]
+        if form.is_valid():
+            self.repair(items, form.cleaned_data["changelog_message"])
+            return redirect(return_url)
+        context = {
+            "form": form,
+            "findings": findings[:REPAIRS_LISTED],
+            "count": len(findings),
+            "more": max(len(findings) - REPAIRS_LISTED, 0),
+            "is_all": "_all" in request.POST,
+            "items": items,
+            "return_url": return_url,
+        }
+        return render(request, self.template_name, context)
+
+    def get_selected(self):
+        """Return those of the chosen findings that the user may repair, and for which a repair is known."""
+        findings = report_drift(self.request.user).findings
+        if "_all" in self.request.POST:
+            findings = filter_drift(findings, **DriftFilterForm(self.request.GET, findings=findings).get_values())
+        else:
+            # The button of a row means that row, whatever is ticked beside it.
+            items = set(self.request.POST.getlist("_one") or self.request.POST.getlist("pk"))
+            findings = [drift for drift in findings if drift.item in items]
+        permitted = changeable_pools(findings, self.request.user)
+        return [drift for drift in findings if _may_repair(drift, permitted)]
+
+    def repair(self, items, changelog_message):
+        """Repair them, or have a worker do so where nobody would wait for it."""
+        if len(items) <= REPAIRED_AT_ONCE:
+            self.tell(repair_drift(items, user=self.request.user, changelog_message=changelog_message))
+            return
+        DriftRepairJob.start(items, user=self.request.user, changelog_message=changelog_message)
+        text = _("A job repairs {count} findings; you are notified when it is done.")
+        messages.success(self.request, text.format(count=len(items)))
+
+    def tell(self, results):
+        """Tell the user how many were repaired, and which were not and why."""
+        counts = Counter(result.status for result in results)
+        failed = [result for result in results if result.status == FAILED]
+        for result in failed[:FAILED_LISTED]:
+            messages.error(self.request, result.message)
+        if (more := len(failed) - FAILED_LISTED) > 0:
+            text = ngettext("{count} more repair failed.", "{count} more repairs failed.", more)
+            messages.error(self.request, text.format(count=more))
+        if done := counts[REPAIRED]:
+            text = ngettext("Repaired {count} finding.", "Repaired {count} findings.", done)
+            messages.success(self.request, text.format(count=done))
+        if left := len(results) - done - len(failed):
+            text = ngettext(
+                "{count} finding had been repaired meanwhile.", "{count} findings had been repaired meanwhile.", left
+            )
+            messages.info(self.request, text.format(count=left))
+
+
+def _may_repair(drift, permitted):
+    return bool(drift.repair) and drift.pool.pk in permitted

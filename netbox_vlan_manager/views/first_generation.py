@@ -1,0 +1,53 @@
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.shortcuts import redirect, render
+from django.views.generic import View
+
+from core.models import Job
+from utilities.paginator import EnhancedPaginator, get_paginate_count
+
+from ..jobs import MigrationJob
+from ..services.first_generation import check_permission, has_data
+from .progress import answer_htmx, get_job, get_progress
+
+__all__ = (
+    "MigrationJobView",
+    "MigrationView",
+)
+
+
+class MigrationView(LoginRequiredMixin, View):
+    """Says what is taken over from the first generation, and starts the job that does it, or tries it."""
+
+    template_name = "netbox_vlan_manager/migration.html"
+
+    def get(self, request):
+        check_permission(request.user)
+        jobs = Job.objects.filter(name=MigrationJob.name, user=request.user).order_by("-created")
+        context = {"has_data": has_data(request.user), "last_job": jobs.first()}
+        return render(request, self.template_name, context)
+
+    def post(self, request):
+        check_permission(request.user)
+        job = MigrationJob.start(user=request.user, dry_run="_migrate" not in request.POST)
+        return redirect("plugins:netbox_vlan_manager:migration_job", pk=job.pk)
+
+
+class MigrationJobView(LoginRequiredMixin, View):
+    """Shows how far a job is, and in the end its report."""
+
+    template_name = "netbox_vlan_manager/migration_job.html"
+
+    def get(self, request, pk):
+        job = get_job(MigrationJob, request.user, pk)
+        data = job.data or {}
+        report = data.get("report")
+        progress = get_progress(job, phase=data.get("done"))
+        if request.htmx:
+            return answer_htmx(request, progress)
+        context = {**progress, "report": report, "running": progress["running"] and not report}
+        if report:
+            problems = [{"pool": pool["name"], **row} for pool in report["pools"] for row in pool["problems"]]
+            problems.sort(key=lambda row: not row["failed"])
+            paginator = EnhancedPaginator(problems, get_paginate_count(request))
+            context |= {"paginator": paginator, "page": paginator.get_page(request.GET.get("page"))}
+        return render(request, self.template_name, context)

@@ -1,0 +1,65 @@
+"""What pages show of a background job that is not done."""
+
+import django_rq
+from django.db.models import Q
+from django.http import Http404, HttpResponse
+from rq.job import JobStatus
+
+from core.choices import JobStatusChoices
+from core.models import Job
+from utilities.rqworker import any_workers_for_queue
+
+__all__ = (
+    "answer_htmx",
+    "get_job",
+    "get_progress",
+)
+
+RQ_ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
+
+
+def get_job(runner, user, pk, **data):
+    """
+    Return the Job of a JobRunner with that id, which `user` started or may view.
+
+    Args:
+        pk: What came in the page's address.
+        data: What the job's data have to have.
+
+    Raises:
+        Http404: There is none.
+    """
+    if not str(pk).isdecimal() or len(str(pk)) > 18:
+        raise Http404
+    jobs = Job.objects.filter(Q(user=user) | Q(pk__in=Job.objects.restrict(user, "view").values("pk")))
+    job = jobs.filter(pk=pk, name=runner.name).first()
+    if job is None or not data.items() <= (job.data or {}).items():
+        raise Http404
+    return job
+
+
+def get_progress(job, phase=""):
+    """Return what a page says of a job: whether it runs, waits, or waits for a worker that is not there."""
+    running = job.status in JobStatusChoices.ENQUEUED_STATE_CHOICES and not _is_dead(job)
+    waiting = running and job.status != JobStatusChoices.STATUS_RUNNING
+    no_worker = waiting and not any_workers_for_queue(job.queue_name)
+    return {
+        "job": job,
+        "running": running,
+        "waiting": waiting,
+        "no_worker": no_worker,
+        "state": f"{job.status}-{running}-{no_worker}-{phase}",
+    }
+
+
+def answer_htmx(request, progress):
+    """Answer a page that asks again and again whether its job is as it shows it: if not, it loads itself anew."""
+    if request.GET.get("state") == progress["state"]:
+        return HttpResponse(status=204)
+    return HttpResponse(headers={"HX-Refresh": "true"})
+
+
+def _is_dead(job):
+    """Whether a job that is not done, as far as NetBox knows, will not be: its worker was killed, or Redis lost it."""
+    rq_job = django_rq.get_queue(job.queue_name).fetch_job(str(job.job_id))
+    return rq_job is None or rq_job.get_status() in RQ_ENDED

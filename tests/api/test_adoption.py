@@ -1,0 +1,170 @@
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from drf_spectacular.generators import SchemaGenerator
+from netaddr import IPNetwork
+
+from core.models import Job
+from ipam.models import VLAN, Prefix
+from netbox_vlan_manager.jobs import MigrationJob
+from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
+from tests.api.base import PlainTestCase, client_of, url_of
+from tests.factories import make_pool, make_segment
+from tests.first_generation import make_fields, make_group, make_prefix
+
+
+class AdoptionTestCase(PlainTestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.pool = make_pool()
+        cls.prefixes = [cls.make_candidate(vid, f"10.0.{vid}.0/24") for vid in (105, 106, 99)]
+
+    @classmethod
+    def make_candidate(cls, vid, network):
+        vlan = VLAN.objects.create(group=cls.pool.vlan_group, vid=vid, name=f"web_{vid}")
+        return Prefix.objects.create(prefix=IPNetwork(network), vrf=cls.pool.vrf, vlan=vlan)
+
+    def setUp(self):
+        super().setUp()
+        self.list_url = url_of("segmentpool-adoptable", pk=self.pool.pk)
+        self.url = url_of("segmentpool-adopt", pk=self.pool.pk)
+
+    def grant_all(self):
+        for model in (SegmentPool, Prefix, VLAN):
+            self.grant("view", model=model)
+        self.grant("add", model=Segment)
+
+    def test_list(self):
+        self.grant_all()
+        answer = self.get(self.list_url)
+        self.assertEqual(answer["count"], 3)
+        conflict, ready, _other = answer["results"]
+        self.assertEqual((ready["ready"], ready["conflicts"]), (True, []))
+        self.assertEqual(ready["prefix"], {"id": self.prefixes[0].pk, "display": "10.0.105.0/24"})
+        self.assertEqual(ready["vlan"], {"id": self.prefixes[0].vlan_id, "vid": 105, "name": "web_105"})
+        self.assertIsNone(ready["ipv6_prefix"])
+        self.assertFalse(conflict["ready"])
+        self.assertIn("use one of 100-999", conflict["conflicts"][0])
+
+    def test_list_has_pages(self):
+        self.grant_all()
+        answer = self.get(self.list_url, {"limit": 1, "offset": 1})
+        self.assertEqual((answer["count"], len(answer["results"])), (3, 1))
+        self.assertIsNotNone(answer["next"])
+
+    def test_statements_do_not_grow(self):
+        self.grant_all()
+        numbers = []
+        for vids in ((110,), range(120, 160)):
+            for vid in vids:
+                self.make_candidate(vid, f"10.0.{vid}.0/24")
+            with CaptureQueriesContext(connection) as queries:
+                self.get(self.list_url, {"limit": 1000})
+            numbers.append(len(queries))
+        self.assertLessEqual(numbers[1], numbers[0])
+
+    def test_adopts_those_chosen(self):
+        self.grant_all()
+        answer = self.post(self.url, {"prefixes": [self.prefixes[0].pk, self.prefixes[2].pk]})
+        segment = Segment.objects.get()
+        self.assertEqual((answer["adopted"], answer["failed"]), (1, 1))
+        good, bad = answer["results"]
+        self.assertEqual(
+            good, {"prefix": self.prefixes[0].pk, "status": "adopted", "segment": segment.pk, "errors": {}}
+        )
+        self.assertEqual((bad["status"], bad["segment"], list(bad["errors"])), ("failed", None, ["vid"]))
+
+    def test_adopts_all_and_then_none(self):
+        self.grant_all()
+        tried = self.post(self.url, {"all": True, "dry_run": True})
+        self.assertEqual((tried["adopted"], Segment.objects.count()), (2, 0))
+        self.assertEqual(self.post(self.url, {"all": True})["adopted"], 2)
+        self.assertEqual(self.post(self.url, {"all": True}), {"adopted": 0, "failed": 0, "results": []})
+        (row,) = self.post(self.url, {"prefixes": [self.prefixes[0].pk]})["results"]
+        self.assertEqual(row["status"], "unchanged")
+
+    def test_nothing_landed(self):
+        self.grant_all()
+        answer = self.post(self.url, {"prefixes": [self.prefixes[2].pk]}, status=400)
+        self.assertEqual((answer["adopted"], answer["failed"]), (0, 1))
+
+    def test_bodies_that_are_not_valid(self):
+        self.grant_all()
+        for body in (
+            {},
+            None,
+            [],
+            {"all": False},
+            {"prefixes": []},
+            {"prefixes": "x"},
+            {"prefixes": [0]},
+            {"prefixes": [2**70]},
+            {"prefixes": [1], "all": True},
+            {"all": "perhaps"},
+            {"all": True, "dry_run": "perhaps"},
+        ):
+            self.post(self.url, body, status=400)
+        self.assertFalse(Segment.objects.exists())
+
+    def test_permissions(self):
+        self.get(self.list_url, status=403)
+        self.post(self.url, {"all": True}, status=403)
+        self.grant("add", model=Segment)
+        self.post(self.url, {"all": True}, status=404)
+        self.grant("view", model=SegmentPool)
+        self.assertEqual(self.get(self.list_url)["results"], [])
+        self.assertEqual(self.post(self.url, {"all": True})["adopted"], 0)
+        self.call("post", self.url, {"all": True}, status=403, client=client_of(self.user, write_enabled=False))
+
+    def test_names_nothing_that_the_user_may_not_view(self):
+        make_segment(self.pool, 300, prefix="10.0.105.0/25")
+        self.grant("view", model=SegmentPool)
+        self.grant("add", model=Segment)
+        self.grant("view", model=Prefix, pk=self.prefixes[0].pk)
+        self.grant("view", model=VLAN)
+        text = str(self.get(self.list_url))
+        self.assertIn("overlaps another segment", text)
+        for secret in ("10.0.105.0/25", "10.0.106.0", "web_106", "EPG_300"):
+            self.assertNotIn(secret, text)
+
+    def test_schema(self):
+        paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+        answer = paths["/api/plugins/vlan-manager/pools/{id}/adoptable/"]["get"]["responses"]["200"]
+        self.assertEqual(
+            answer["content"]["application/json"]["schema"], {"$ref": "#/components/schemas/PaginatedCandidateList"}
+        )
+        adopt = paths["/api/plugins/vlan-manager/pools/{id}/adopt/"]["post"]
+        self.assertEqual(set(adopt["responses"]), {"200", "400", "403", "404", "503"})
+
+
+class MigrationTestCase(PlainTestCase):
+    def setUp(self):
+        super().setUp()
+        self.url = url_of("migrate-first-generation")
+        make_fields()
+        make_prefix(make_group(), 100, "10.0.0.0/24", cluster="prod-01")
+
+    def test_starts_a_job(self):
+        for model in (SegmentPool, Segment, Allocation):
+            self.grant("view", "add", model=model)
+        for model in (Prefix, VLAN):
+            self.grant("view", model=model)
+        for dry_run, number in ((True, 0), (False, 1)):
+            with self.captureOnCommitCallbacks(execute=False):
+                answer = self.post(self.url, {"dry_run": dry_run}, status=202)
+            job = Job.objects.get(pk=answer["job"])
+            self.assertEqual(answer["dry_run"], dry_run)
+            self.assertTrue(answer["url"].endswith(f"/api/core/jobs/{job.pk}/"))
+            MigrationJob.handle(job)
+            job.refresh_from_db()
+            self.assertEqual((job.status, job.data["report"]["migrated"]), ("completed", 1))
+            self.assertEqual(Allocation.objects.count(), number)
+
+    def test_permissions(self):
+        self.post(self.url, {}, status=403)
+        self.assertFalse(Job.objects.exists())
+
+    def test_body_that_is_not_valid(self):
+        for model in (SegmentPool, Segment, Allocation):
+            self.grant("add", model=model)
+        self.post(self.url, {"dry_run": "perhaps"}, status=400)
+        self.assertFalse(Job.objects.exists())

@@ -1,0 +1,385 @@
+import re
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import yaml
+from django.conf import settings as django_settings
+from django.core.exceptions import MiddlewareNotUsed, ValidationError
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.choices import JobStatusChoices
+from core.models import Job
+from netbox_vlan_manager import metrics, middleware
+from netbox_vlan_manager.choices import PoolLevelChoices, SegmentStatusChoices
+from netbox_vlan_manager.exceptions import AllocationNotFound, Busy, PoolExhausted, PoolNotFound
+from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob
+from netbox_vlan_manager.models import Segment
+from netbox_vlan_manager.services import (
+    allocate,
+    allocate_many,
+    allocate_stretched,
+    release,
+    set_clusters,
+    share,
+    thresholds,
+    timing,
+    transactions,
+)
+from netbox_vlan_manager.services.allocation import clean_request, release_allocation
+from tests.factories import make_pool, make_user
+
+PLUGIN = "netbox_vlan_manager"
+DOCS = Path(__file__).parent.parent / "docs"
+
+pytestmark = pytest.mark.django_db
+
+
+class Samples:
+    """What the counters have counted since this was made, by name and labels."""
+
+    def __init__(self):
+        self.before = self._read()
+
+    def _read(self):
+        return {
+            (sample.name.removeprefix(f"{PLUGIN}_"), *sample.labels.values()): sample.value
+            for family in REGISTRY.collect()
+            if family.name.startswith(PLUGIN)
+            for sample in family.samples
+            if not sample.name.endswith(("_created", "_bucket", "_sum"))
+        }
+
+    def __call__(self):
+        now = self._read()
+        return {key: value - self.before.get(key, 0) for key, value in now.items() if value != self.before.get(key, 0)}
+
+
+@pytest.fixture
+def configure(settings):
+    def change(**values):
+        settings.PLUGINS_CONFIG = {PLUGIN: settings.PLUGINS_CONFIG[PLUGIN] | values}
+
+    return change
+
+
+@pytest.fixture
+def counted(settings, configure):
+    """Metrics are on, by pool; a function that says what was counted since."""
+    settings.METRICS_ENABLED = True
+    configure(metrics_per_pool=True)
+    middleware.database_metrics.forget()
+    yield Samples()
+    middleware.database_metrics.forget()
+
+
+@pytest.fixture
+def committed(django_capture_on_commit_callbacks):
+    """A context that ends as if the transaction around the test were committed."""
+    return lambda: django_capture_on_commit_callbacks(execute=True)
+
+
+@pytest.fixture
+def user():
+    return make_user()
+
+
+def test_allocations_and_releases(counted, committed, user):
+    pool = make_pool(segments=3)
+    with committed():
+        allocate("a", pool=pool, user=user)
+        allocate("a", pool=pool, user=user)
+        allocate("b", site="Site1", vrf="Network1", user=user)
+        release("a", pool=pool, user=user)
+        held = allocate("b", pool=pool, user=user).allocation
+        release_allocation(held, user=None, reason="expired")
+    assert counted() == {
+        ("allocations_total", "network1-site1", "created"): 2,
+        ("allocations_total", "network1-site1", "replayed"): 2,
+        ("releases_total", "network1-site1", "released"): 1,
+        ("releases_total", "network1-site1", "expired"): 1,
+        ("operation_seconds_count", "allocate", "created"): 2,
+        ("operation_seconds_count", "allocate", "replayed"): 2,
+        ("operation_seconds_count", "release", "released"): 2,
+    }
+
+
+def test_many_stretched_and_shared(counted, committed, user):
+    pools = [make_pool(segments=3), make_pool(scope="Site2", segments=3, container="10.1.0.0/16")]
+    with committed():
+        allocate_many([clean_request("a", pool=pool) for pool in (*pools, pools[0])], user=user)
+        allocate_stretched("b", pools=pools, user=user)
+        segment = Segment.objects.get(pool=pools[0], vid=102)
+        share(segment, "c", user=user)
+        share(segment, "c", user=user)
+        set_clusters(segment, ["d", "e"], user=user)
+    found = counted()
+    assert {key[1:]: value for key, value in found.items() if key[0] == "allocations_total"} == {
+        ("network1-site1", "created"): 5,
+        ("network1-site1", "replayed"): 2,
+        ("network1-site2", "created"): 2,
+    }
+    assert found["releases_total", "network1-site1", "released"] == 1
+    assert found["operation_seconds_count", "allocate_many", "done"] == 1
+    assert found["operation_seconds_count", "share", "replayed"] == 1
+
+
+def test_what_is_rolled_back_is_not_counted(counted, committed, user):
+    pool = make_pool(segments=3)
+    with committed():
+        for work in (
+            lambda: allocate("a", pool=pool, user=user),
+            lambda: allocate_many([clean_request("a", pool=pool), clean_request("b", pool=pool)], user=user),
+        ):
+            with suppress(KeyError), transaction.atomic():
+                work()
+                release("a", pool=pool, user=user)
+                raise KeyError
+    assert counted() == {}
+
+
+def test_dry_runs_are_not_counted(counted, committed, user):
+    pool = make_pool(segments=1)
+    with committed():
+        allocate("a", pool=pool, user=user)
+    with committed():
+        allocate("a", pool=pool, user=user, dry_run=True)
+        with pytest.raises(PoolExhausted):
+            allocate("b", pool=pool, user=user, dry_run=True)
+        set_clusters(Segment.objects.get(), [], user=user, dry_run=True)
+    assert counted() == {
+        ("allocations_total", "network1-site1", "created"): 1,
+        ("operation_seconds_count", "allocate", "created"): 1,
+        ("operation_seconds_count", "allocate", "dry_run"): 1,
+        ("operation_seconds_count", "allocate", "pool_exhausted"): 1,
+        ("operation_seconds_count", "set_clusters", "dry_run"): 1,
+    }
+
+
+def test_failures_are_latencies_and_exhaustions(counted, committed, user):
+    pool = make_pool(segments=1)
+    with committed():
+        allocate("a", pool=pool, user=user)
+    # As where an Idempotency-Key or the caller rolls back what failed.
+    with committed(), suppress(PoolExhausted), transaction.atomic():
+        allocate("b", pool=pool, user=user)
+    with suppress(PoolNotFound):
+        allocate("b", site="Nowhere", vrf="Network1", user=user)
+    with suppress(ValidationError):
+        allocate("b", site="", vrf="", user=user)
+    with suppress(AllocationNotFound):
+        release("b", pool=pool, user=user)
+    assert counted() == {
+        ("allocations_total", "network1-site1", "created"): 1,
+        ("exhaustions_total", "network1-site1"): 1,
+        ("operation_seconds_count", "allocate", "created"): 1,
+        ("operation_seconds_count", "allocate", "pool_exhausted"): 1,
+        ("operation_seconds_count", "allocate", "pool_not_found"): 1,
+        ("operation_seconds_count", "allocate", "invalid"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "outcome"),
+    [("40P01", "deadlock", "busy"), ("55P03", "lock_timeout", "busy"), ("23505", "unique_violation", "error")],
+)
+def test_retries(counted, state, reason, outcome):
+    def fail():
+        cause = Exception()
+        cause.sqlstate = state
+        raise (IntegrityError if state == "23505" else DatabaseError)() from cause
+
+    with patch("time.sleep"), pytest.raises((Busy, IntegrityError)), timing.operation("allocate"):
+        transactions.run(fail)
+    assert counted() == {
+        ("retries_total", reason): 3,
+        ("operation_seconds_count", "allocate", outcome): 1,
+    }
+
+
+def test_outcomes_are_few(counted):
+    """Whatever an operation says of itself in the log, it makes no time series of its own."""
+    for outcome in ("3 created, 2 failed", "17 segments", "created"):
+        with timing.operation("create segment") as operation:
+            operation.outcome = outcome
+    for error in (ZeroDivisionError(), PermissionError("x" * 100)):
+        with suppress(Exception), timing.operation("create segment"):
+            raise error
+    # The test's own transaction is under way.
+    assert set(counted()) == {("operation_seconds_count", "create_segment", "error")}
+
+
+def test_pools_are_not_told_apart_unless_asked_to(counted, configure, committed, user):
+    pool = make_pool(segments=1)
+    configure(metrics_per_pool=False)
+    with committed():
+        allocate("a", pool=pool, user=user)
+    with suppress(PoolExhausted):
+        allocate("b", pool=pool, user=user)
+    with committed():
+        release("a", pool=pool, user=user)
+    labels = {key[1] for key in counted() if not key[0].startswith("operation")}
+    assert labels == {"all"}
+    assert "network1" not in middleware.database_metrics().decode()
+
+
+def test_off_counts_nothing_and_asks_nothing(settings, configure, django_capture_on_commit_callbacks, user):
+    pool = make_pool(segments=6)
+    allocate("warm-up", pool=pool, user=user)
+
+    def work(name):
+        with CaptureQueriesContext(connection) as queries, django_capture_on_commit_callbacks(execute=True) as calls:
+            allocate(name, pool=pool, user=user)
+            allocate(name, pool=pool, user=user)
+            release(name, pool=pool, user=user)
+        return len(queries), len(calls)
+
+    counted = Samples()
+    queries, callbacks = work("off")
+    assert counted() == {}
+    settings.METRICS_ENABLED = True
+    queries_on, callbacks_on = work("on")
+    assert queries == queries_on
+    # Two counts of allocations, one of a release, and three latencies.
+    assert callbacks_on == callbacks + 6
+    settings.METRICS_ENABLED = False
+    with pytest.raises(MiddlewareNotUsed):
+        middleware.MetricsMiddleware(None)
+
+
+def test_metrics_that_fail_fail_nothing_else(counted, committed, user, caplog):
+    pool = make_pool(segments=1)
+    with patch.object(metrics.ALLOCATIONS, "labels", side_effect=OSError("No space left on device")), committed():
+        allocate("a", pool=pool, user=user)
+    with patch.object(metrics.OPERATION_SECONDS, "labels", side_effect=OSError), pytest.raises(PoolExhausted):
+        allocate("b", pool=pool, user=user)
+    assert [record.getMessage() for record in caplog.records if record.name.endswith("metrics")] == [
+        "What was done could not be told"
+    ] * 2
+
+
+def read_gauges():
+    """Return {name and labels: value} of what the middleware adds."""
+    middleware.database_metrics.forget()
+    text = middleware.database_metrics().decode()
+    return {
+        (sample.name.removeprefix(f"{PLUGIN}_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def make_job(runner, data=None, status=JobStatusChoices.STATUS_COMPLETED, completed=None):
+    job = Job.objects.create(name=runner.name, job_id=uuid.uuid4())
+    Job.objects.filter(pk=job.pk).update(data=data, status=status, completed=completed or timezone.now())
+    return job
+
+
+def test_gauges(counted, user):
+    pool = make_pool(segments=4, cooldown=60)
+    make_pool(scope="Site2", container="10.1.0.0/16")
+    for name in "abc":
+        allocate(name, pool=pool, user=user)
+    release("a", pool=pool, user=user)
+    Segment.objects.filter(vid=103).update(status="disabled")
+    thresholds.refresh()
+    ended = timezone.now()
+    make_job(LifeCycleJob, completed=ended)
+    make_job(LifeCycleJob, status=JobStatusChoices.STATUS_ERRORED)
+    make_job(DriftJob, {"1": ["a", "b"], "2": ["c"]})
+    make_job(DriftJob, {"1": ["x"] * 100}, status=JobStatusChoices.STATUS_RUNNING)
+    gauges = read_gauges()
+    drift_ended = gauges.pop(("job_last_success_timestamp_seconds", "drift"))
+    assert drift_ended == pytest.approx(ended.timestamp(), abs=60)
+    assert gauges == {
+        ("database_up",): 1,
+        ("pool_capacity", "network1-site1"): 4,
+        ("pool_capacity", "network1-site2"): 0,
+        ("pool_segments", "network1-site1", "available"): 0,
+        ("pool_segments", "network1-site1", "allocated"): 2,
+        ("pool_segments", "network1-site1", "quarantined"): 1,
+        ("pool_segments", "network1-site1", "disabled"): 1,
+        **{("pool_segments", "network1-site2", status): 0 for status in SegmentStatusChoices.values()},
+        ("pool_utilization_ratio", "network1-site1"): 0.5,
+        ("pool_utilization_ratio", "network1-site2"): 0,
+        ("pools", "normal"): 1,
+        ("pools", "warning"): 0,
+        ("pools", "critical"): 0,
+        ("pools", "exhausted"): 1,
+        ("job_last_success_timestamp_seconds", "life_cycle"): pytest.approx(ended.timestamp()),
+        ("drift_findings",): 3,
+    }
+
+
+def test_gauges_of_an_empty_database(counted, configure):
+    configure(metrics_per_pool=False)
+    gauges = read_gauges()
+    assert gauges["pool_capacity", "all"] == gauges["pool_utilization_ratio", "all"] == 0
+    # A job that never ran has no time, and what nobody looked for is not known to be nothing.
+    assert not any(name in ("job_last_success_timestamp_seconds", "drift_findings") for name, *_labels in gauges)
+
+
+def test_gauges_take_a_fixed_number_of_queries_and_are_kept_for_a_second(counted, django_assert_num_queries):
+    for number in range(3):
+        make_pool(scope=f"Site{number}", container=f"10.{number}.0.0/16", segments=1)
+        middleware.database_metrics.forget()
+        with django_assert_num_queries(7):
+            middleware.database_metrics()
+    with django_assert_num_queries(0):
+        middleware.database_metrics()
+
+
+def test_database_down(counted):
+    with patch.object(middleware, "usage_of_pools", side_effect=DatabaseError):
+        assert read_gauges() == {("database_up",): 0}
+
+
+def test_only_the_page_of_metrics_is_added_to(counted):
+    def answer(view_name):
+        def get_response(request):
+            request.resolver_match = view_name and type("Match", (), {"view_name": view_name})
+            return HttpResponse("text\n")
+
+        return middleware.MetricsMiddleware(get_response)(RequestFactory().get("/metrics")).content
+
+    assert answer(None) == answer("home") == b"text\n"
+    assert answer("prometheus-django-metrics").startswith(b"text\n# HELP netbox_vlan_manager_")
+    assert f"{PLUGIN}.middleware.MetricsMiddleware" in django_settings.MIDDLEWARE
+
+
+def test_alerts_and_docs_name_metrics_that_exist(counted):
+    make_pool()
+    make_job(LifeCycleJob)
+    make_job(DriftJob, {})
+    known = {f"{PLUGIN}_{name}" for name, *_labels in read_gauges()}
+    for family in REGISTRY.collect():
+        if family.name.startswith(PLUGIN):
+            suffixes = {"counter": ["_total"], "histogram": ["", "_bucket", "_count", "_sum"]}[family.type]
+            known |= {family.name + suffix for suffix in suffixes}
+    page = (DOCS / "observability.md").read_text()
+    listed = set(re.findall(r"`(netbox_vlan_manager_\w+)`", page))
+    assert listed <= known
+    assert {name for name in known if not name.endswith(("_bucket", "_count", "_sum"))} <= listed
+
+    rules = [rule for group in yaml.safe_load((DOCS / "alerts.yaml").read_text())["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules) >= 10
+    for rule in rules:
+        named = set(re.findall(r"netbox_vlan_manager_\w+", rule["expr"]))
+        assert named <= known, rule["alert"]
+        assert named or "probe_success" in rule["expr"]
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert {"summary", "description"} <= set(rule["annotations"])
+        # What to do is on the page.
+        assert f"`{rule['alert']}`" in page
+    jobs = {job for rule in rules for job in re.findall(r'_seconds\{job="(\w+)"', rule["expr"])}
+    assert jobs == set(middleware.JOBS)
+    levels = {level for rule in rules for level in re.findall(r'level="(\w+)"', rule["expr"])}
+    assert levels <= set(PoolLevelChoices.values())
