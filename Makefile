@@ -6,7 +6,7 @@ STAMP := .venv/.requirements
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo shell test bench profile screenshots lint lock clean
+.PHONY: help demo shell test fuzz audit bench chaos pgbouncer profile screenshots lint docs messages netbox dist lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -21,9 +21,21 @@ shell: $(STAMP)  ## Open NetBox's shell on the database of the running demo
 test: $(STAMP)  ## Run the tests (ARGS="-k name")
 	@exec pytest $(ARGS)
 
+fuzz: $(STAMP)  ## Ask the API 10,000 things that nobody would (ARGS="--cases 100000 --seed 7")
+	@exec python -m tests.fuzz $(ARGS)
+
+audit: $(STAMP)  ## Look for known weaknesses, in the code and in what it uses (asks PyPI)
+	@exec python -m tests.security.audit
+
 bench: $(STAMP)  ## Measure against NetBox itself, into build/bench.json (ARGS="--only rest")
 	@mkdir -p build
 	@exec python -m tests.benchmarks --json build/bench.json $(ARGS)
+
+chaos: $(STAMP)  ## Kill servers under load and look for what was lost, 15 minutes (ARGS="--only postgresql")
+	@exec python -m tests.chaos $(ARGS)
+
+pgbouncer: $(STAMP)  ## Run all concurrency tests through PgBouncer
+	@exec env DB_POOLER=pgbouncer pytest tests/concurrency $(ARGS)
 
 profile: $(STAMP)  ## Show where the time of an allocation goes (ARGS="--calls 100")
 	@exec python -m tests.benchmarks.profile $(ARGS)
@@ -37,9 +49,26 @@ lint: $(STAMP)  ## Check style, layers and missing migrations
 	lint-imports
 	DEVELOPER=true python -m tests.stack run netbox makemigrations --check --dry-run netbox_vlan_manager
 
+netbox: $(STAMP)  ## Put another NetBox into .venv (NETBOX="netbox==4.7.*")
+	$(UV) pip install --quiet --python .venv --upgrade-package netbox "$(NETBOX)"
+
+dist: $(STAMP)  ## Build the wheel and the sdist into dist/
+	rm -rf dist
+	$(UV) build --quiet --no-build-isolation --python .venv --out-dir dist
+
+docs: $(STAMP)  ## Build the documentation into build/site
+	@exec zensical build --strict
+
+messages: $(STAMP)  ## Collect the texts for translators again; needs GNU gettext
+	@command -v xgettext >/dev/null || { echo "GNU gettext is needed (Debian: gettext)" >&2; exit 1; }
+	@mkdir -p netbox_vlan_manager/locale
+	@cd netbox_vlan_manager && django-admin makemessages --locale en --no-location --no-obsolete
+
 lock: | $(filter .uv/bin/uv,$(UV))  ## Remake the lock file with the newest versions
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.12 \
 	    pyproject.toml --group dev -o requirements-dev.txt
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.12 \
+	    --constraint requirements-dev.txt docker/requirements.in -o docker/requirements.txt
 
 clean:  ## Remove what these targets made
 	rm -rf .venv .uv build dist *.egg-info

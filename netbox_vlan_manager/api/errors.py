@@ -8,7 +8,7 @@ valid; the plugin's plain views wrap the same as {"detail", "code": "invalid", "
 import logging
 from dataclasses import asdict
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import DataError, InterfaceError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
@@ -106,6 +106,8 @@ def as_api_exception(exc, request=None):
     if isinstance(exc, RedisError):
         logger.error("Redis cannot serve a call", exc_info=exc)
         return CodedError("unavailable", _("Redis cannot serve this call now; make it again later."), wait=5)
+    if isinstance(exc, RequestDataTooBig):
+        return CodedError("invalid", _("The body is too large: send less at a time."))
     if isinstance(exc, Http404):
         return exceptions.NotFound(*exc.args)
     if isinstance(exc, PermissionDenied):

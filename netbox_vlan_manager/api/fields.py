@@ -2,6 +2,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.relations import MANY_RELATION_KWARGS
 
 from ipam.api.serializers import PrefixSerializer
 from ipam.models import Prefix
@@ -25,6 +26,18 @@ class OptionalChoiceField(ChoiceField):
     """NetBox's, which answers null where nothing is chosen; its schema says so."""
 
 
+# How many prefixes a list may have: each is looked up by itself.
+PREFIXES_MAX = 1000
+
+
+class PrefixListField(serializers.ManyRelatedField):
+    def to_internal_value(self, data):
+        if isinstance(data, list) and len(data) > PREFIXES_MAX:
+            text = _("{count} prefixes are too many: give at most {most}.")
+            raise serializers.ValidationError(text.format(count=len(data), most=PREFIXES_MAX))
+        return super().to_internal_value(data)
+
+
 class PrefixField(SerializedPKRelatedField):
     """
     A prefix: read in NetBox's brief form, written as a CIDR or an id.
@@ -40,6 +53,11 @@ class PrefixField(SerializedPKRelatedField):
         if not kwargs.get("read_only"):
             kwargs.setdefault("queryset", Prefix.objects.all())
         super().__init__(serializer=PrefixSerializer, nested=True, **kwargs)
+
+    @classmethod
+    def many_init(cls, *args, **kwargs):
+        of_list = {name: value for name, value in kwargs.items() if name in MANY_RELATION_KWARGS}
+        return PrefixListField(child_relation=cls(*args, **kwargs), **of_list)
 
     def use_pk_only_optimization(self):
         return False

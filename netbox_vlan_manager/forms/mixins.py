@@ -19,6 +19,10 @@ class RestrictedFilterMixin:
             restrict_form_fields(self, request.user)
             # Those of others are shared without a permission.
             self.fields["filter_id"].queryset = saved_filters
+            for field in self.fields.values():
+                # NetBox has put it into another widget by now, and left it the choices that the field had.
+                if hasattr(field, "queryset") and hasattr(field.widget, "original_widget"):
+                    field.widget.original_widget.choices = field.choices
 
 
 class ServiceFormMixin:

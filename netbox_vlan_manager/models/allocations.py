@@ -12,7 +12,7 @@ from utilities.querysets import RestrictedQuerySet
 
 from ..choices import AllocationStatusChoices, ReleaseReasonChoices
 from ..validators import CLUSTER_NAME_MAX_LENGTH, PURPOSE_MAX_LENGTH
-from .mixins import HotColumnsMixin
+from .mixins import HelpPageMixin, HotColumnsMixin
 
 __all__ = ("Allocation",)
 
@@ -40,7 +40,7 @@ class AllocationQuerySet(RestrictedQuerySet):
         return self.filter(cluster_name__iexact=cluster_name)
 
 
-class Allocation(HotColumnsMixin, PrimaryModel):
+class Allocation(HelpPageMixin, HotColumnsMixin, PrimaryModel):
     """
     A cluster holds a segment from `allocated_at` until `released_at`. Releasing ends it; the row stays as history.
 

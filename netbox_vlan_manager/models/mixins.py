@@ -1,6 +1,16 @@
+from django.urls import reverse
+
 from utilities.data import normalize_update_fields
 
-__all__ = ("HotColumnsMixin",)
+__all__ = ("HelpPageMixin", "HotColumnsMixin")
+
+
+class HelpPageMixin:
+    """Has NetBox's help button lead to the plugin's help page: NetBox's own documentation knows no plugins."""
+
+    @property
+    def docs_url(self):
+        return f"{reverse('plugins:netbox_vlan_manager:help')}#{self._meta.model_name}"
 
 
 class HotColumnsMixin:

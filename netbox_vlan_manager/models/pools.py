@@ -21,7 +21,7 @@ from ..choices import (
     SegmentStatusChoices,
 )
 from ..validators import VID_MAX, validate_epg_template
-from .mixins import HotColumnsMixin
+from .mixins import HelpPageMixin, HotColumnsMixin
 
 __all__ = (
     "POOL_SCOPE_MODELS",
@@ -70,7 +70,7 @@ class SegmentPoolQuerySet(RestrictedQuerySet):
         return self.annotate(total_segments=_count_segments(), **counts)
 
 
-class SegmentPool(HotColumnsMixin, ContactsMixin, CachedScopeMixin, PrimaryModel):
+class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixin, PrimaryModel):
     """
     What one VRF hands out at one scope: the segments of an L2 space (a VLAN group, which pools of one fabric may share)
     and of an L3 space (one or more container prefixes).

@@ -9,7 +9,7 @@ from utilities.querysets import RestrictedQuerySet
 
 from ..choices import SegmentStatusChoices
 from ..validators import VID_MAX, VID_MIN
-from .mixins import HotColumnsMixin
+from .mixins import HelpPageMixin, HotColumnsMixin
 
 __all__ = ("Segment",)
 
@@ -21,7 +21,7 @@ class SegmentManager(models.Manager.from_queryset(RestrictedQuerySet)):
         return super().get_queryset().fetch_mode(models.FETCH_PEERS)
 
 
-class Segment(HotColumnsMixin, ContactsMixin, PrimaryModel):
+class Segment(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
     """
     One VLAN and its prefix, handed out as one unit. The EPG name is the VLAN's name.
 

@@ -108,6 +108,8 @@ class AdoptionRow:
 
 @dataclass
 class AdoptionResult:
+    """What became of each pair of a VLAN and a prefix, or would become of it."""
+
     results: list
 
     @property

@@ -110,6 +110,7 @@ def _is_in_ranges(vid, group):
 
 
 def regrouped_vlans(pk):
+    """Find VLANs that were moved to another VLAN group than their pool's."""
     twins = VLAN.objects.filter(Q(vid=OuterRef("vlan__vid")) | Q(name=OuterRef("vlan__name")))
     twins = twins.filter(group=OuterRef("pool__vlan_group")).exclude(pk=OuterRef("vlan"))
     moved = _segments(pk).filter(~Q(vlan__group=F("pool__vlan_group")) | Q(vlan__group__isnull=True))
@@ -143,6 +144,7 @@ def _either(advice, repair, *changes):
 
 
 def renumbered_vlans(pk):
+    """Find VLANs whose ID is no longer that of their segment."""
     taken = Segment.objects.filter(pool=OuterRef("pool"), vid=OuterRef("vlan__vid"))
     for segment in _segments(pk).exclude(vlan__vid=F("vid")).annotate(is_taken=Exists(taken)):
         vid, group = segment.vlan.vid, segment.pool.vlan_group
@@ -173,6 +175,7 @@ def renumbered_vlans(pk):
 
 
 def vids_out_of_range(pk):
+    """Find segments with a VLAN ID outside the ranges of their pool's VLAN group."""
     # Ranges of integers contain no smallint, which the column is.
     in_range = Q(pool__vlan_group__vid_ranges__range_contains=Cast("vid", IntegerField()))
     for segment in _segments(pk).exclude(in_range):
@@ -192,6 +195,7 @@ def vids_out_of_range(pk):
 
 
 def invalid_epg_names(pk):
+    """Find VLANs whose name is no EPG name."""
     # An allocation that was not carried along remembers the name that the cluster was told.
     told = Allocation.objects.active().filter(segment=OuterRef("pk")).order_by("pk").values("epg_name")[:1]
     segments = _segments(pk).exclude(vlan__name__regex=f"^{EPG_NAME.pattern}$").annotate(told=Subquery(told))
@@ -231,6 +235,7 @@ def _valid_name(segment):
 
 
 def inactive_vlans(pk):
+    """Find VLANs of segments that are not active."""
     for segment in _segments(pk).exclude(vlan__status=VLANStatusChoices.STATUS_ACTIVE):
         yield Drift(
             "vlan_status",
@@ -245,6 +250,7 @@ def inactive_vlans(pk):
 
 
 def moved_prefixes(pk, name):
+    """Find prefixes of segments that are in another VRF than the pool."""
     in_segment = Q(segment__isnull=False) | Q(ipv6_segment__isnull=False)
     overlaps = Q(prefix__net_contains_or_equals=OuterRef(f"{name}__prefix")) | Q(
         prefix__net_contained=OuterRef(f"{name}__prefix")
@@ -277,6 +283,7 @@ def moved_prefixes(pk, name):
 
 
 def detached_prefixes(pk, name):
+    """Find prefixes of segments that have another VLAN than the segment, or none."""
     detached = _segments(pk).filter(~Q(**{f"{name}__vlan": F("vlan")}) | Q(**{f"{name}__vlan__isnull": True}))
     for segment in detached.filter(**{f"{name}__isnull": False}):
         prefix = getattr(segment, name)
@@ -293,6 +300,7 @@ def detached_prefixes(pk, name):
 
 
 def prefixes_outside_containers(pk, name):
+    """Find prefixes of segments that lie in none of the pool's containers."""
     containers = SegmentPool.prefixes.through.objects.filter(
         segmentpool=OuterRef("pool"),
         prefix__vrf=F("segmentpool__vrf"),
@@ -314,6 +322,7 @@ def prefixes_outside_containers(pk, name):
 
 
 def overlapping_prefixes(pk, name):
+    """Find prefixes of segments that overlap those of other segments."""
     inner = (
         Prefix.objects.filter(
             Q(segment__isnull=False) | Q(ipv6_segment__isnull=False),
@@ -383,6 +392,7 @@ def _with_other(segments, others):
 
 
 def wrong_statuses(pk):
+    """Find segments that are allocated while nobody holds them, or held and not allocated."""
     held = Exists(Allocation.objects.active().filter(segment=OuterRef("pk")))
     allocated = Q(status=SegmentStatusChoices.ALLOCATED)
     wrong = (allocated & Q(held=False)) | (~allocated & Q(held=True))
@@ -417,6 +427,7 @@ def _prefix_changes(segment, held):
 
 
 def wrong_prefix_statuses(pk, name):
+    """Find prefixes whose status is not the one that their segment's stands for."""
     allocated = Q(status=SegmentStatusChoices.ALLOCATED)
     expected = Q(allocated, **{f"{name}__status": get_setting("prefix_status_allocated")}) | Q(
         ~allocated, **{f"{name}__status": get_setting("prefix_status_available")}
@@ -440,6 +451,7 @@ def wrong_prefix_statuses(pk, name):
 
 
 def shared_holders(pk):
+    """Find segments that several clusters hold though not all of them share it."""
     shared = (
         Allocation.objects.active()
         .filter(shared=False)
@@ -459,6 +471,7 @@ def shared_holders(pk):
 
 
 def doubled_allocations(pk):
+    """Find clusters that hold several segments of a pool for one purpose."""
     same = (
         Allocation.objects.active()
         .alias(key=Upper("cluster_name"))
@@ -478,6 +491,7 @@ def doubled_allocations(pk):
 
 
 def stale_allocations(pk):
+    """Find active allocations that say otherwise than their segments."""
     no_ipv6 = Q(ipv6_prefix__isnull=True, segment__ipv6_prefix__isnull=True)
     true = Q(
         no_ipv6 | Q(ipv6_prefix=F("segment__ipv6_prefix__prefix")),
@@ -560,6 +574,7 @@ def orphaned_prefixes(pk):
 
 
 def broken_pools(pk):
+    """Find pools whose containers or scope no longer fit."""
     scopes = GenericPrefetch(
         "scope",
         [

@@ -53,7 +53,7 @@ __all__ = (
 
 CLUSTER_FIELD, DHCP_FIELD = "Cluster", "DHCP"
 GROUP_INFIX = "-ClickCluster-"
-GROUP_NAME = re.compile(rf"(.+?){GROUP_INFIX}(.+)", re.IGNORECASE)
+GROUP_NAME = re.compile(rf"(.+?){GROUP_INFIX}(.+)", re.IGNORECASE | re.DOTALL)
 
 STATUSES = (PrefixStatusChoices.STATUS_ACTIVE, PrefixStatusChoices.STATUS_RESERVED)
 PERMISSIONS = tuple(f"netbox_vlan_manager.add_{name}" for name in ("segmentpool", "segment", "allocation"))

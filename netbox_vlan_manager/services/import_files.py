@@ -72,8 +72,9 @@ def parse_file(content):
         content: Bytes, or text.
 
     Raises:
-        ValidationError: Keyed by the format, csv, xlsx, json or yaml, or by file where it is too long. It cannot be read, is empty, lacks or repeats a
-            column, has one that is not known, or has more rows than the setting `import_max_rows`.
+        ValidationError: Keyed by the format, csv, xlsx, json or yaml, or by file where it is too long. It cannot be
+            read, is empty, lacks or repeats a column, has one that is not known, or has more rows than the setting
+            `import_max_rows`.
     """
     if len(content) > MAX_SIZE:
         text = _("{size} MB are too much for one import: give at most {most} MB.")
@@ -299,7 +300,7 @@ def _check_yaml(text):
             raise ValidationError({"yaml": _("Write each value out: leave out anchors (&), aliases (*) and tags (!).")})
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > YAML_DEPTH:
-            raise ValidationError({"yaml": _("This is nested too deeply: give a list with an object for each segment.")})
+            raise ValidationError({"yaml": _("This is nested too deeply: give a list with an object for each row.")})
 
 
 def _read_objects(data, name):

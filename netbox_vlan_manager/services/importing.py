@@ -66,6 +66,8 @@ class RowResult:
 
 @dataclass
 class ImportResult:
+    """What became of each row, or would become of it."""
+
     results: list
 
     def count(self, status):

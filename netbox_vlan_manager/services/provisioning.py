@@ -676,11 +676,10 @@ def update_segment_in_transaction(segment, values):
 
     renumbered = any(now[name] not in (None, wanted[name]) for name in ("vid", "prefix", "ipv6_prefix"))
     if renumbered and segment.status == SegmentStatusChoices.ALLOCATED:
-        raise SegmentInUse(
-            _("Segment {segment} is allocated: release it before its VLAN ID or prefix changes.").format(
-                segment=segment
-            )
-        )
+        text = _("The segment is allocated: release it before its VLAN ID or prefix changes.")
+        if nameable(Segment.objects).filter(pk=segment.pk).exists():
+            text = _("Segment {segment} is allocated: release it before its VLAN ID or prefix changes.")
+        raise SegmentInUse(text.format(segment=segment))
     if (wanted["vid"], wanted["epg_name"]) != (vlan.vid, vlan.name):
         space = VLANSpace(vlan.group, [wanted["vid"]], [wanted["epg_name"]], exclude_vlan=vlan)
         if errors := space.errors(wanted["vid"], wanted["epg_name"], may_adopt=False):

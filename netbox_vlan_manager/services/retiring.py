@@ -105,7 +105,8 @@ def delete_drained():
             with timing.operation("delete drained", pool=pool, user=user), audit.change_tracking(user):
                 total += transactions.run(partial(_delete_retiring, pool.pk, user))
         except (VLANManagerError, AbortRequest) as error:
-            logger.warning("Retiring pool %s (%s) cannot be deleted: %s", pool, pool.pk, error.message)
+            # Quoted: a name with a line end in it must not make a line of its own.
+            logger.warning("Retiring pool %a (%s) cannot be deleted: %a", str(pool), pool.pk, str(error.message))
     return total
 
 

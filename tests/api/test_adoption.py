@@ -133,7 +133,7 @@ class AdoptionTestCase(PlainTestCase):
             answer["content"]["application/json"]["schema"], {"$ref": "#/components/schemas/PaginatedCandidateList"}
         )
         adopt = paths["/api/plugins/vlan-manager/pools/{id}/adopt/"]["post"]
-        self.assertEqual(set(adopt["responses"]), {"200", "400", "403", "404", "503"})
+        self.assertLessEqual({"200", "400", "403", "404", "503"}, set(adopt["responses"]))
 
 
 class MigrationTestCase(PlainTestCase):

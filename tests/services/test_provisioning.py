@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def user():
-    return make_user("alice")
+    return make_user("alice", is_superuser=True)
 
 
 @pytest.fixture
@@ -172,14 +172,14 @@ def test_vlan_and_prefix_that_are_there_are_taken_and_kept(user, pool):
 def test_vlan_that_is_there_under_another_name_is_not_taken(user, pool):
     VLAN.objects.create(group=pool.vlan_group, vid=100, name="servers")
     with pytest.raises(ValidationError) as error:
-        make_segment(pool, 100)
+        create_segment(pool, user=user, vid=100, epg_name="EPG_100", prefix="10.0.0.0/24")
     assert "servers" in errors(error)["epg_name"][0]
 
 
 def test_prefix_of_another_vlan_is_not_taken(user, pool):
     Prefix.objects.create(prefix="10.0.0.0/24", vrf=pool.vrf, vlan=VLAN.objects.create(vid=5, name="servers"))
     with pytest.raises(ValidationError) as error:
-        make_segment(pool, 100)
+        create_segment(pool, user=user, vid=100, epg_name="EPG_100", prefix="10.0.0.0/24")
     assert "servers" in errors(error)["prefix"][0]
 
 

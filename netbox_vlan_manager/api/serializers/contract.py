@@ -27,13 +27,22 @@ class AllocatedVLANSerializer(serializers.Serializer):
     cluster_name = serializers.CharField(source="allocation.cluster_name")
     site = serializers.CharField()
     segment = serializers.CharField(source="allocation.prefix", help_text=_("CIDR"))
-    ipv6_prefix = serializers.CharField(source="allocation.ipv6_prefix", allow_null=True, help_text=_("CIDR"))
+    ipv6_prefix = serializers.CharField(
+        source="allocation.ipv6_prefix", required=False, help_text=_("CIDR, where the segment has one")
+    )
     epg_name = serializers.CharField(source="allocation.epg_name")
     vrf = serializers.CharField(source="pool.vrf.name")
     allocated_at = serializers.DateTimeField(source="allocation.allocated_at")
     created = serializers.BooleanField(help_text=_("False when the cluster held the segment already"))
     allocation = serializers.IntegerField(source="allocation.pk", help_text=_("Id"))
     pool = serializers.IntegerField(source="pool.pk", help_text=_("Id"))
+
+    def to_representation(self, instance):
+        answer = super().to_representation(instance)
+        if answer["ipv6_prefix"] is None:
+            # Clients of the first generation get what they always got.
+            del answer["ipv6_prefix"]
+        return answer
 
 
 class ReleasedVLANSerializer(serializers.Serializer):

@@ -53,9 +53,14 @@ class VIDRangesField(serializers.Field):
 
     default_error_messages = {
         "invalid": gettext_lazy("Give text such as 100-199,300-399, or pairs of the first and the last VLAN ID."),
+        "too_long": gettext_lazy("Give at most {longest} characters or pairs."),
     }
+    # As text, every second VLAN ID and a comma.
+    longest = 20_000
 
     def to_internal_value(self, data):
+        if isinstance(data, str | list) and len(data) > self.longest:
+            self.fail("too_long", longest=self.longest)
         if isinstance(data, str):
             return parse_vid_ranges(data)
         if not isinstance(data, list) or not all(

@@ -32,6 +32,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
     vlan_group = VLANGroupSerializer(nested=True, required=False)
     vid_ranges = serializers.ListField(
         child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
+        max_length=4094,
         write_only=True,
         required=False,
         help_text=_("First and last VLAN IDs of the VLAN group that is made where none is given"),

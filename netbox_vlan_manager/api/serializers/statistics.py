@@ -1,3 +1,4 @@
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 __all__ = (
@@ -17,29 +18,29 @@ class PoolStatisticsSerializer(serializers.Serializer):
     available = serializers.IntegerField(source="usage.available")
     quarantined = serializers.IntegerField(source="usage.quarantined")
     disabled = serializers.IntegerField(source="usage.disabled")
-    utilization = serializers.FloatField(source="usage.utilization", help_text="Percent")
+    utilization = serializers.FloatField(source="usage.utilization", help_text=_("Percent"))
 
 
 class HealthSerializer(serializers.Serializer):
     status = serializers.ChoiceField(
-        choices=("ok", "degraded", "unavailable"), help_text="Only what is unavailable is answered with 503"
+        choices=("ok", "degraded", "unavailable"), help_text=_("Only what is unavailable is answered with 503")
     )
     database = serializers.ChoiceField(choices=("ok", "down"))
     migrations = serializers.ChoiceField(choices=("ok", "pending", "unknown"))
     jobs = serializers.ChoiceField(
-        choices=("ok", "late", "unknown"), help_text="The job of every minute; unknown where it never ran"
+        choices=("ok", "late", "unknown"), help_text=_("The job of every minute; unknown where it never ran")
     )
-    cache = serializers.ChoiceField(choices=("ok", "down"), help_text="NetBox answers nothing else without it")
+    cache = serializers.ChoiceField(choices=("ok", "down"), help_text=_("NetBox answers nothing else without it"))
     queue = serializers.ChoiceField(choices=("ok", "down"))
     workers = serializers.ChoiceField(
-        choices=("ok", "down", "unknown"), help_text="Whether a worker takes jobs from the queue"
+        choices=("ok", "down", "unknown"), help_text=_("Whether a worker takes jobs from the queue")
     )
-    pools_low = serializers.IntegerField(allow_null=True, help_text="Pools that run short of available segments")
+    pools_low = serializers.IntegerField(allow_null=True, help_text=_("Pools that run short of available segments"))
 
 
 class ForecastSerializer(serializers.Serializer):
     days_until_exhausted = serializers.IntegerField(
-        allow_null=True, help_text="Null where the pool does not fill up, 0 where it is exhausted"
+        allow_null=True, help_text=_("Null where the pool does not fill up, 0 where it is exhausted")
     )
-    confidence = serializers.FloatField(help_text="From 0 to 1: how well a straight line tells what has been")
-    samples = serializers.IntegerField(help_text="How many days the forecast is made from")
+    confidence = serializers.FloatField(help_text=_("From 0 to 1: how well a straight line tells what has been"))
+    samples = serializers.IntegerField(help_text=_("How many days the forecast is made from"))

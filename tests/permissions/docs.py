@@ -1,0 +1,34 @@
+"""The table of docs/permissions.md: the REST calls of the matrix, each with a body that does something."""
+
+from . import matrix
+from .world import HIDDEN_WORD
+
+__all__ = ("replace_table",)
+
+BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
+HEADER = """| call | no token | none | view | one VRF | allocate | read-only | expired | superuser |
+|---|---|---|---|---|---|---|---|---|
+"""
+# Objects that are out of reach of some of those who call.
+OUT_OF_REACH = ("near", "far", "inside", "hidden")
+
+
+def replace_table(text):
+    """Return the document with the table that the matrix says."""
+    before, rest = text.split(BEGIN)
+    _table, after = rest.split(END)
+    return before + BEGIN + HEADER + "".join(_lines()) + END + after
+
+
+def _lines():
+    rows = {}
+    for row in matrix.read():
+        if not isinstance(row, matrix.Row) or row.kind != "rest":
+            continue
+        if not any(word in f"{row.objects} {row.body}" for word in (*OUT_OF_REACH, HIDDEN_WORD)):
+            rows.setdefault(row.endpoint, []).append(row)
+    for tried in rows.values():
+        # Rather one that does something than one that is refused for its values.
+        row = next((row for row in tried if "+" in row.answers[-1]), tried[0])
+        answers = " | ".join(answer.rstrip("~") for answer in row.answers)
+        yield f"| `{row.method} {row.name}` | {answers} |\n"

@@ -1,0 +1,70 @@
+"""
+Every endpoint and page, called by everybody: the right status, nothing changed where it is refused, and in no answer
+anything that the caller may not view.
+
+UPDATE_PERMISSIONS=1 writes down what comes out instead; look at the difference then.
+"""
+
+import os
+from pathlib import Path
+
+from django.db import transaction
+
+from . import docs, matrix
+from .base import FINGERPRINT, FORBIDDEN, WRITTEN, WorldTestCase, find_told
+from .world import PERSONAS
+
+UPDATE = "UPDATE_PERMISSIONS" in os.environ
+DOCUMENT = Path(__file__).parents[2] / "docs/permissions.md"
+
+
+class MatrixTestCase(WorldTestCase):
+    def check(self, kind):
+        lines = matrix.read()
+        problems = []
+        for row in lines:
+            if isinstance(row, matrix.Row) and row.kind == kind:
+                for number, persona in enumerate(PERSONAS):
+                    if row.answers[number] != "-":
+                        row.answers[number] = self.check_answer(row, persona, row.answers[number], problems)
+        if UPDATE:
+            matrix.write(lines)
+        self.assertEqual(problems, [], "\n" + "\n".join(problems))
+
+    def check_answer(self, row, persona, expected, problems):
+        """Return what comes out, as the matrix has it, and add to `problems` what is wrong with it."""
+        with transaction.atomic():
+            written = self.ask(WRITTEN)
+            response, text = self.send(row, persona)
+            # Comparing takes much longer than asking whether there is anything to compare.
+            changed = self.ask(WRITTEN) != written and self.ask(FINGERPRINT) != self.before
+            transaction.set_rollback(True)
+        tells = expected.endswith("~")
+        answer = f"{response.status_code}{'+' * changed}{'~' * tells}"
+        what = f"{row.call} {row.body}".strip()
+        if answer != expected and not UPDATE:
+            problems.append(f"{what} for {persona}: {answer}, not {expected}")
+        if changed and response.status_code >= 400:
+            problems.append(f"{what} refuses {persona} and changes the database")
+        for pattern in () if tells else FORBIDDEN.get(persona, ()):
+            if found := find_told(pattern, text, row, self.ids):
+                problems.append(f"{what} tells {persona} {found}")
+        return answer
+
+    def test_every_endpoint_is_in_the_matrix(self):
+        rows = {row.endpoint for row in matrix.read() if isinstance(row, matrix.Row)}
+        self.assertEqual(rows, matrix.endpoints())
+
+    def test_pages(self):
+        self.check("page")
+
+    def test_rest(self):
+        self.check("rest")
+
+    def test_document(self):
+        """The table of docs/permissions.md is what the matrix says."""
+        text = DOCUMENT.read_text()
+        if UPDATE:
+            DOCUMENT.write_text(docs.replace_table(text))
+        else:
+            self.assertEqual(docs.replace_table(text), text)

@@ -1,0 +1,265 @@
+"""
+A NetBox of which a user may view one half.
+
+All that the other half has bears a marker: its names contain HIDDEN_WORD, its networks lie in HIDDEN_NETWORKS, its
+VLAN IDs and its numbers of segments are like nothing else. So an answer that has none of HIDDEN tells nothing of it.
+"""
+
+import re
+from datetime import timedelta
+from types import SimpleNamespace
+from uuid import uuid4
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.utils import timezone
+
+from core.choices import JobStatusChoices
+from core.models import Job
+from dcim.models import Site
+from ipam.choices import PrefixStatusChoices
+from ipam.models import VLAN, VRF, Prefix, VLANGroup
+from netbox_vlan_manager.jobs import GenerateSegmentsJob, MigrationJob, SegmentImportJob
+from netbox_vlan_manager.models import Allocation, PoolSnapshot, Segment, SegmentPool
+from netbox_vlan_manager.services import (
+    allocate,
+    create_pool,
+    disable_segment,
+    release,
+    release_allocation,
+    share,
+)
+from netbox_vlan_manager.services.generation import generate_segments
+from netbox_vlan_manager.services.snapshots import take_snapshots
+from netbox_vlan_manager.services.thresholds import refresh
+from tests.factories import make_segment, make_site, make_user, make_vrf, permit
+from virtualization.models import Cluster, ClusterType
+
+__all__ = (
+    "HIDDEN",
+    "HIDDEN_WORD",
+    "OPEN",
+    "OPEN_WORD",
+    "PERSONAS",
+    "TABLES",
+    "build_world",
+)
+
+# In the order of the matrix's columns. They come with tokens to REST and with sessions to pages; two are tokens only.
+PERSONAS = ("anonymous", "nobody", "viewer", "bound", "allocator", "readonly", "expired", "root")
+
+# What a name contains that everybody with a permission for one VRF may read, and what one contains that they may not.
+OPEN_WORD, HIDDEN_WORD = "opz", "zqx"
+# How many segments one of the hidden pools has; nothing else has nearly as many.
+HIDDEN_SEGMENTS = 417
+
+OPEN = re.compile(r"opz|10\.1\.\d+\.\d+/", re.IGNORECASE)
+HIDDEN = re.compile(
+    rf"""{HIDDEN_WORD}                      # a name
+    | 10\.222\.[1-9] | 10\.22[34]\. | 10\.1\.222\. | 2001:db8:222   # a network
+    | (?<![\w.%/\#-])3[89]\d\d(?![\w%.-])  # a VLAN ID
+    | (?<![\w.%/\#-])4(?:1[5-9]|3[0-5])(?![\w%.])  # a number of segments
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+TABLES = (
+    "netbox_vlan_manager_segmentpool",
+    "netbox_vlan_manager_segment",
+    "netbox_vlan_manager_allocation",
+    "ipam_vlan",
+    "ipam_prefix",
+    "ipam_vlangroup",
+    "ipam_vrf",
+    "dcim_site",
+    "virtualization_cluster",
+    "core_job",
+    "users_user",
+)
+
+
+def build_world():
+    """Return the objects of the world by the names that the matrix calls them by, and its users as `users`."""
+    _begin_ids_high()
+    root = make_user("root", is_superuser=True)
+    vrf, hidden_vrf = make_vrf("opz-vrf"), make_vrf("zqx-vrf", rd="zqx:1")
+    site, site_b, hidden_site = make_site("opz-site"), make_site("opz-site-b"), make_site("zqx-site")
+    cluster_type = ClusterType.objects.create(name="Kubernetes", slug="kubernetes")
+    open_cluster, hidden_cluster = (
+        Cluster.objects.create(name=name, type=cluster_type) for name in ("opz-linked", "zqx-linked")
+    )
+
+    def pool_of(name, *where, container, vids=(), **fields):
+        return create_pool(
+            user=root, vrf=where[0], scope=where[1], prefixes=[container], vid_ranges=vids or None, name=name, **fields
+        )
+
+    vids = [(100, 299), (3700, 3749)]
+    pool = pool_of("opz-pool", vrf, site, container="10.1.0.0/16", vids=vids)
+    pool_b = pool_of("opz-pool-b", vrf, site_b, container="10.2.0.0/16", vids=[(100, 299)])
+    # On the same fabric, in the same VRF.
+    hidden_near = pool_of("zqx-near", vrf, hidden_site, container="10.222.128.0/17", vlan_group=pool.vlan_group)
+    # At the same site, and with neither.
+    hidden_here = pool_of("zqx-here", hidden_vrf, site, container="10.224.0.0/16", vids=[(3960, 3999)])
+    hidden_far = pool_of(
+        "zqx-far", hidden_vrf, hidden_site, container="10.223.0.0/16", vids=[(3800, 4090), (1000, 1300)]
+    )
+
+    opens = [make_segment(pool, 100 + index, index, epg_name=f"EPG_opz_{index}") for index in range(8)]
+    for index in range(3):
+        make_segment(pool_b, 100 + index, index, epg_name=f"EPG_opz_b{index}")
+    inside, inside_free = (
+        make_segment(pool, 3711 + index, epg_name=f"EPG_zqx_in{index}", prefix=f"10.1.222.{64 * index}/26")
+        for index in range(2)
+    )
+    for index in range(3):
+        make_segment(hidden_near, 3720 + index, epg_name=f"EPG_zqx_near{index}", prefix=f"10.222.{200 + index}.0/24")
+    here = make_segment(hidden_here, 3960, epg_name="EPG_zqx_here", prefix="10.224.0.0/24")
+    generate_segments(
+        hidden_far, user=root, enforce=False, count=HIDDEN_SEGMENTS, prefix_length=28, epg_template="EPG_zqx_far_{vid}"
+    )
+
+    held, held_too = (allocate(name, pool=pool, user=root).allocation for name in ("opz-linked", "opz-cluster"))
+    allocate("opz-cluster-b", pool=pool_b, user=root)
+    past = allocate("opz-past", pool=pool, user=root).allocation
+    release_allocation(past, user=root)
+    quarantined = opens[3]
+    Segment.objects.filter(pk=quarantined.pk).update(
+        status="quarantined", quarantined_until=timezone.now() + timedelta(days=1)
+    )
+    disable_segment(opens[4], user=root, reason="opz broken")
+    hidden_held = allocate("zqx-linked", pool=hidden_far, user=root).allocation
+    allocate("zqx-cluster", pool=hidden_near, user=root)
+    allocate("zqx-here", pool=hidden_here, user=root)
+    allocate("zqx-inside", pool=pool, user=root, segment=inside)
+    # Also holds one of the segments that everybody may view.
+    hidden_share = share(held_too.segment, "zqx-sharing", user=root).allocation
+    # In the way of a merge of the two open pools.
+    allocate("opz-both", pool=pool, user=root)
+    allocate("opz-both", pool=pool_b, user=root)
+    release("opz-both", pool=pool_b, user=root)
+
+    # What could be adopted, and what stands in the way of it.
+    def prefix_with_vlan(network, vid, name, **fields):
+        vlan = VLAN.objects.create(group=pool.vlan_group, vid=vid, name=name)
+        return Prefix.objects.create(prefix=network, vrf=vrf, vlan=vlan, **fields)
+
+    candidate = prefix_with_vlan("10.1.50.0/24", 250, "EPG_opz_candidate")
+    hidden_candidate = prefix_with_vlan("10.1.222.192/26", 3730, "EPG_zqx_candidate")
+    Prefix.objects.create(prefix="10.1.222.176/28", vrf=vrf, vlan=candidate.vlan)
+
+    # What does not fit.
+    Prefix.objects.filter(pk=opens[5].prefix_id).update(status=PrefixStatusChoices.STATUS_DEPRECATED)
+    Prefix.objects.filter(pk__in=[inside_free.prefix_id, here.prefix_id]).update(status="deprecated")
+    take_snapshots()
+    refresh()
+
+    users = _make_users(root)
+    bound = users["bound"]
+
+    def job_of(user, runner, data):
+        return Job.objects.create(
+            name=runner.name, user=user, data=data, status=JobStatusChoices.STATUS_COMPLETED, job_id=uuid4()
+        )
+
+    row = "site,vlan_id,epg_name,segment,vrf\n{0}-site,150,EPG_{0}_row,10.1.150.0/24,{0}-vrf\n"
+    report = {"pools": [{"name": "zqx-report", "problems": []}], "dry_run": True}
+
+    def imported(word):
+        results = [{"status": "failed", "errors": {"site": [f"{word}-error"]}}]
+        return {"text": row.format(word), "atomic": False, "dry_run": True, "results": results}
+
+    def generated(where, word):
+        segment = {
+            "id": None,
+            "vid": 160,
+            "epg_name": f"EPG_{word}_gen",
+            "prefix": "10.1.160.0/24",
+            "ipv6_prefix": None,
+        }
+        result = {"count": 1, "segments": [segment], "skipped": []}
+        return {"pool": where.pk, "asked": {"count": 1}, "dry_run": True, "result": result}
+
+    return SimpleNamespace(
+        pool=pool,
+        pool_b=pool_b,
+        near=hidden_near,
+        far=hidden_far,
+        segment=opens[6],
+        held=held.segment,
+        quarantined=quarantined,
+        disabled=opens[4],
+        drifted=opens[5],
+        inside=inside,
+        inside_free=inside_free,
+        far_segment=hidden_far.segments.order_by("vid").last(),
+        allocation=held,
+        shared=held_too,
+        past=past,
+        far_allocation=hidden_held,
+        inside_allocation=inside.allocations.get(),
+        hidden_share=hidden_share,
+        candidate=candidate,
+        hidden_candidate=hidden_candidate,
+        vrf=vrf,
+        hidden_vrf=hidden_vrf,
+        site=site,
+        hidden_site=hidden_site,
+        group=pool.vlan_group,
+        container=pool.prefixes.get(),
+        cluster=open_cluster,
+        hidden_cluster=hidden_cluster,
+        import_job=job_of(bound, SegmentImportJob, imported("opz")),
+        hidden_import_job=job_of(root, SegmentImportJob, imported("zqx")),
+        generate_job=job_of(bound, GenerateSegmentsJob, generated(pool, "opz")),
+        hidden_generate_job=job_of(root, GenerateSegmentsJob, generated(pool, "zqx")),
+        migration_job=job_of(bound, MigrationJob, {"dry_run": True}),
+        hidden_migration_job=job_of(root, MigrationJob, {"dry_run": True, "report": report}),
+        users=users,
+        site_b=site_b,
+        site_type=ContentType.objects.get_for_model(Site),
+    )
+
+
+def _begin_ids_high():
+    """Let ids be like no VLAN ID and no number of segments."""
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 7000000)", [table])
+
+
+def _make_users(root):
+    """Return {persona: User}."""
+    users = {name: make_user(name) for name in ("nobody", "viewer", "bound", "allocator")}
+    for model in (SegmentPool, Segment, Allocation, PoolSnapshot, VRF, Site, VLANGroup, Prefix, VLAN, Cluster):
+        users["viewer"] = permit(users["viewer"], model, "view")
+
+    user = users["bound"]
+    own = {"vrf__name": "opz-vrf", "name__startswith": "opz"}
+    in_own = {"pool__vrf__name": "opz-vrf", "pool__name__startswith": "opz", "vid__lt": 3000}
+    view = ["view"]
+    allocations = {**in_own, "cluster_name__startswith": "opz"}
+    for model, actions, constraints in (
+        (SegmentPool, ["view", "add", "change", "delete", "allocate", "release"], own),
+        (Segment, ["view", "add", "change", "delete"], in_own),
+        (Allocation, ["view", "add", "change"], allocations),
+        (PoolSnapshot, view, {"pool__vrf__name": "opz-vrf", "pool__name__startswith": "opz"}),
+        (VRF, view, {"name": "opz-vrf"}),
+        (Site, view, {"name__startswith": "opz"}),
+        (VLANGroup, view, {"name__startswith": "opz"}),
+        (VLAN, view, {"group__name__startswith": "opz", "vid__lt": 3000}),
+        (Cluster, view, {"name__startswith": "opz"}),
+        (
+            Prefix,
+            view,
+            [
+                {"vrf__name": "opz-vrf", "segment__vid__lt": 3000, "segment__pool__name__startswith": "opz"},
+                {"vrf__name": "opz-vrf", "prefix__in": ["10.1.0.0/16", "10.2.0.0/16", "10.1.50.0/24"]},
+            ],
+        ),
+    ):
+        user = permit(user, model, *actions, constraints=constraints)
+    users["bound"] = user
+    users["allocator"] = permit(users["allocator"], SegmentPool, "allocate", constraints=own)
+    users["root"] = root
+    return users
