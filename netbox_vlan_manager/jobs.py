@@ -175,8 +175,9 @@ class SegmentImportJob(JobRunner):
     Imports segments as the job's user, or tries what that would do. All of it is one transaction: a job that is killed
     leaves nothing behind.
 
-    The job's data begin as `text`, `atomic` and `dry_run`. To these come `phase`, what it is at (see `import_segments`),
-    and in the end either `results`, a dictionary for each row, or `errors`, texts that say why nothing was done.
+    The job's data begin as `text`, `atomic` and `dry_run`. To these come `phase`, what it is at (see
+    `import_segments`), and in the end either `results`, a dictionary for each row, or `errors`, texts that say why
+    nothing was done.
     """
 
     class Meta:

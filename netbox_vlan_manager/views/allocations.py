@@ -33,7 +33,7 @@ from ..object_actions import (
 from ..services import allocate, allocate_stretched, release_allocation, renew
 from ..services.resolution import check_pool_permission
 from ..ui import panels
-from .mixins import ConfirmView, KeepTypedMixin, ReturnURLMixin, annotate_may_release, get_selected
+from .mixins import ConfirmView, KeepTypedMixin, ReturnURLMixin, annotate_may_release, get_selected, is_pk
 
 __all__ = (
     "AllocateStretchedView",
@@ -84,7 +84,6 @@ class AllocationView(PoolActionsMixin, generic.ObjectView):
 class AllocationEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = Allocation.objects.all()
     form = forms.AllocationForm
-    template_name = "netbox_vlan_manager/object_edit.html"
 
 
 @register_model_view(Allocation, "bulk_edit", path="edit", detail=False)
@@ -147,7 +146,7 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
 
     def check_pool(self, value):
         """Refuse a pool in which the user may not allocate. What is no pool's id is left to the form."""
-        pool = SegmentPool.objects.filter(pk=value).first() if value and value.isdecimal() else None
+        pool = SegmentPool.objects.filter(pk=value).first() if value and is_pk(value) else None
         if pool:
             check_pool_permission(self.request.user, pool, "allocate")
 

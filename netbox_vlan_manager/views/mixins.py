@@ -35,6 +35,7 @@ __all__ = (
     "ServiceImportMixin",
     "annotate_may_release",
     "get_selected",
+    "is_pk",
     "prefetch_holders",
 )
 
@@ -210,11 +211,16 @@ class ChildrenMixin:
         return [action for action in self.actions if action in (of_children if action.multi else of_object)]
 
 
+def is_pk(text):
+    """Return whether a text is a number that an id can have. int() refuses those of thousands of digits."""
+    return text.isdecimal() and len(text) < 19
+
+
 def get_selected(request, queryset, filterset):
     """Return those of `queryset` that were ticked in a table, or all that the filters of the table find."""
     if request.POST.get("_all"):
         return filterset(request.GET, queryset, request=request).qs
-    return queryset.filter(pk__in=[pk for pk in request.POST.getlist("pk") if pk.isdecimal()])
+    return queryset.filter(pk__in=[pk for pk in request.POST.getlist("pk") if is_pk(pk)])
 
 
 def prefetch_holders(segments, user):

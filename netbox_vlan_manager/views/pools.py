@@ -166,7 +166,6 @@ class SegmentPoolAllocationsView(ChildrenMixin, PoolActionsMixin, generic.Object
 class SegmentPoolEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = SegmentPool.objects.all()
     form = forms.SegmentPoolForm
-    template_name = "netbox_vlan_manager/object_edit.html"
 
 
 class PoolRefusalMixin:

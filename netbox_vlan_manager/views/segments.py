@@ -169,7 +169,6 @@ class SegmentHistoryView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildren
 class SegmentEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool")
     form = forms.SegmentForm
-    template_name = "netbox_vlan_manager/object_edit.html"
 
     def get_extra_addanother_params(self, request):
         return {"pool": request.POST.get("pool", "")}

@@ -12,7 +12,8 @@ from netbox_vlan_manager import models
 from netbox_vlan_manager.api.errors import STATUS_OF_CODE
 from netbox_vlan_manager.choices import SegmentStatusChoices
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from tests.factories import make_user, permit
+from netbox_vlan_manager.services import allocate
+from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db
 
@@ -135,3 +136,17 @@ def test_is_the_last_item_of_the_menu(client, show):
     assert page.count(f'href="{URL}"') == 1
     for name in ("segmentpool_list", "segment_list", "allocation_list"):
         assert page.index(f'href="{reverse(f"plugins:netbox_vlan_manager:{name}")}"') < page.index(f'href="{URL}"')
+
+
+@pytest.mark.parametrize("name", ["segmentpool", "segment", "allocation"])
+def test_the_button_on_forms_leads_here(client, show, name):
+    root = make_user("root", is_superuser=True)
+    page = show(root).content.decode()
+    segment = make_pool(segments=1).segments.get()
+    held = {"segmentpool": segment.pool, "segment": segment}.get(name)
+    held = held or allocate("prod-01", pool=segment.pool, user=root).allocation
+
+    form = client.get(reverse(f"plugins:netbox_vlan_manager:{name}_edit", args=[held.pk])).content.decode()
+
+    assert f'href="{URL}#{name}"' in form
+    assert f'id="{name}"' in page

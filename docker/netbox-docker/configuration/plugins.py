@@ -1,0 +1,5 @@
+PLUGINS = ["netbox_vlan_manager"]
+
+PLUGINS_CONFIG = {
+    "netbox_vlan_manager": {},
+}

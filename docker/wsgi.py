@@ -1,0 +1,8 @@
+"""NetBox's WSGI application, which also serves the static files that were collected into the image."""
+
+from django.conf import settings
+from whitenoise import WhiteNoise
+
+from netbox.wsgi import application
+
+application = WhiteNoise(application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)

@@ -1,0 +1,255 @@
+"""
+A NetBox in which every text that a user may write is an attack on whoever reads it.
+
+Run as a program, it builds that in the database of the environment and prints where its pages are, as JSON.
+"""
+
+import json
+
+import django
+
+__all__ = ("EVALUATED", "HOSTILE", "MARKER", "build_world", "core_paths", "page_paths", "rest_paths")
+
+# A page is attacked when this is defined, or when what stands in braces is computed.
+MARKER = "__xss"
+EVALUATED = "53743561"
+HOSTILE = f"<script>window.{MARKER}=1</script>\"'><img src=x onerror=window.{MARKER}=2>{{{{7331*7331}}}}"
+LONG = (
+    f"{HOSTILE}<svg/onload=window.{MARKER}=3>${{7331*7331}}</textarea></title></style><iframe src=javascript:"
+    f"window.{MARKER}=4>"
+)
+# NetBox shows these as Markdown.
+MARKDOWN = f'{LONG}\n\n[link](javascript:window.{MARKER}=5) ![image](x"onerror="window.{MARKER}=6)\n\n`{LONG}`'
+
+
+IMPORT_COLUMNS = ("site", "vlan_id", "epg_name", "segment", "vrf", "dhcp", "description", "cluster_name")
+WIDGET_IDS = ("5d9d2a4e-0000-4000-8000-000000000001", "5d9d2a4e-0000-4000-8000-000000000002")
+
+
+def build_world():
+    """Return {name: object} of what pages are about, and `root`, a superuser."""
+    from core.choices import JobStatusChoices
+    from core.models import Job, ObjectType
+    from dcim.models import Location, Region, Site, SiteGroup
+    from extras.models import CustomField, Dashboard, JournalEntry, Tag
+    from ipam.models import VLAN, VRF, Prefix, Role, VLANGroup
+    from netbox_vlan_manager import jobs
+    from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
+    from netbox_vlan_manager.services import (
+        allocate,
+        create_pool,
+        create_segment,
+        disable_segment,
+        release_allocation,
+        share,
+    )
+    from netbox_vlan_manager.services.snapshots import take_snapshots
+    from tenancy.models import Tenant
+    from tests import first_generation
+    from tests.factories import make_user
+    from users.models import Owner, OwnerGroup
+    from virtualization.models import Cluster, ClusterType
+
+    root = make_user("root", is_superuser=True, first_name=HOSTILE[:100], email="root@example.com")
+    region = Region.objects.create(name=f"Region {HOSTILE}", slug="hostile-region")
+    group = SiteGroup.objects.create(name=f"Group {HOSTILE}", slug="hostile-group")
+    site = Site.objects.create(
+        name=f"Site {HOSTILE}", slug="hostile", region=region, group=group, description=LONG, comments=MARKDOWN
+    )
+    location = Location.objects.create(name=f"Place {HOSTILE}", slug="hostile-place", site=site)
+    tenant = Tenant.objects.create(name=f"Tenant {HOSTILE}"[:100], slug="hostile-tenant")
+    role = Role.objects.create(name=f"Role {HOSTILE}", slug="hostile-role")
+    vrf = VRF.objects.create(name=f"VRF {HOSTILE}", rd="'><svg/onload=x()>", tenant=tenant)
+    owner = Owner.objects.create(
+        name=f"Owner {HOSTILE}", group=OwnerGroup.objects.create(name=f"Owners {HOSTILE}"), description=LONG
+    )
+    tag = Tag.objects.create(name=f"Tag {HOSTILE}", slug="hostile-tag")
+    cluster = Cluster.objects.create(
+        name=f"c {HOSTILE}", type=ClusterType.objects.create(name=f"Type {HOSTILE}", slug="hostile-type")
+    )
+    field = CustomField.objects.create(name="hostile", type="text", label=f"CF {HOSTILE}"[:50])
+    field.object_types.set(ObjectType.objects.get_for_models(SegmentPool, Segment, Allocation).values())
+    described = {
+        "description": LONG[:200],
+        "comments": MARKDOWN,
+        "owner": owner,
+        "custom_field_data": {"hostile": LONG},
+        "changelog_message": LONG[:200],
+    }
+    pool = create_pool(
+        user=root,
+        vrf=vrf,
+        scope=site,
+        prefixes=["10.0.0.0/16"],
+        vid_ranges=[(100, 199)],
+        name=f"Pool {HOSTILE}",
+        slug="hostile-pool",
+        tenant=tenant,
+        role=role,
+        warning_threshold=10,
+        critical_threshold=20,
+        cooldown=86400,
+        **described,
+    )
+    pool.tags.add(tag)
+    other = create_pool(
+        user=root,
+        vrf=vrf,
+        scope=location,
+        prefixes=["10.1.0.0/16"],
+        vid_ranges=[(100, 199)],
+        name=f"Other {HOSTILE}",
+        slug="hostile-other",
+        **described,
+    )
+    # Nobody checks the name of a VLAN group but NetBox.
+    VLANGroup.objects.filter(pk=pool.vlan_group_id).update(name=f"VG {HOSTILE}", description=LONG[:200])
+    segments = [
+        create_segment(
+            pool, user=root, vid=100 + index, epg_name=f"EPG_{index}", prefix=f"10.0.{index}.0/24", **described
+        )
+        for index in range(8)
+    ]
+    create_segment(other, user=root, vid=100, epg_name="EPG_other", prefix="10.1.0.0/24", **described)
+    segments[0].tags.add(tag)
+    held = allocate(cluster.name, pool=pool, user=root, changelog_message=LONG[:200]).allocation
+    Allocation.objects.filter(pk=held.pk).update(description=LONG[:200], comments=MARKDOWN)
+    share(held.segment, f"s {HOSTILE}", user=root)
+    released = allocate(f"r {HOSTILE}", pool=pool, user=root).allocation
+    release_allocation(released, user=root, changelog_message=LONG[:200])
+    disable_segment(segments[4], user=root, reason=LONG[:200])
+    # What somebody wrote into NetBox's own pages, with a pool's VLAN IDs and networks.
+    VLAN.objects.create(group=pool.vlan_group, vid=150, name=f"V {HOSTILE}"[:64])
+    candidate = VLAN.objects.create(group=pool.vlan_group, vid=151, name=f"W {HOSTILE}"[:64])
+    Prefix.objects.create(prefix="10.0.51.0/24", vrf=vrf, vlan=candidate, description=LONG[:200])
+    VLAN.objects.filter(pk=segments[5].vlan_id).update(name=f"D {HOSTILE}"[:64])
+    Prefix.objects.filter(pk=segments[6].prefix_id).update(status="deprecated")
+    for instance in (pool, segments[0], held):
+        JournalEntry.objects.create(assigned_object=instance, created_by=root, comments=MARKDOWN)
+    take_snapshots()
+    Dashboard.objects.update_or_create(
+        user=root,
+        defaults={
+            "layout": [{"id": WIDGET_IDS[index], "x": 0, "y": 4 * index, "w": 4, "h": 4} for index in range(2)],
+            "config": {
+                WIDGET_IDS[index]: {"class": f"netbox_vlan_manager.{name}", "title": f"T {HOSTILE}", "config": {}}
+                for index, name in enumerate(("PoolUtilizationWidget", "RecentAllocationsWidget"))
+            },
+        },
+    )
+
+    first_generation.make_fields()
+    migrated = first_generation.make_group(vrf=f"F {HOSTILE}"[:40], site=f"G {HOSTILE}"[:40], container="10.9.0.0/16")
+    first_generation.make_prefix(migrated, 100, "10.9.0.0/24", cluster=f"m {HOSTILE}")
+    first_generation.make_prefix(migrated, 101, "10.9.1.0/24", vlan_name=HOSTILE[:60])
+
+    def run(runner, **data):
+        job = Job.objects.create(
+            name=runner.name, user=root, status=JobStatusChoices.STATUS_COMPLETED, job_id=_uuid(), data=data
+        )
+        runner(job).run()
+        job.save()
+        return job
+
+    rows = json.dumps([{name: f"{name} {HOSTILE}" for name in IMPORT_COLUMNS}, {HOSTILE: HOSTILE}])
+    import_job = run(jobs.SegmentImportJob, text=rows, atomic=False, dry_run=True)
+    migration_job = run(jobs.MigrationJob, dry_run=True)
+    asked = {"count": 2, "prefix_length": 24, "epg_template": "EPG_{vid}", "description": LONG[:200]}
+    generate_job = run(jobs.GenerateSegmentsJob, pool=pool.pk, asked=asked, dry_run=True)
+    return {
+        "root": root,
+        "segmentpool": pool,
+        "segment": held.segment,
+        "quarantined": released.segment,
+        "disabled": segments[4],
+        "drifted": segments[5],
+        "allocation": held,
+        "released": released,
+        "import_job": import_job,
+        "migration_job": migration_job,
+        "generate_job": generate_job,
+        "site": site,
+        "region": region,
+        "group": group,
+        "location": location,
+        "tenant": tenant,
+        "vrf": vrf,
+        "vlan_group": pool.vlan_group,
+        "vlan": held.segment.vlan,
+        "prefix": held.segment.prefix,
+        "cluster": cluster,
+    }
+
+
+def _uuid():
+    from uuid import uuid4
+
+    return uuid4()
+
+
+def _routes(resolver, prefix=""):
+    """Yield (route, URLPattern) of a resolver."""
+    for pattern in resolver.url_patterns:
+        route = prefix + str(pattern.pattern)
+        if hasattr(pattern, "url_patterns"):
+            yield from _routes(pattern, route)
+        else:
+            yield route, pattern
+
+
+def _plugin_routes():
+    from django.urls import get_resolver
+
+    return [(route, pattern) for route, pattern in _routes(get_resolver()) if "plugins/vlan-manager/" in route]
+
+
+def page_paths(world):
+    """Return {name: path} of every page of the plugin's, found by the URLs that it has."""
+    paths = {}
+    jobs = {"segment_import_job": "import_job", "migration_job": "migration_job"}
+    for route, pattern in _plugin_routes():
+        if route.startswith("api/"):
+            continue
+        name = pattern.name
+        model = name.partition("_")[0]
+        pk = world[jobs.get(name, model if model in world else "import_job")].pk
+        path = f"/{route}".replace("<int:pk>", str(pk)).replace("<int:job_pk>", str(world["generate_job"].pk))
+        assert "<" not in path, f"Say what {path} is about"
+        paths[name] = path
+    return paths
+
+
+def rest_paths(world):
+    """Return {(name, path): view class} of every endpoint of the plugin's."""
+    paths = {}
+    for route, pattern in _plugin_routes():
+        if not route.startswith("api/") or "format" in route:
+            continue
+        model = (pattern.name or "").partition("-")[0]
+        path = f"/{route}"
+        if "(?P<pk>" in path:
+            path = path.replace("(?P<pk>[^/.]+)", str(world[model].pk))
+        path = path.replace("^", "").replace("$", "")
+        assert "(" not in path, route
+        paths[pattern.name or route, path] = pattern.callback
+    return paths
+
+
+def core_paths(world):
+    """Return the paths of NetBox's pages in which the plugin shows something, and of those that show its objects."""
+    names = ("site", "region", "group", "location", "tenant", "vrf", "vlan_group", "vlan", "prefix", "cluster")
+    return [
+        "/",
+        "/search/?q=EPG",
+        "/core/changelog/",
+        "/core/jobs/",
+        f"{world['import_job'].get_absolute_url()}log/",
+        *(world[name].get_absolute_url() for name in names),
+        *(world[name].get_absolute_url() for name in ("quarantined", "disabled", "drifted", "released")),
+    ]
+
+
+if __name__ == "__main__":
+    django.setup()
+    world = build_world()
+    print(json.dumps({"pages": page_paths(world), "core": core_paths(world)}))
