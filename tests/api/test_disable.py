@@ -120,8 +120,8 @@ class DisableTestCase(PlainTestCase):
         self.assertEqual(body, {"$ref": "#/components/schemas/DisableRequest"})
         self.assertNotIn("requestBody", enable)
         for operation, statuses in (
-            (disable, ["200", "403", "404", "409", "503"]),
-            (enable, ["200", "403", "404", "503"]),
+            (disable, ["200", "400", "403", "404", "409", "412", "415", "422", "503"]),
+            (enable, ["200", "400", "403", "404", "409", "412", "415", "422", "503"]),
         ):
             self.assertEqual(sorted(operation["responses"]), statuses)
             schema = operation["responses"]["200"]["content"]["application/json"]["schema"]

@@ -151,7 +151,8 @@ class GenerateTestCase(PlainTestCase):
         operation = schema["paths"]["/api/plugins/vlan-manager/pools/{id}/generate/"]["post"]
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         self.assertEqual(body, {"$ref": "#/components/schemas/GenerateRequest"})
-        self.assertEqual(sorted(operation["responses"]), ["200", "201", "400", "403", "404", "503"])
+        refused = ["400", "403", "404", "409", "412", "415", "422", "503"]
+        self.assertEqual(sorted(operation["responses"]), ["200", "201", *refused])
         for status in ("200", "201"):
             answer = operation["responses"][status]["content"]["application/json"]["schema"]
             self.assertEqual(answer, {"$ref": "#/components/schemas/GenerateResult"})

@@ -290,7 +290,8 @@ class PoolMoveSchemaTestCase(PlainTestCase):
             operation = paths[f"/api/plugins/vlan-manager/pools/{{id}}/{name}/"]["post"]
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
             self.assertEqual(schema, {"$ref": f"#/components/schemas/{body}Request"})
-            self.assertEqual(sorted(operation["responses"]), ["200", "400", "403", "404", "409", "503"])
+            refused = ["400", "403", "404", "409", "412", "415", "422", "503"]
+            self.assertEqual(sorted(operation["responses"]), ["200", *refused])
             schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
             self.assertEqual(schema, {"$ref": f"#/components/schemas/{answer}"})
             conflict = operation["responses"]["409"]["content"]["application/json"]["schema"]

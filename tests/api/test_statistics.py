@@ -134,6 +134,7 @@ class ExportTestCase(Inventory):
                 "Allocated At": held.allocated_at.isoformat(timespec="seconds"),
                 "Released At": "",
                 "Status": "allocated",
+                "IPv6 Prefix": "",
             },
         )
         self.assertEqual(
@@ -225,7 +226,9 @@ class ExportTestCase(Inventory):
             make_segment(self.pool, 200 + number, 200 + number, description=text)
         stored = [row["Description"] for row in self.rows(vid__gte=200)]
         # Descriptions are trimmed nowhere, so the tab and the return are there.
-        self.assertEqual(stored[:6], [f"'{text}" for text in texts[:6]])
+        # Some spreadsheets pass over white space before a formula.
+        self.assertEqual(stored[:4], [f"'{text}" for text in texts[:4]])
+        self.assertEqual(stored[4:6], ["'\t'=1", "'\r'=1"])
         self.assertEqual(stored[6:8], list(texts[6:8]))
         workbook = openpyxl.load_workbook(io.BytesIO(self.export(format="xlsx", vid__gte=200).body))
         cells = [row[6] for row in list(workbook.active.rows)[1:]]

@@ -93,7 +93,8 @@ def endpoints():
         actions = getattr(view, "actions", None)
         view_class = getattr(view, "view_class", None) or view.cls
         methods = actions or [name for name in ("get", "post", "put", "patch", "delete") if hasattr(view_class, name)]
-        found |= {(method.upper(), namespace) for method in methods}
+        # The first GET of a view set binds HEAD too.
+        found |= {(method.upper(), namespace) for method in methods if method != "head"}
     return found
 
 
