@@ -149,7 +149,7 @@ def test_health_is_capped(observed):
     url = f"{observed.url}/api/plugins/vlan-manager/health/"
     answers = [requests.get(url, timeout=60) for _number in range(100)]
     statuses = Counter(answer.status_code for answer in answers)
-    # 40 a minute, in each of two processes.
+    # 40 an hour, in each of two processes.
     assert statuses[429] >= 20
     assert statuses[200] >= 40
     assert answers[0].json()["workers"] == "down"

@@ -5,7 +5,7 @@ import os
 from tests.stack.configuration import *  # noqa: F403
 
 METRICS_ENABLED = True
-PLUGINS_CONFIG = {"netbox_vlan_manager": {"metrics_per_pool": True, "health_rate": "40/min"}}
+PLUGINS_CONFIG = {"netbox_vlan_manager": {"metrics_per_pool": True, "health_rate": "40/hour"}}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
