@@ -64,7 +64,8 @@ def main():
     outcomes = {}
     try:
         for name, outcome, elapsed in run(options.only or FAULTS, options.scale):
-            outcomes[name] = asdict(outcome)
+            # A Counter would count the pairs that asdict() copies it from.
+            outcomes[name] = asdict(outcome) | {"answers": dict(outcome.answers)}
             print(describe(name, outcome, elapsed), flush=True)
     except StackError as e:
         print(e, file=sys.stderr)
