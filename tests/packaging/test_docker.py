@@ -82,8 +82,13 @@ def test_entrypoint(container_env, new_netbox, tmp_path, stack):
         url = f"http://127.0.0.1:{env['PORT']}"
         with requests.Session() as session:
             session.headers["Host"] = env["ALLOWED_HOSTS"]
-            health = session.get(url + HEALTH, timeout=60).json()
-            assert (health["status"], health["workers"]) == ("ok", "ok")
+
+            def check_health():
+                health = session.get(url + HEALTH, timeout=60).json()
+                assert (health["status"], health["workers"]) == ("ok", "ok")
+
+            # Its answer may be a second old: from before the worker came.
+            wait_for(check_health, worker, "health", timeout=30)
             assert session.get(f"{url}/static/netbox_vlan_manager/map.js", timeout=60).status_code == 200
             assert session.get(f"{url}/login/", timeout=60).status_code == 200
         assert requests.get(f"{url}/login/", timeout=60).status_code == 400
