@@ -129,10 +129,6 @@ class _Denied(Exception):
         self.prefixes = prefixes
 
 
-class _DryRun(Exception):
-    """Rolls back what was only tried."""
-
-
 def find_candidates(pool, user=None):
     """
     Return the Candidates of a pool, ordered by VLAN ID and prefix. Its statements do not grow with their number.
@@ -416,11 +412,11 @@ def adopt(pool, *, user, prefixes=None, enforce=True, dry_run=False):
             while True:
                 rows = []
                 try:
-                    transactions.run(partial(_adopt, pool, chosen, viewer, denied, dry_run, rows))
+                    transactions.run(partial(_adopt, pool, chosen, viewer, denied, rows), dry_run)
                 except _Denied as error:
                     denied |= error.prefixes
                     continue
-                except _DryRun:
+                if dry_run:
                     for row in rows:
                         if row.status == "adopted":
                             row.segment = None
@@ -429,8 +425,8 @@ def adopt(pool, *, user, prefixes=None, enforce=True, dry_run=False):
                 return result
 
 
-def _adopt(pool, chosen, viewer, denied, dry_run, rows):
-    """Fill `rows`; the caller's transaction holds all of it, or none after _Denied or _DryRun."""
+def _adopt(pool, chosen, viewer, denied, rows):
+    """Fill `rows`; the caller's transaction holds all of it, or none after _Denied."""
     transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id])
     rows.clear()
     candidates = find_candidates(pool, viewer)
@@ -467,8 +463,6 @@ def _adopt(pool, chosen, viewer, denied, dry_run, rows):
             row.status, row.segment = "adopted", segment.pk
         elif row.candidate:
             row.errors = problems[id(row.candidate)]
-    if dry_run:
-        raise _DryRun
 
 
 def _check_permitted(segments, viewer):

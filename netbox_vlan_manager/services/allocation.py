@@ -97,39 +97,24 @@ class _MustGrow(Exception):
     """Gives all locks back: those that a pool needs to grow come before those of segments."""
 
 
-class _DryRun(Exception):
-    """Rolls back what was done to see what would be."""
-
-    def __init__(self, results):
-        self.results = results
-
-
 def run(work, dry_run):
     """
     Call `work`, which returns AllocationResults, in a transaction with `transactions.run`, and return these.
 
     A dry run is rolled back. What it would have made has no id.
     """
+    results = transactions.run(work, dry_run)
     if not dry_run:
-        results = transactions.run(work)
         metrics.count_allocations(results)
         return results
-
-    def undo():
-        results = work()
-        made = {result.allocation.pk for result in results if result.created}
-        for result in results:
-            # One that was asked for twice comes twice.
-            if result.allocation.pk in made:
-                result.allocation.pk = None
-                if result.allocation.segment.is_grown:
-                    result.allocation.segment = None
-        raise _DryRun(results)
-
-    try:
-        return transactions.run(undo)
-    except _DryRun as outcome:
-        return outcome.results
+    made = {result.allocation.pk for result in results if result.created}
+    for result in results:
+        # One that was asked for twice comes twice.
+        if result.allocation.pk in made:
+            result.allocation.pk = None
+            if result.allocation.segment.is_grown:
+                result.allocation.segment = None
+    return results
 
 
 @dataclass

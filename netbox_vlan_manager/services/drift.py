@@ -62,13 +62,6 @@ class RepairResult:
     message: str
 
 
-class _DryRun(Exception):
-    """Rolls back what was only tried."""
-
-    def __init__(self, result):
-        self.result = result
-
-
 def report_drift(user=None):
     """
     Return a DriftReport of all that no longer fits in pools that `user` may view; None may view all. Locks nothing.
@@ -198,18 +191,17 @@ def _repair(item, drift, permitted, dry_run, changelog_message):
     if not drift.repair:
         return RepairResult(item, SKIPPED, drift.advice)
     try:
-        return transactions.run(partial(_repair_in_transaction, drift, dry_run, changelog_message))
-    except _DryRun as dry:
-        return dry.result
+        result = transactions.run(partial(_repair_in_transaction, drift, changelog_message), dry_run)
     except (ValidationError, AbortRequest, VLANManagerError) as error:
         messages = error.messages if isinstance(error, ValidationError) else [str(error.message)]
         return RepairResult(item, FAILED, " ".join(messages))
     except IntegrityError:
         text = _("Something else stands in the way of what the repair would write: {repair}")
         return RepairResult(item, FAILED, text.format(repair=drift.repair))
+    return replace(result, status=WOULD_REPAIR) if dry_run and result.status == REPAIRED else result
 
 
-def _repair_in_transaction(drift, dry_run, changelog_message):
+def _repair_in_transaction(drift, changelog_message):
     _lock(drift)
     # Under the locks: somebody may have repaired or deleted it meanwhile, or made it worse.
     now: Drift | None = next(
@@ -226,8 +218,6 @@ def _repair_in_transaction(drift, dry_run, changelog_message):
         if isinstance(instance, Prefix) and "vrf" in values:
             # The depths that NetBox caches, of the prefixes around it in both VRFs.
             handle_prefix_saved(instance, created=False)
-    if dry_run:
-        raise _DryRun(RepairResult(drift.item, WOULD_REPAIR, now.repair))
     return RepairResult(drift.item, REPAIRED, now.repair)
 
 

@@ -171,7 +171,7 @@ def generate_segments(
     work = partial(_generate, pool.pk, asked, fields, user if enforce else None)
     about = {"pool": pool, **asked, "user": user}
     with timing.operation("generate", dry_run=dry_run, **about) as operation, audit.change_tracking(user):
-        result = (transactions.rehearse if dry_run else transactions.run)(work)
+        result = transactions.run(work, dry_run)
         operation.outcome = f"{len(result.segments)} segments"
     if dry_run:
         for segment in result.segments:

@@ -101,10 +101,6 @@ class _Undo(Exception):
         self.denied = denied
 
 
-class _DryRun(Exception):
-    """Rolls back what was only tried."""
-
-
 def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, report=None):
     """
     Create or update a segment for each row, or say what that would do.
@@ -149,11 +145,7 @@ def _import(rows, user, atomic, enforce, dry_run, report):
     with audit.change_tracking(user):
         while True:
             try:
-                transactions.run(partial(_write, checked, user, viewer, atomic, dry_run))
-            except _DryRun:
-                for row in checked:
-                    if row.result.status == "created":
-                        row.result.segment = None
+                transactions.run(partial(_write, checked, user, viewer, atomic), dry_run)
             except _Undo as undo:
                 for row in undo.denied:
                     row.result.errors = {"vlan_id": [_("You may not write this segment: ask for the permission.")]}
@@ -162,6 +154,10 @@ def _import(rows, user, atomic, enforce, dry_run, report):
                     row.result.status = "failed" if row.result.errors else "skipped"
                 if undo.denied and not atomic:
                     continue
+            if dry_run:
+                for row in checked:
+                    if row.result.status == "created":
+                        row.result.segment = None
             return ImportResult([row.result for row in checked])
 
 
@@ -322,8 +318,8 @@ def _by_column(errors):
     }
 
 
-def _write(rows, user, viewer, atomic, dry_run):
-    """Write the rows that have no errors; the caller's transaction holds all of it, or none after _Undo or _DryRun."""
+def _write(rows, user, viewer, atomic):
+    """Write the rows that have no errors; the caller's transaction holds all of it, or none after _Undo."""
     good = [row for row in rows if not row.result.errors]
     failed_before = len(good) < len(rows)
     transactions.lock_spaces({row.pool.vrf_id for row in good}, {row.pool.vlan_group_id for row in good})
@@ -385,8 +381,6 @@ def _write(rows, user, viewer, atomic, dry_run):
             row.result.status, row.result.segment, row.result.changes = "failed", None, {}
     if atomic and (problems or failed_before):
         raise _Undo
-    if dry_run:
-        raise _DryRun
 
 
 def _plan_allocations(rows, existing, user):

@@ -86,7 +86,7 @@ def merge_pool(pool, into, *, user, changelog_message="", dry_run=False):
         raise ValidationError({"into": _("This is the pool itself: choose another one.")})
     with timing.operation("merge", dry_run=dry_run, pool=pool, into=into, user=user), audit.change_tracking(user):
         work = partial(_merge, pool.pk, into.pk, user, changelog_message, dry_run)
-        return transactions.rehearse(work) if dry_run else transactions.run(work)
+        return transactions.run(work, dry_run)
 
 
 def _merge(pk, into_pk, user, changelog_message, dry_run):

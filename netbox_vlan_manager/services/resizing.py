@@ -139,7 +139,7 @@ def resize_pool(
         work = partial(
             _resize, pool.pk, user, ranges, prefixes, networks, remove_segments, enforce, changelog_message, dry_run
         )
-        return transactions.rehearse(work) if dry_run else transactions.run(work)
+        return transactions.run(work, dry_run)
 
 
 def _clean_ranges(vid_ranges):

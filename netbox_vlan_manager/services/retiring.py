@@ -73,7 +73,7 @@ def retire_pool(pool, *, user, changelog_message="", dry_run=False):
     user = audit.get_user(user)
     with timing.operation("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
         work = partial(_retire, pool.pk, user, changelog_message)
-        return transactions.rehearse(work) if dry_run else transactions.run(work)
+        return transactions.run(work, dry_run)
 
 
 def _retire(pk, user, changelog_message):

@@ -30,7 +30,6 @@ __all__ = (
     "lock_clusters",
     "lock_idempotency_key",
     "lock_spaces",
-    "rehearse",
     "run",
     "set_lock_timeout",
     "sqlstate",
@@ -55,7 +54,7 @@ VLAN_GROUP_SPACE = 0x564C5647
 IDEMPOTENCY_SPACE = 0x564C4944
 
 
-class _Rehearsed(Exception):
+class _DryRun(Exception):
     """Rolls back what was done to see what would be."""
 
     def __init__(self, result):
@@ -67,9 +66,10 @@ def sqlstate(error):
     return getattr(error.__cause__, "sqlstate", None)
 
 
-def run(work):
+def run(work, dry_run=False):
     """
-    Call `work` in a transaction, or in a savepoint of the caller's, and return what it returns.
+    Call `work` in a transaction, or in a savepoint of the caller's, and return what it returns. A dry run is then
+    undone, its events included.
 
     A deadlock, a serialisation failure, a lock not had in time, or a row that somebody else wrote first is tried again
     three times after a random pause, from a state as if the failed try had never been: its events are discarded too.
@@ -80,6 +80,8 @@ def run(work):
         Busy: The last try failed as well, for want of a lock.
         IntegrityError: The last try failed as well, for a row that is there.
     """
+    if dry_run:
+        return _run_dry(work)
     is_inner = _is_running.get()
     for attempt in range(RETRIES + 1):
         token = _is_running.set(True)
@@ -109,15 +111,13 @@ def run(work):
             time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
 
 
-def rehearse(work):
-    """Call `work` as `run` does, undo all of it, its events included, and return what it returned."""
-
+def _run_dry(work):
     def undo():
-        raise _Rehearsed(work())
+        raise _DryRun(work())
 
     try:
         run(undo)
-    except _Rehearsed as outcome:
+    except _DryRun as outcome:
         return outcome.result
 
 
