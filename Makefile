@@ -69,6 +69,8 @@ lock: | $(filter .uv/bin/uv,$(UV))  ## Remake the lock file with the newest vers
 	    pyproject.toml --group dev -o requirements-dev.txt
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.12 \
 	    --constraint requirements-dev.txt docker/requirements.in -o docker/requirements.txt
+	$(UV) pip compile --quiet --no-deps --generate-hashes --no-header \
+	    tests/integrations/requirements.in -o tests/integrations/requirements.txt
 
 clean:  ## Remove what these targets made
 	rm -rf .venv .uv build dist *.egg-info
@@ -77,6 +79,7 @@ clean:  ## Remove what these targets made
 $(STAMP): requirements-dev.txt | $(filter .uv/bin/uv,$(UV))
 	@$(UV) venv --quiet --clear --python "$(PYTHON)" .venv 2>/dev/null || \
 	    { echo "Python 3.12, 3.13 or 3.14 is needed: install one, or name one with make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Installing NetBox and the tools into .venv: a minute or two" >&2
 	@$(UV) pip sync --quiet --python .venv --require-hashes requirements-dev.txt
 	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 	@touch $@

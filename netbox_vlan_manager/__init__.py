@@ -14,7 +14,10 @@ class VLANManagerConfig(PluginConfig):
     base_url = "vlan-manager"
     min_version = "4.7.0"
     max_version = "4.7.99"
-    middleware = ("netbox_vlan_manager.middleware.MetricsMiddleware",)
+    middleware = (
+        "netbox_vlan_manager.middleware.MetricsMiddleware",
+        "netbox_vlan_manager.middleware.BranchMiddleware",
+    )
     graphql_schema = "graphql.schema.schema"
     graphql_type_extensions = "graphql.extensions.type_extensions"
     graphql_filter_extensions = "graphql.extensions.filter_extensions"
@@ -48,13 +51,14 @@ class VLANManagerConfig(PluginConfig):
     def ready(self):
         super().ready()
         # These register on import, which NetBox allows only once the models are there.
-        from . import jobs, permissions, signals, widgets  # noqa: F401
+        from . import branching, jobs, permissions, signals, widgets  # noqa: F401
         from .events import register_event_types
         from .settings import check_settings
 
         if errors := check_settings():
             raise ImproperlyConfigured("; ".join(errors))
         register_event_types()
+        branching.connect()
         # NetBox would put it last, where it is not reached when NetBox's own middleware fails.
         django_settings.MIDDLEWARE.insert(0, "netbox_vlan_manager.middleware.HealthMiddleware")
 

@@ -112,6 +112,15 @@ class SegmentInUse(VLANManagerError):
     code = "segment_in_use"
 
 
+class BranchActive(VLANManagerError):
+    """A branch of netbox-branching is active, and what was asked for can be done in main only."""
+
+    code = "branch_active"
+
+    def __init__(self):
+        super().__init__(_("Segment pools, segments and allocations have no branches: leave the branch and try again."))
+
+
 class Busy(VLANManagerError):
     """A lock could not be had in time; nothing was changed and the same call may be made again."""
 

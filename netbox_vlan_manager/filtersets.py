@@ -427,7 +427,7 @@ class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFi
 
 
 @register_filterset
-class AllocationFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFilterSet):
+class AllocationFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFilterSet, ContactModelFilterSet):
     segment_id = django_filters.ModelMultipleChoiceFilter(
         queryset=Segment.objects.all(),
         distinct=False,

@@ -1,5 +1,6 @@
 from collections import Counter
 from datetime import timedelta
+from itertools import chain
 
 import django_rq
 from django.contrib.auth import get_user_model
@@ -19,6 +20,7 @@ from netbox.jobs import JobRunner, system_job
 
 from .api.idempotency import forget_old_keys
 from .forms.errors import SERVICE_ERRORS, get_error_texts
+from .logs import as_line
 from .models import SegmentPool
 from .services.drift import FAILED, STATUSES, announce_drift, repair_drift
 from .services.first_generation import migrate
@@ -40,11 +42,6 @@ __all__ = (
     "PoolSnapshotJob",
     "SegmentImportJob",
 )
-
-# Seconds: several times what an import of the most rows takes on a slow machine.
-IMPORT_TIMEOUT = 3600
-# Seconds: the same for as many repairs as there are VLAN IDs.
-REPAIR_TIMEOUT = 3600
 
 # What NetBox holds the schedule of its system jobs under. It belongs to the session, and may be taken again within.
 SCHEDULE_LOCK = ADVISORY_LOCK_KEYS["job-schedules"]
@@ -148,11 +145,11 @@ class LifeCycleJob(LastingJobRunner):
                 raise
             except ExceptionGroup as group:
                 for error in group.exceptions:
-                    self.logger.error(str(error))
+                    self.logger.error(as_line(str(error)))
                 self.logger.error(group.message)
                 errors.append(group)
             except Exception as error:
-                self.logger.error(f"{text.format('no')}: {error}")
+                self.logger.error(as_line(f"{text.format('no')}: {error}"))
                 errors.append(error)
         if errors:
             raise ExceptionGroup("Some steps failed", errors)
@@ -170,15 +167,70 @@ class PoolSnapshotJob(LastingJobRunner):
         self.logger.info(f"Took snapshots of {pools} pools")
 
 
-class SegmentImportJob(JobRunner):
+class UserJobRunner(JobRunner):
+    """
+    Does what a user asked for, as this user: the job's data are what was asked for. To these comes `errors`, {field:
+    texts} that say why it was not done, if it was not.
+
+    Attributes:
+        asked: The names of what is asked for: the arguments of `work`.
+    """
+
+    asked = ()
+
+    # Seconds: several times what an import of the most rows takes on a slow machine, or as many repairs as there are
+    # VLAN IDs.
+    timeout = 3600
+
+    @classmethod
+    def enqueue_for(cls, user, **data):
+        """Return a new Job for a worker, with these data. Nobody is notified of a dry run."""
+        is_told = not data.get("dry_run")
+        notifications = (
+            JobNotificationChoices.NOTIFICATION_ALWAYS if is_told else JobNotificationChoices.NOTIFICATION_NEVER
+        )
+        # The worker is told at the end of the transaction, when the job has its data.
+        with transaction.atomic():
+            job = cls.enqueue(user=user, job_timeout=cls.timeout, notifications=notifications)
+            job.data = data
+            job.save()
+        return job
+
+    def run(self, *args, **kwargs):
+        try:
+            # As they are now: the job has the user of when it was made, permissions included.
+            user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
+            if user is None:
+                raise PermissionDenied(_("The user who started this may no longer log in."))
+            # NetBox can queue a job that has failed again: what came of that run is not asked for.
+            self.job.data = {name: self.job.data[name] for name in self.asked}
+            self.work(user, **self.job.data)
+        except (*SERVICE_ERRORS, PermissionDenied) as error:
+            if hasattr(error, "error_dict"):
+                errors = error.message_dict
+            else:
+                texts = [str(error)] if isinstance(error, PermissionDenied) else get_error_texts(error)
+                errors = {NON_FIELD_ERRORS: texts}
+            self.job.data["errors"] = errors
+            for text in chain.from_iterable(errors.values()):
+                self.logger.error(as_line(str(text)))
+            raise JobFailed from error
+
+    def work(self, user, **data):
+        """Do what the job is for, and add to its data what came out."""
+        raise NotImplementedError
+
+
+class SegmentImportJob(UserJobRunner):
     """
     Imports segments as the job's user, or tries what that would do. All of it is one transaction: a job that is killed
     leaves nothing behind.
 
-    The job's data begin as `text`, `atomic` and `dry_run`. To these come `phase`, what it is at (see
-    `import_segments`), and in the end either `results`, a dictionary for each row, or `errors`, texts that say why
-    nothing was done.
+    To the job's data come `phase`, what it is at (see `import_segments`), and in the end `results`, a dictionary for
+    each row.
     """
+
+    asked = ("text", "atomic", "dry_run")
 
     class Meta:
         name = "VLAN Manager: import of segments"
@@ -186,45 +238,23 @@ class SegmentImportJob(JobRunner):
     @classmethod
     def start(cls, text, *, user, atomic=False, dry_run=False):
         """Return a new Job for a worker, which imports the rows of a text (see `import_files.parse_file`)."""
-        notifications = (
-            JobNotificationChoices.NOTIFICATION_NEVER if dry_run else JobNotificationChoices.NOTIFICATION_ALWAYS
-        )
-        # The worker is told at the end of the transaction, when the job has its data.
-        with transaction.atomic():
-            job = cls.enqueue(user=user, job_timeout=IMPORT_TIMEOUT, notifications=notifications)
-            job.data = {"text": text, "atomic": atomic, "dry_run": dry_run}
-            job.save()
-        return job
+        return cls.enqueue_for(user, text=text, atomic=atomic, dry_run=dry_run)
 
-    def run(self, *args, **kwargs):
-        data = self.job.data
-        # As they are now: the job has the user of when it was made, permissions included.
-        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
-        if user is None:
-            self._refuse([_("The user who started this may no longer log in.")])
-        try:
-            result = import_segments(
-                parse_file(data["text"]),
-                user=user,
-                # What a row would do shows even where another one fails.
-                atomic=data["atomic"] and not data["dry_run"],
-                dry_run=data["dry_run"],
-                report=self._report,
-            )
-        except SERVICE_ERRORS as error:
-            self._refuse(get_error_texts(error))
-        data["results"] = [row.as_json() for row in result.results]
+    def work(self, user, text, atomic, dry_run):
+        result = import_segments(
+            parse_file(text),
+            user=user,
+            # What a row would do shows even where another one fails.
+            atomic=atomic and not dry_run,
+            dry_run=dry_run,
+            report=self._report,
+        )
+        self.job.data["results"] = [row.as_json() for row in result.results]
         self.logger.info(result.summary())
 
     def _report(self, phase):
         self.job.data["phase"] = phase
         self.job.save()
-
-    def _refuse(self, texts):
-        self.job.data["errors"] = texts
-        for text in texts:
-            self.logger.error(text)
-        raise JobFailed
 
 
 @system_job(interval=JobIntervalChoices.INTERVAL_HOURLY)
@@ -256,13 +286,15 @@ class DriftJob(LastingJobRunner):
         return done.order_by("-created").annotate(findings=count).values_list("findings", flat=True).first()
 
 
-class MigrationJob(JobRunner):
+class MigrationJob(UserJobRunner):
     """
     Takes over the first generation's data as the job's user, or tries what that would do (see `first_generation`).
 
-    The job's data begin as `dry_run`. To these come `done` and `total`, how many pools are, and in the end either
-    `report`, what `Migration.as_json` returns, or `errors`, texts that say why nothing was done.
+    To the job's data come `done` and `total`, how many pools are, and in the end `report`, what `Migration.as_json`
+    returns.
     """
+
+    asked = ("dry_run",)
 
     class Meta:
         name = "VLAN Manager: migration from the first generation"
@@ -270,30 +302,11 @@ class MigrationJob(JobRunner):
     @classmethod
     def start(cls, *, user, dry_run=False):
         """Return a new Job for a worker."""
-        notifications = (
-            JobNotificationChoices.NOTIFICATION_NEVER if dry_run else JobNotificationChoices.NOTIFICATION_ALWAYS
-        )
-        # The worker is told at the end of the transaction, when the job has its data.
-        with transaction.atomic():
-            job = cls.enqueue(user=user, job_timeout=IMPORT_TIMEOUT, notifications=notifications)
-            job.data = {"dry_run": dry_run}
-            job.save()
-        return job
+        return cls.enqueue_for(user, dry_run=dry_run)
 
-    def run(self, *args, **kwargs):
-        data = self.job.data
-        # As they are now: the job has the user of when it was made, permissions included.
-        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
-        try:
-            if user is None:
-                raise PermissionDenied(_("The user who started this may no longer log in."))
-            migration = migrate(user=user, dry_run=data["dry_run"], report=self._report)
-        except (*SERVICE_ERRORS, PermissionDenied) as error:
-            data["errors"] = [str(error)] if isinstance(error, PermissionDenied) else get_error_texts(error)
-            for text in data["errors"]:
-                self.logger.error(text)
-            raise JobFailed from error
-        data["report"] = migration.as_json()
+    def work(self, user, dry_run):
+        migration = migrate(user=user, dry_run=dry_run, report=self._report)
+        self.job.data["report"] = migration.as_json()
         self.logger.info(migration.summary())
 
     def _report(self, done, total):
@@ -301,13 +314,15 @@ class MigrationJob(JobRunner):
         self.job.save()
 
 
-class DriftRepairJob(JobRunner):
+class DriftRepairJob(UserJobRunner):
     """
     Repairs drift as the job's user. Each repair is a transaction of its own: a job that is killed leaves whole repairs
     only, and the rest may be repaired again.
 
-    The job's data begin as `items` and `changelog_message`; to these come `results`, a dictionary for each item.
+    To the job's data come in the end `results`, a dictionary for each item.
     """
+
+    asked = ("items", "changelog_message")
 
     class Meta:
         name = "VLAN Manager: repair of drift"
@@ -315,40 +330,28 @@ class DriftRepairJob(JobRunner):
     @classmethod
     def start(cls, items, *, user, changelog_message=""):
         """Return a new Job for a worker, which repairs the findings of these names."""
-        # The worker is told at the end of the transaction, when the job has its data.
-        with transaction.atomic():
-            job = cls.enqueue(
-                user=user, job_timeout=REPAIR_TIMEOUT, notifications=JobNotificationChoices.NOTIFICATION_ALWAYS
-            )
-            job.data = {"items": items, "changelog_message": changelog_message}
-            job.save()
-        return job
+        return cls.enqueue_for(user, items=items, changelog_message=changelog_message)
 
-    def run(self, *args, **kwargs):
-        # As they are now: the job has the user of when it was made, permissions included.
-        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
-        if user is None:
-            self.logger.error(_("The user who started this may no longer log in."))
-            raise JobFailed
-        results = repair_drift(self.job.data["items"], user=user, changelog_message=self.job.data["changelog_message"])
+    def work(self, user, items, changelog_message):
+        results = repair_drift(items, user=user, changelog_message=changelog_message)
         self.job.data["results"] = [vars(result) for result in results]
         for result in results:
             if result.status == FAILED:
-                self.logger.error(f"{result.item}: {result.message}")
+                self.logger.error(as_line(f"{result.item}: {result.message}"))
         counts = Counter(result.status for result in results)
         self.logger.info(", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]))
 
 
-class GenerateSegmentsJob(JobRunner):
+class GenerateSegmentsJob(UserJobRunner):
     """
     Makes segments of a pool as the job's user, or tries what that would do. All of it is one transaction: a job that is
     killed leaves nothing behind.
 
-    The job's data begin as `pool`, its id, `asked`, the arguments of `generate_segments`, and `dry_run`. To these comes
-    in the end either `result`, what `GenerateResult.as_json` returns, or `errors`, {field: texts} that say why nothing
-    was made.
+    Its data have `pool`, its id, and `asked`, the arguments of `generate_segments`; to these comes in the end `result`,
+    what `GenerateResult.as_json` returns.
     """
 
+    asked = ("pool", "asked", "dry_run")
     # How many segments its data list.
     listed = 100
 
@@ -358,36 +361,12 @@ class GenerateSegmentsJob(JobRunner):
     @classmethod
     def start(cls, pool, asked, *, user, dry_run=False):
         """Return a new Job for a worker, which makes segments of a pool."""
-        notifications = (
-            JobNotificationChoices.NOTIFICATION_NEVER if dry_run else JobNotificationChoices.NOTIFICATION_ALWAYS
-        )
-        # The worker is told at the end of the transaction, when the job has its data.
-        with transaction.atomic():
-            job = cls.enqueue(user=user, job_timeout=IMPORT_TIMEOUT, notifications=notifications)
-            job.data = {"pool": pool.pk, "asked": asked, "dry_run": dry_run}
-            job.save()
-        return job
+        return cls.enqueue_for(user, pool=pool.pk, asked=asked, dry_run=dry_run)
 
-    def run(self, *args, **kwargs):
-        data = self.job.data
-        # As they are now: the job has the user of when it was made, permissions included.
-        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
-        try:
-            if user is None:
-                raise PermissionDenied(_("The user who started this may no longer log in."))
-            pool = SegmentPool.objects.restrict(user, "view").filter(pk=data["pool"]).first()
-            if pool is None:
-                raise PermissionDenied(_("The pool is gone, or you may no longer view it."))
-            result = generate_segments(pool, user=user, dry_run=data["dry_run"], **data["asked"])
-        except (*SERVICE_ERRORS, PermissionDenied) as error:
-            if hasattr(error, "error_dict"):
-                data["errors"] = error.message_dict
-            else:
-                texts = [str(error)] if isinstance(error, PermissionDenied) else get_error_texts(error)
-                data["errors"] = {NON_FIELD_ERRORS: texts}
-            for texts in data["errors"].values():
-                for text in texts:
-                    self.logger.error(text)
-            raise JobFailed from error
-        data["result"] = result.as_json(self.listed)
+    def work(self, user, pool, asked, dry_run):
+        pool = SegmentPool.objects.restrict(user, "view").filter(pk=pool).first()
+        if pool is None:
+            raise PermissionDenied(_("The pool is gone, or you may no longer view it."))
+        result = generate_segments(pool, user=user, dry_run=dry_run, **asked)
+        self.job.data["result"] = result.as_json(self.listed)
         self.logger.info(f"{len(result.segments)} segments, {len(result.skipped)} VLAN IDs skipped")

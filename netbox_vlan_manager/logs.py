@@ -15,11 +15,19 @@ from netbox.context import current_request
 
 __all__ = (
     "JSONFormatter",
+    "as_line",
     "as_text",
 )
 
 # What stands without quotes. Whatever else a name has is escaped, so that it cannot write lines of its own.
 PLAIN = re.compile(r"[A-Za-z0-9_.:/@+-]+")
+
+
+def as_line(text):
+    """Return a text that may quote what users write, as one line: what has no shape in print is escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def as_text(fields):

@@ -10,16 +10,22 @@ import logging
 from dataclasses import fields
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import MiddlewareNotUsed
 from django.db import Error
 from django.db.models import Count
-from django.http import JsonResponse
-from django.urls import reverse
+from django.http import Http404, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.urls import resolve, reverse
+from django.utils.translation import gettext as _
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
+from . import branching
+from .api.errors import STATUS_OF_CODE
 from .api.views.health import check_health
 from .choices import PoolLevelChoices, SegmentStatusChoices
+from .exceptions import BranchActive
 from .jobs import DriftJob, LifeCycleJob, PoolSnapshotJob
 from .memory import once_a_second
 from .metrics import ALL_POOLS
@@ -28,11 +34,15 @@ from .services.statistics import usage_of_pools
 from .settings import get_setting
 
 __all__ = (
+    "BranchMiddleware",
     "HealthMiddleware",
     "MetricsMiddleware",
 )
 
 logger = logging.getLogger("netbox_vlan_manager.metrics")
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+NAMESPACES = {"plugins:netbox_vlan_manager", "plugins-api:netbox_vlan_manager-api"}
 
 HEALTH_VIEW = "plugins-api:netbox_vlan_manager-api:health"
 METRICS_VIEW = "prometheus-django-metrics"
@@ -69,6 +79,48 @@ class MetricsMiddleware:
         if match is not None and match.view_name == METRICS_VIEW:
             response.write(database_metrics())
         return response
+
+
+class BranchMiddleware:
+    """
+    Has the plugin's pages and endpoints show main while a branch of netbox-branching is active, and change nothing.
+
+    In a branch they would find segments whose VLANs it has not got.
+    """
+
+    def __init__(self, get_response):
+        if not branching.is_installed():
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+
+    def __call__(self, request):
+        if not branching.is_active() or not (namespace := _own_namespace(request)):
+            return self.get_response(request)
+        is_page = namespace.startswith("plugins:")
+        if request.method not in SAFE_METHODS:
+            return _refuse(request, is_page)
+        if is_page and "HX-Request" not in request.headers and "export" not in request.GET:
+            messages.info(request, _("A branch is active. VLAN Manager has no branches: this is main, as it is now."))
+        with branching.on_main():
+            return self.get_response(request)
+
+
+def _own_namespace(request):
+    """Return the namespace of what a request asks for, or an empty text if it is not the plugin's."""
+    try:
+        namespace = resolve(request.path_info).namespace
+    except Http404:
+        return ""
+    return namespace if namespace in NAMESPACES else ""
+
+
+def _refuse(request, is_page):
+    error = BranchActive()
+    if not is_page:
+        return JsonResponse({"detail": str(error), "code": error.code}, status=STATUS_OF_CODE[error.code])
+    messages.error(request, str(error))
+    target = request.get_full_path()
+    return HttpResponse(headers={"HX-Redirect": target}) if "HX-Request" in request.headers else redirect(target)
 
 
 @once_a_second

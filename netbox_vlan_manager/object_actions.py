@@ -16,7 +16,6 @@ from .models import SegmentPool
 
 __all__ = (
     "AddSegment",
-    "AdoptSegments",
     "AllocateSegment",
     "BulkDisableSegments",
     "BulkEnableSegments",
@@ -66,24 +65,27 @@ class AllocateSegment(ObjectAction):
 
 
 class MovePool(ObjectAction):
-    """A menu with what is done with a whole pool, as far as the user may do it."""
+    """A menu with what is done with a whole pool and many of its segments, as far as the user may do it."""
 
     label = _("More")
     template_name = "netbox_vlan_manager/buttons/pool_moves.html"
     moves = (
-        ("resize", "mdi-arrow-expand-horizontal", _("Resize"), ("change",)),
-        ("merge", "mdi-call-merge", _("Merge into another pool"), ("change", "delete")),
-        ("retire", "mdi-archive-arrow-down-outline", _("Retire"), ("delete",)),
+        ("generate", "mdi-playlist-plus", _("Generate segments"), ("add_segment",)),
+        ("adopt", "mdi-link-plus", _("Adopt segments"), ("add_segment",)),
+        ("resize", "mdi-arrow-expand-horizontal", _("Resize"), ("change_segmentpool",)),
+        ("merge", "mdi-call-merge", _("Merge into another pool"), ("change_segmentpool", "delete_segmentpool")),
+        ("retire", "mdi-archive-arrow-down-outline", _("Retire"), ("delete_segmentpool",)),
     )
 
     @classmethod
     def permitted_moves(cls, user, pool):
+        subjects = {"add_segment": None, "change_segmentpool": pool, "delete_segmentpool": pool}
         permitted = {
-            action
-            for action in ("change", "delete")
-            if user.has_perm(f"netbox_vlan_manager.{action}_segmentpool", pool)
+            permission
+            for permission, subject in subjects.items()
+            if user.has_perm(f"netbox_vlan_manager.{permission}", subject)
         }
-        return [(name, icon, text) for name, icon, text, actions in cls.moves if permitted.issuperset(actions)]
+        return [(name, icon, text) for name, icon, text, permissions in cls.moves if permitted.issuperset(permissions)]
 
     @classmethod
     def is_permitted(cls, user, obj=None):
@@ -153,25 +155,17 @@ class AddSegment(AddObject):
         return f"{reverse('plugins:netbox_vlan_manager:segment_add')}?{urlencode(params)}"
 
 
-class AdoptSegments(ObjectAction):
-    """Leads to the VLANs and prefixes that could be segments of a pool."""
-
-    name = "adopt"
-    label = _("Adopt")
-    url_kwargs = ("pk",)
-    template_name = "netbox_vlan_manager/buttons/adopt.html"
-
-    @classmethod
-    def is_permitted(cls, user, obj=None):
-        return user.has_perm("netbox_vlan_manager.add_segment")
-
-
-class GenerateSegments(AdoptSegments):
+class GenerateSegments(ObjectAction):
     """Leads to the form that makes segments of a pool."""
 
     name = "generate"
     label = _("Generate")
+    url_kwargs = ("pk",)
     template_name = "netbox_vlan_manager/buttons/generate.html"
+
+    @classmethod
+    def is_permitted(cls, user, obj=None):
+        return user.has_perm("netbox_vlan_manager.add_segment")
 
 
 class DisableSegment(ObjectAction):

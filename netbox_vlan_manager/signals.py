@@ -1,4 +1,8 @@
-"""Connects NetBox's signals to the rules in `services.guards`, one line each."""
+"""
+Connects NetBox's signals to the rules in `services.guards`, one line each.
+
+What a branch of netbox-branching says of VLANs and prefixes is a draft. The rules are asked when it is merged.
+"""
 
 from contextlib import contextmanager
 
@@ -14,6 +18,7 @@ from ipam.models import VLAN, Prefix, VLANGroup
 from netbox.signals import post_clean
 from utilities.exceptions import AbortRequest
 
+from . import branching
 from .exceptions import Busy
 from .models import Allocation, Segment
 from .services import guards
@@ -58,7 +63,7 @@ def busy_aborts_request():
 @receiver(post_clean, sender=Prefix)
 @receiver(post_clean, sender=VLANGroup)
 def refuse_in_form(sender, instance, **kwargs):
-    if not instance._state.adding:
+    if not instance._state.adding and not branching.is_active():
         with busy_aborts_request():
             CHECKS[sender][0](instance)
 
@@ -68,7 +73,7 @@ def refuse_in_form(sender, instance, **kwargs):
 @receiver(pre_save, sender=VLANGroup)
 def refuse_save(sender, instance, raw=False, update_fields=None, **kwargs):
     check, watched = CHECKS[sender]
-    if raw or instance._state.adding or not _touches(update_fields, watched):
+    if raw or instance._state.adding or branching.is_active() or not _touches(update_fields, watched):
         return
     try:
         with busy_aborts_request():
@@ -79,13 +84,13 @@ def refuse_save(sender, instance, raw=False, update_fields=None, **kwargs):
 
 @receiver(post_save, sender=VLAN)
 def follow_vlan(instance, created, raw=False, update_fields=None, **kwargs):
-    if not created and not raw and _touches(update_fields, {"vid", "name"}):
+    if not created and not raw and not branching.is_active() and _touches(update_fields, {"vid", "name"}):
         guards.follow_vlan(instance)
 
 
 @receiver(post_save, sender=Prefix)
 def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
-    if not created and not raw and _touches(update_fields, {"prefix"}):
+    if not created and not raw and not branching.is_active() and _touches(update_fields, {"prefix"}):
         guards.follow_prefix(instance)
 
 

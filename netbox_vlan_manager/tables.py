@@ -2,10 +2,12 @@ import django_tables2 as tables
 from django.db.models import F
 from django.db.models.functions import NullIf
 from django.utils.translation import gettext_lazy as _
+from django_tables2.data import TableQuerysetData
 
 from netbox.tables import PrimaryModelTable, columns
 from tenancy.tables import ContactsColumnMixin, TenancyColumnsMixin
 
+from .aci import EPGLinksMixin
 from .models import Allocation, Segment, SegmentPool
 
 __all__ = (
@@ -54,7 +56,18 @@ class PoolUtilizationColumn(columns.UtilizationColumn):
     template_code = '{% include "netbox_vlan_manager/inc/utilization.html" with pool=record utilization=value %}'
 
 
-class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTable):
+class PrefetchedContactsMixin(ContactsColumnMixin):
+    """Reads the names of all contacts at once, where NetBox's column asks for each."""
+
+    def _apply_prefetching(self, columns=None):
+        super()._apply_prefetching(columns)
+        if columns is None:
+            columns = [column.name for column in self.columns.iterall() if column.visible]
+        if isinstance(self.data, TableQuerysetData) and "contacts" in columns:
+            self.data.data = self.data.data.prefetch_related("contacts__contact")
+
+
+class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, PrimaryModelTable):
     name = tables.Column(
         verbose_name=_("Name"),
         linkify=True,
@@ -206,14 +219,14 @@ class SegmentPoolTable(TenancyColumnsMixin, ContactsColumnMixin, PrimaryModelTab
         return queryset.order_by(order, "pk"), True
 
 
-class SegmentTable(ContactsColumnMixin, PrimaryModelTable):
+class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, PrimaryModelTable):
     vid = tables.Column(
         verbose_name=_("VLAN ID"),
         linkify=True,
     )
     epg_name = tables.Column(
         verbose_name=_("EPG Name"),
-        linkify=True,
+        linkify=lambda record, table: table.epg_urls.get(record.epg_name) or record.get_absolute_url(),
         order_by=("vlan__name",),
         attrs=EPG_NAME,
     )
@@ -327,7 +340,7 @@ class PoolSegmentTable(SegmentTable):
         default_columns = ("pk", "vid", "epg_name", "prefix", "status", "cluster", "dhcp", "description")
 
 
-class AllocationTable(PrimaryModelTable):
+class AllocationTable(EPGLinksMixin, PrefetchedContactsMixin, PrimaryModelTable):
     cluster_name = tables.Column(
         verbose_name=_("Cluster Name"),
         linkify=True,
@@ -364,7 +377,9 @@ class AllocationTable(PrimaryModelTable):
     )
     epg_name = tables.Column(
         verbose_name=_("EPG Name"),
-        linkify=lambda record: record.segment and record.segment.get_absolute_url(),
+        linkify=lambda record, table: (
+            table.epg_urls.get(record.epg_name) or (record.segment and record.segment.get_absolute_url())
+        ),
         attrs=EPG_NAME,
     )
     prefix = columns.TemplateColumn(
@@ -432,6 +447,7 @@ class AllocationTable(PrimaryModelTable):
             "released_by",
             "release_reason",
             "description",
+            "contacts",
             "comments",
             "tags",
             "created",

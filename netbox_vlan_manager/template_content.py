@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from ipam.models import VLAN
 from netbox.plugins import PluginTemplateExtension
 
+from . import branching
 from .choices import AllocationStatusChoices
 from .filtersets import SegmentPoolFilterSet
 from .models import Allocation, Segment, SegmentPool
@@ -37,13 +38,22 @@ class Panel(PluginTemplateExtension):
     def viewable(self, model):
         return model.objects.restrict(self.user, "view")
 
+    def right_page(self):
+        # In a branch, the page is the branch's and the panel is main's.
+        with branching.on_main():
+            return self.panel()
+
+    def panel(self):
+        """Return the panel, or nothing where there is nothing that the user may view."""
+        raise NotImplementedError
+
 
 class SegmentPanel(Panel):
     """The segment that a VLAN or prefix belongs to, and who holds it."""
 
     models = ["ipam.vlan", "ipam.prefix"]
 
-    def right_page(self):
+    def panel(self):
         allocations = self.viewable(Allocation).active().select_related("allocated_by")
         names = ("vlan",) if isinstance(self.object, VLAN) else ("prefix", "ipv6_prefix")
         uses = reduce(or_, (Q(**{name: self.object}) for name in names))
@@ -84,7 +94,7 @@ class RelatedPools(PoolsPanel):
     field = ""
     filter = ""
 
-    def right_page(self):
+    def panel(self):
         pools = self.viewable(SegmentPool).filter(**{self.field: self.object})
         count = pools.count()
         url = _list_url("segmentpool", {self.filter: self.object.pk})
@@ -116,7 +126,7 @@ class PlacePools(PoolsPanel):
     enclosing = True
     filters = {"region": "region_id", "sitegroup": "site_group_id", "site": "site_id", "location": "location_id"}
 
-    def right_page(self):
+    def panel(self):
         if not self.user.has_perm("netbox_vlan_manager.view_segmentpool"):
             return ""
         serving = {pool.pk: (pool.scope_type_id, pool.scope_id) for pool in serving_pools(self.object, self.user)}
@@ -139,7 +149,7 @@ class ClusterAllocations(Panel):
 
     models = ["virtualization.cluster"]
 
-    def right_page(self):
+    def panel(self):
         allocations = self.viewable(Allocation).active().filter(cluster=self.object)
         count = allocations.count()
         may_allocate = self.user.has_perm("netbox_vlan_manager.allocate_segmentpool")

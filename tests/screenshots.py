@@ -1,4 +1,4 @@
-"""Takes the pictures of the README, on a NetBox with demo data: python -m tests.screenshots"""
+"""Takes the pictures of the README and the documentation, on a NetBox with demo data: python -m tests.screenshots"""
 
 import io
 import signal
@@ -39,6 +39,7 @@ def main():
             netbox = stack.serve(stack.create_database(), 8000, username="admin")
             netbox.database.netbox("vlan_manager_demo", "--user", "admin")
             fill_pool(netbox)
+            break_pool(netbox)
             browser = launch_browser(playwright)
             FOLDER.mkdir(parents=True, exist_ok=True)
             with browser.new_context(base_url=netbox.url) as context:
@@ -80,6 +81,15 @@ def fill_pool(netbox):
         call("POST", f"plugins/vlan-manager/segments/{segment['id']}/disable/", json={"reason": "Cabling"})
 
 
+def break_pool(netbox):
+    """Change what a pool relies on past NetBox, as a script does, for the page that reports drift."""
+    with netbox.database.connect() as connection:
+        connection.execute("UPDATE ipam_prefix SET vlan_id = NULL WHERE prefix = '10.22.1.0/24'")
+        connection.execute("UPDATE ipam_prefix SET prefix = '10.99.4.0/24' WHERE prefix = '10.22.4.0/24'")
+        connection.execute("UPDATE ipam_vlan SET status = 'deprecated' WHERE name = 'EPG_Site2_Network2_1202'")
+        connection.execute("UPDATE ipam_vlan SET name = 'web servers' WHERE name = 'EPG_Site2_Network2_1203'")
+
+
 def take_pictures(page):
     """Go through the pages and write a picture of each."""
 
@@ -109,16 +119,30 @@ def take_pictures(page):
     page.locator("#allocate-result").wait_for()
     take("allocate")
 
+    show(f"{PLUGIN}/allocations/allocate/")
+    page.locator("#id_pool-ts-control").click()
+    page.get_by_role("option", name="Network1 Site1 (5 of 10 available)").click()
+    page.get_by_label("Cluster name").fill("prod-04")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("heading", name="Preview").wait_for()
+    take("preview")
+
     show(f"{PLUGIN}/pools/", "Network1 Site2", height=950)
     take("pool")
+
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("link", name="Generate segments").click()
+    page.get_by_label("Number of segments").fill("8")
+    page.get_by_label("Prefix length", exact=True).fill("24")
+    page.get_by_label("IPv6 prefix length").fill("64")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Generate 8 segments").wait_for()
+    take("generate")
 
     show(f"{PLUGIN}/pools/", "Network1 Site3", height=640)
     page.get_by_role("link", name="VLAN Map").click()
     page.get_by_role("link", name="VLAN 2225").hover()
     take("map")
-
-    show(f"{PLUGIN}/segments/?status=allocated")
-    take("segments")
 
     show(f"{PLUGIN}/segments/import/")
     page.get_by_label("Data", exact=True).fill(CSV)
@@ -129,8 +153,8 @@ def take_pictures(page):
     show("/dcim/site-groups/?name=Site2", "Site2")
     take("site-group")
 
-    show(f"{PLUGIN}/help/")
-    take("help")
+    show(f"{PLUGIN}/drift/", height=760)
+    take("drift")
 
 
 if __name__ == "__main__":

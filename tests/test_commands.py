@@ -11,10 +11,10 @@ from core.models import ObjectChange
 from dcim.models import SiteGroup
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, release
+from netbox_vlan_manager.services import allocate, release, update_pool
 from netbox_vlan_manager.services.snapshots import usage_history
 from tenancy.models import Tenant
-from tests.factories import make_pool, make_user
+from tests.factories import make_pool, make_segment, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +62,14 @@ def test_allocate(pool):
     assert run("allocate", "prod-01", *PLACE, "--user", "alice").lines == [
         "Allocated to prod-01: VLAN 100, 10.0.0.0/24, EPG EPG_100"
     ]
+
+
+def test_dual_stack(user):
+    pool = update_pool(make_pool(), user=user, prefixes=["10.0.0.0/16", "2001:db8::/48"])
+    make_segment(pool, 100, ipv6_prefix="2001:db8:0:1::/64")
+    says = "prod-01: VLAN 100, 10.0.0.0/24, 2001:db8:0:1::/64, EPG EPG_100"
+    for command, verb in (("allocate", "Allocated to"), ("release", "Released from")):
+        assert run(command, "prod-01", *PLACE, "--user", "alice").lines == [f"{verb} {says}"]
 
 
 def test_allocate_again(pool):
@@ -356,7 +364,7 @@ def test_check_of_drift(drift):
     assert caught.value.returncode == 1
     assert stdout.getvalue().splitlines() == [
         "epg_name_invalid: The VLAN name 'EPG 101' of segment 101 in pool Network1 Site1 is no valid EPG name",
-        "prefix_status: Prefix 10.0.1.0/24 has status reserved, its segment EPG 101 (101) available",
+        "prefix_status: Prefix 10.0.1.0/24 has status Reserved, but its segment EPG 101 (101) is Available",
     ]
 
 
@@ -373,7 +381,7 @@ def test_check_of_drift_as_json(drift):
         "pool": "Network1 Site1",
         "object_type": "netbox_vlan_manager.segment",
         "object_id": drift.pk,
-        "message": "Prefix 10.0.1.0/24 has status reserved, its segment EPG 101 (101) available",
+        "message": "Prefix 10.0.1.0/24 has status Reserved, but its segment EPG 101 (101) is Available",
         "repair": "Set the status of prefix 10.0.1.0/24 to Active.",
         "advice": "",
     }
@@ -427,6 +435,14 @@ def test_demo_has_a_history_that_leads_to_what_is_now(user):
     assert {point.usage.total_segments for point in history} == {60}
     assert allocated[0] < allocated[-1] == Allocation.objects.active().count()
     assert max(abs(after - before) for before, after in pairwise(allocated)) <= 5
+
+
+def test_demo_pools_have_the_level_that_fits_their_use(user):
+    run("demo", "--user", "alice")
+    levels = {pool.name: pool.level for pool in SegmentPool.objects.all()}
+    assert levels["Network1 Site1"] == "normal"
+    assert levels["Network1 Site2"] == "warning"
+    assert levels["Network3 Site3"] == "exhausted"
 
 
 def test_demo_leaves_pools_that_are_there_alone(pool):

@@ -129,6 +129,11 @@ def test_every_migration_says_what_it_loses(migrations):
     assert all(operation.reversible for migration in migrations.values() for operation in migration.operations)
 
 
+def test_branches_pass_every_migration_by(migrations):
+    """netbox-branching would run it once more for each branch, on tables that only main has."""
+    assert all(sys.modules[migration.__module__].fake_on_branch is True for migration in migrations.values())
+
+
 @pytest.mark.usefixtures("filled")
 def test_migrating_back_loses_what_is_told_and_nothing_else_and_forward_again_all_is_as_it_was():
     # NetBox notes the table of migrations as soon as it writes to it.

@@ -38,6 +38,7 @@ STATUS_OF_CODE = {
     "allocation_not_found": 404,
     "pool_exhausted": 409,
     "pool_paused": 409,
+    "branch_active": 409,
     "pool_conflict": 409,
     "vid_unavailable": 409,
     "limit_reached": 409,

@@ -9,6 +9,7 @@ from ipam.models import Prefix
 from netbox.api.fields import ChoiceField, SerializedPKRelatedField
 from utilities.api import get_related_object_by_attrs
 
+from ..services.resizing import parse_vid_ranges
 from ..validators import clean_cluster_name, clean_purpose
 
 __all__ = (
@@ -19,6 +20,7 @@ __all__ = (
     "PurposeField",
     "UsageField",
     "UtilizationField",
+    "VIDRangesField",
 )
 
 
@@ -141,3 +143,36 @@ class UsageField(serializers.Field):
 @extend_schema_field(OpenApiTypes.DOUBLE)
 class UtilizationField(UsageField):
     """The share of a pool's segments that are allocated, in percent."""
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "example": "100-199,300"},
+            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}},
+        ]
+    }
+)
+class VIDRangesField(serializers.Field):
+    """VLAN IDs, as "100-199,300" or as pairs of the first and the last; cleans to pairs."""
+
+    default_error_messages = {
+        "invalid": _("Give text such as 100-199,300-399, or pairs of the first and the last VLAN ID."),
+        "too_long": _("Give at most {longest} characters or pairs."),
+    }
+    # As text, every second VLAN ID and a comma.
+    longest = 20_000
+
+    def to_internal_value(self, data):
+        if isinstance(data, str | list) and len(data) > self.longest:
+            self.fail("too_long", longest=self.longest)
+        if isinstance(data, str):
+            return parse_vid_ranges(data)
+        if not isinstance(data, list) or not all(
+            isinstance(pair, list) and len(pair) == 2 and all(type(vid) is int for vid in pair) for pair in data
+        ):
+            self.fail("invalid")
+        return [tuple(pair) for pair in data]
+
+    def to_representation(self, value):
+        return value

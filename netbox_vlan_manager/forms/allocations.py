@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from ipam.models import VRF
 from netbox.forms import PrimaryModelBulkEditForm, PrimaryModelFilterSetForm, PrimaryModelForm
 from netbox.forms.mixins import ChangelogMessageMixin
+from tenancy.forms import ContactModelFilterForm
 from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES, DeleteForm
 from utilities.forms.fields import DynamicModelMultipleChoiceField, TagFilterField
 from utilities.forms.rendering import FieldSet, InlineFields
@@ -216,7 +217,7 @@ class AllocationBulkEditForm(PrimaryModelBulkEditForm):
     nullable_fields = ("description", "comments")
 
 
-class AllocationFilterForm(RestrictedFilterMixin, PrimaryModelFilterSetForm):
+class AllocationFilterForm(RestrictedFilterMixin, ContactModelFilterForm, PrimaryModelFilterSetForm):
     model = Allocation
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
@@ -226,6 +227,7 @@ class AllocationFilterForm(RestrictedFilterMixin, PrimaryModelFilterSetForm):
         FieldSet("expires_at__gte", "expires_at__lte", name=_("Expires")),
         FieldSet("released_at__gte", "released_at__lte", "release_reason", name=_("Released")),
         FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
+        FieldSet("contact", "contact_role", "contact_group", name=_("Contacts")),
     )
     status = forms.MultipleChoiceField(
         label=_("Status"),

@@ -106,7 +106,7 @@ class SegmentFilter(ContactFilterMixin, PrimaryModelFilter):
 
 
 @register_filter(Allocation, lookups=True)
-class AllocationFilter(PrimaryModelFilter):
+class AllocationFilter(ContactFilterMixin, PrimaryModelFilter):
     pool = related_filter(SegmentPool, SegmentPoolFilter, "pool")
     pool_id: ID | None = strawberry_django.filter_field()
     segment = related_filter(Segment, SegmentFilter, "segment")

@@ -157,7 +157,7 @@ class SegmentType(ContactsMixin, PrimaryObjectType):
     pagination=True,
     field_cls=RestrictedField,
 )
-class AllocationType(PrimaryObjectType):
+class AllocationType(ContactsMixin, PrimaryObjectType):
     pool: SegmentPoolType | None
     segment: SegmentType | None
     cluster: ClusterType | None

@@ -12,6 +12,9 @@ import netbox_vlan_manager.models.allocations
 import netbox_vlan_manager.models.mixins
 import utilities.json
 
+# For netbox-branching: what this changes has no copies in branches.
+fake_on_branch = True
+
 
 class Migration(migrations.Migration):
     initial = True

@@ -73,6 +73,10 @@ DROP FUNCTION netbox_vlan_manager_check_segment_status(bigint);
 """
 
 
+# For netbox-branching: what this changes has no copies in branches.
+fake_on_branch = True
+
+
 class Migration(migrations.Migration):
     dependencies = (("netbox_vlan_manager", "0001_initial"),)
 

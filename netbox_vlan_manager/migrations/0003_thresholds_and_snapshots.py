@@ -4,6 +4,9 @@ import django.core.validators
 import django.db.models.deletion
 from django.db import migrations, models
 
+# For netbox-branching: what this changes has no copies in branches.
+fake_on_branch = True
+
 
 class Migration(migrations.Migration):
     dependencies = [

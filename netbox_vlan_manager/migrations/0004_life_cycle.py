@@ -26,6 +26,10 @@ def refuse_shared(apps, schema_editor):
         )
 
 
+# For netbox-branching: what this changes has no copies in branches.
+fake_on_branch = True
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("netbox_vlan_manager", "0003_thresholds_and_snapshots"),

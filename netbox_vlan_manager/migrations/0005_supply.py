@@ -5,6 +5,9 @@ from django.db import migrations, models
 
 import netbox_vlan_manager.validators
 
+# For netbox-branching: what this changes has no copies in branches.
+fake_on_branch = True
+
 
 class Migration(migrations.Migration):
     dependencies = [

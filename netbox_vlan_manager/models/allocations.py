@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy
 
 from ipam.fields import IPNetworkField
 from netbox.models import PrimaryModel
+from netbox.models.features import ContactsMixin
 from utilities.querysets import RestrictedQuerySet
 
 from ..choices import AllocationStatusChoices, ReleaseReasonChoices
@@ -40,7 +41,7 @@ class AllocationQuerySet(RestrictedQuerySet):
         return self.filter(cluster_name__iexact=cluster_name)
 
 
-class Allocation(HelpPageMixin, HotColumnsMixin, PrimaryModel):
+class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
     """
     A cluster holds a segment from `allocated_at` until `released_at`. Releasing ends it; the row stays as history.
 

@@ -23,6 +23,7 @@ from ..models import Segment
 from ..settings import get_setting
 from ..validators import clean_epg_name
 from . import audit, provisioning, timing, transactions
+from .permissions import permitted_ids
 from .provisioning import SegmentSpec
 from .resolution import enclosing_places
 from .spaces import Containers, PrefixSpace, vid_range_errors
@@ -468,7 +469,7 @@ def _adopt(pool, chosen, viewer, denied, rows):
 def _check_permitted(segments, viewer):
     """Raise _Denied for those of the new segments that `viewer` may not add."""
     pks = {segment.pk: segment for segment in segments}
-    permitted = set(Segment.objects.restrict(viewer, "add").filter(pk__in=pks).order_by().values_list("pk", flat=True))
+    permitted = permitted_ids(Segment, viewer, "add", pks)
     if denied := {segment.prefix_id for pk, segment in pks.items() if pk not in permitted}:
         raise _Denied(denied)
 

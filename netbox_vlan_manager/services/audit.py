@@ -44,6 +44,7 @@ from utilities.data import get_config_value_ci
 from utilities.exceptions import AbortRequest
 from utilities.request import NetBoxFakeRequest
 
+from .. import branching
 from . import timing
 from .prepared import insert_objects, update_object
 
@@ -195,6 +196,7 @@ def write(updates=(), creates=(), events=()):
         change.user_name = request.user.username if request.user else SYSTEM
         change.request_id = request.id
     insert_objects(changes)
+    branching.notice_changes(changes)
 
     for instance, values in updates:
         _send_post_save(instance, values, subscribed=_key(instance) in known.subscribed)
@@ -263,6 +265,7 @@ def delete(objects):
         quiet = () if _key(instance) in known.subscribed else (notify_object_changed,)
         _call_receivers(instance, (*done, *quiet), pre_delete, origin=instance)
     insert_objects(changes)
+    branching.notice_changes(changes)
     _note_as_deleted(related)
     collector.delete()
     model._base_manager.filter(pk__in=[instance.pk for instance in objects])._raw_delete(connection.alias)

@@ -20,6 +20,7 @@ __all__ = (
     "AvailabilityResult",
     "disable_segment",
     "enable_segment",
+    "lock_segment",
 )
 
 
@@ -71,7 +72,7 @@ def _run(name, work, user, segment, *args):
 
 
 def _disable(pk, reason, changelog_message):
-    segment = _lock(pk)
+    segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.ALLOCATED:
         raise SegmentInUse(
             _("Segment {segment} is allocated: release it before you disable it.").format(segment=segment)
@@ -85,14 +86,19 @@ def _disable(pk, reason, changelog_message):
 
 
 def _enable(pk, changelog_message):
-    segment = _lock(pk)
+    segment = lock_segment(pk)
     if segment.status != SegmentStatusChoices.DISABLED:
         return AvailabilityResult(segment, changed=False)
     return _write(segment, changelog_message, status=SegmentStatusChoices.AVAILABLE, disabled_reason="")
 
 
-def _lock(pk):
-    """Lock the segment's row and return it as it is now."""
+def lock_segment(pk):
+    """
+    Lock the segment's row until the caller's transaction ends, and return it as it is now.
+
+    Raises:
+        Busy: It was deleted.
+    """
     transactions.set_lock_timeout(get_setting("lock_timeout"))
     segments = Segment.objects.select_related("vlan", "prefix", "pool").order_by()
     segment = segments.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()

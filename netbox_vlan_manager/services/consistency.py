@@ -410,7 +410,7 @@ def wrong_statuses(pk):
             segment,
             _("Segment {segment} has status {status}, but {holders}").format(
                 segment=segment,
-                status=segment.status,
+                status=segment.get_status_display(),
                 holders=_("a cluster holds it") if segment.held else _("no cluster holds it"),
             ),
             repair=repair,
@@ -440,8 +440,11 @@ def wrong_prefix_statuses(pk, name):
             f"{FAMILIES[name]}prefix_status",
             segment.pool,
             segment,
-            _("Prefix {prefix} has status {prefix_status}, its segment {segment} {status}").format(
-                prefix=prefix, prefix_status=prefix.status, segment=segment, status=segment.status
+            _("Prefix {prefix} has status {prefix_status}, but its segment {segment} is {status}").format(
+                prefix=prefix,
+                prefix_status=prefix.get_status_display(),
+                segment=segment,
+                status=segment.get_status_display(),
             ),
             repair=_("Set the status of prefix {prefix} to {status}.").format(
                 prefix=prefix, status=dict(PrefixStatusChoices).get(status, status)
@@ -652,7 +655,7 @@ def _broken_containers(pool, blocked):
             _("Container {prefix} of pool {pool} has status {status}").format(
                 prefix=", ".join(map(str, changed)),
                 pool=pool,
-                status=", ".join(sorted({prefix.status for prefix in changed})),
+                status=", ".join(sorted({str(prefix.get_status_display()) for prefix in changed})),
             ),
             repair=_("Set the status of {prefix} to Container.").format(prefix=", ".join(map(str, changed))),
             changes=tuple((prefix, {"status": CONTAINER}) for prefix in changed),

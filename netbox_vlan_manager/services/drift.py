@@ -23,6 +23,7 @@ from ..exceptions import VLANManagerError
 from ..models import Allocation, Segment, SegmentPool
 from . import audit, timing, transactions
 from .consistency import KINDS, Drift, find_drift
+from .permissions import permitted_ids
 
 __all__ = (
     "FAILED",
@@ -71,23 +72,20 @@ def report_drift(user=None):
     if user is None or user.is_superuser:
         others = {drift.other[0] for drift in drifts if drift.other}
     else:
-        pools = _visible(SegmentPool, {drift.pool.pk for drift in drifts}, user)
+        pools = permitted_ids(SegmentPool, user, "view", {drift.pool.pk for drift in drifts})
         drifts = [drift for drift in drifts if drift.pool.pk in pools]
         by_model = defaultdict(set)
         for drift in drifts:
             by_model[type(drift.object)].add(drift.object.pk)
-        visible = {model: _visible(model, pks, user) for model, pks in by_model.items()}
-        others = _visible(Prefix, {drift.other[0] for drift in drifts if drift.other}, user)
+        visible = {model: permitted_ids(model, user, "view", pks) for model, pks in by_model.items()}
+        others = permitted_ids(Prefix, user, "view", {drift.other[0] for drift in drifts if drift.other})
         hidden = len(drifts)
         drifts = [drift for drift in drifts if drift.object.pk in visible[type(drift.object)]]
         hidden -= len(drifts)
     drifts = [_name_other(drift) if drift.other and drift.other[0] in others else drift for drift in drifts]
-    # Sorting keeps the order of the kinds within a pool.
-    return DriftReport(sorted(drifts, key=lambda drift: drift.pool.name), hidden)
-
-
-def _visible(model, pks, user, action="view"):
-    return set(model.objects.restrict(user, action).filter(pk__in=pks).order_by().values_list("pk", flat=True))
+    # Sorting keeps the order of the kinds within a pool and severity.
+    severities = DriftSeverityChoices.values()
+    return DriftReport(sorted(drifts, key=lambda drift: (drift.pool.name, severities.index(drift.severity))), hidden)
 
 
 def _name_other(drift):
@@ -112,7 +110,7 @@ def filter_drift(drifts, *, kind=(), severity=(), pool_id=(), repairable=None):
 def changeable_pools(drifts, user):
     """Return the ids of those pools of `drifts` in which `user` may repair; None may everywhere."""
     pks = {drift.pool.pk for drift in drifts}
-    return pks if user is None else _visible(SegmentPool, pks, user, "change")
+    return pks if user is None else permitted_ids(SegmentPool, user, "change", pks)
 
 
 def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_message=""):

@@ -40,6 +40,7 @@ from ..validators import clean_cluster_name
 from . import audit, provisioning, timing, transactions
 from .adoption import find_candidates
 from .importing import FALSE, TRUE
+from .permissions import permitted_ids
 from .takeover import cluster_key, find_clusters, make_allocation, write_allocations
 
 __all__ = (
@@ -767,7 +768,7 @@ def _check_permitted(pool, outcome, made, viewer):
     elif outcome.containers:
         written.append((SegmentPool, "change", [pool.pk]))
     for model, action, pks in written:
-        if model.objects.restrict(viewer, action).filter(pk__in=pks).count() < len(pks):
+        if len(permitted_ids(model, viewer, action, pks)) < len(pks):
             raise PermissionDenied(
                 _("You may not {action} the {objects} of this pool: ask for the permission.").format(
                     action=action, objects=model._meta.verbose_name_plural

@@ -24,6 +24,7 @@ from ..exceptions import Busy
 from ..models import Segment, SegmentPool
 from ..validators import VID_MAX, VID_MIN, clean_vid, prefix_length_bounds, render_epg_name, validate_epg_template
 from . import audit, provisioning, timing, transactions
+from .permissions import permitted_ids
 from .provisioning import SegmentSpec
 from .spaces import vid_range_errors
 
@@ -265,10 +266,8 @@ def _generate(pk, asked, fields, viewer):
     specs = _plan(pool, vids, asked, fields)
     segments, errors = provisioning.build_segments(specs)
     _raise_first(specs, errors)
-    if viewer:
-        pks = [segment.pk for segment in segments]
-        if Segment.objects.restrict(viewer, "add").filter(pk__in=pks).count() < len(pks):
-            raise PermissionDenied(_("You may not add such segments: ask for the permission."))
+    if viewer and len(permitted_ids(Segment, viewer, "add", [segment.pk for segment in segments])) < len(segments):
+        raise PermissionDenied(_("You may not add such segments: ask for the permission."))
     free = set(vids)
     return GenerateResult(segments, [] if count else [vid for vid in range(first, last + 1) if vid not in free])
 

@@ -6,6 +6,8 @@ Forms and REST ask before they save and show the reason at the field; a bare sav
 changes is asked about, so that whatever is wrong already stands in the way of no other edit.
 """
 
+from copy import copy
+
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import ProtectedError, Q
@@ -13,13 +15,14 @@ from django.utils.translation import gettext as _
 
 from ipam.choices import PrefixStatusChoices
 from ipam.models import VLAN, Prefix, VLANGroup
+from netbox.context import current_request
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_epg_name
-from . import transactions
-from .naming import nameable
+from . import audit, transactions
+from .permissions import nameable
 from .spaces import Containers, PrefixSpace, family_errors, vid_range_errors
 
 __all__ = (
@@ -89,11 +92,21 @@ def follow_vlan(vlan):
         return
     segment.vlan = vlan
     if segment.vid != vlan.vid:
-        # By save(), not by `audit`: whoever edits the VLAN need not be tracking changes.
-        segment.snapshot()
-        segment.vid = vlan.vid
-        segment.save(update_fields=("vid", "last_updated"))
+        _save(segment, vid=vlan.vid)
     follow_segment(segment)
+
+
+def _save(instance, **values):
+    request = current_request.get()
+    if request is not None and request.user is None:
+        # The system's changes, which NetBox's own change log would ask for their user.
+        audit.update(instance, **values)
+        return
+    # By save(), not by `audit`: whoever edits the VLAN or prefix need not be tracking changes.
+    instance.snapshot()
+    for name, value in values.items():
+        setattr(instance, name, value)
+    instance.save(update_fields=(*values, "last_updated"))
 
 
 def check_prefix(prefix):
@@ -221,11 +234,11 @@ def follow_segment(segment):
     """Write down anew, on the allocations that hold `segment`, what the segment is."""
     names = ("vid", "epg_name", "prefix", "ipv6_prefix")
     for allocation in Allocation.objects.active().filter(segment=segment).order_by():
-        allocation.snapshot()
-        before = [getattr(allocation, name) for name in names]
-        allocation.record_segment(segment)
-        if before != [getattr(allocation, name) for name in names]:
-            allocation.save(update_fields=(*names, "last_updated"))
+        now = copy(allocation)
+        now.record_segment(segment)
+        values = {name: getattr(now, name) for name in names}
+        if values != {name: getattr(allocation, name) for name in names}:
+            _save(allocation, **values)
 
 
 def check_vlan_group(group):

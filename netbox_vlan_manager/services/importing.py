@@ -22,6 +22,7 @@ from ..models import Allocation, Segment, SegmentPool
 from ..validators import UNSTORABLE, clean_cluster_name
 from . import audit, provisioning, takeover, timing, transactions
 from .import_files import COLUMNS, REQUIRED_COLUMNS, as_text, check_number
+from .permissions import permitted_ids
 from .resolution import resolve_pool
 from .spaces import Containers
 from .takeover import cluster_key
@@ -197,10 +198,9 @@ def _check_rows(rows, viewer):
         except ValidationError as error:
             row.result.errors = _by_column(error.message_dict)
     if viewer and (named := [row for row in rows if row.clusters and not row.result.errors]):
-        permitted = SegmentPool.objects.restrict(viewer, "allocate").filter(pk__in={row.pool.pk for row in named})
-        pks = set(permitted.order_by().values_list("pk", flat=True))
+        permitted = permitted_ids(SegmentPool, viewer, "allocate", {row.pool.pk for row in named})
         for row in named:
-            if row.pool.pk not in pks:
+            if row.pool.pk not in permitted:
                 row.result.errors = {
                     "cluster_name": [
                         _("You may not allocate in this pool: leave this empty, or ask for the permission.")
@@ -480,8 +480,6 @@ def _denied(rows, viewer):
     denied = []
     for status, action in (("created", "add"), ("updated", "change")):
         written = {row.result.segment: row for row in rows if row.result.status == status and row.writes_segment}
-        permitted = set(
-            Segment.objects.restrict(viewer, action).filter(pk__in=written).order_by().values_list("pk", flat=True)
-        )
+        permitted = permitted_ids(Segment, viewer, action, written)
         denied += [row for pk, row in written.items() if pk not in permitted]
     return denied

@@ -22,6 +22,7 @@ from ..choices import SegmentPoolStatusChoices
 from ..exceptions import Busy, Conflict, PoolConflict
 from ..models import Allocation, PoolSnapshot, Segment, SegmentPool, SegmentUsage
 from . import audit, provisioning, timing, transactions
+from .permissions import permitted_ids
 from .resolution import serving_pools
 from .spaces import vid_range_errors
 
@@ -224,12 +225,7 @@ def _vlan_conflicts(into, segments, user):
         return []
     taken = VLAN.objects.filter(group=group).order_by()
     vids, names = set(taken.values_list("vid", flat=True)), set(taken.values_list("name", flat=True))
-    viewed = set(
-        Segment.objects.restrict(user, "view")
-        .filter(pk__in=[segment.pk for segment in moving])
-        .order_by()
-        .values_list("pk", flat=True)
-    )
+    viewed = permitted_ids(Segment, user, "view", [segment.pk for segment in moving])
     conflicts, hidden = [], 0
     for segment in moving:
         vlan, texts = segment.vlan, []

@@ -15,6 +15,8 @@ from django.db.models.query import get_related_populators
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
+from .. import branching
+
 __all__ = (
     "fetch_object",
     "fetch_rows",
@@ -110,11 +112,14 @@ def insert_objects(objects):
 
 @cache
 def _prepare(query, *shape):
-    queryset = query(*shape)
-    compiler = queryset.query.get_compiler(queryset.db)
+    # It is kept for all calls to come, of which others may be made in other branches or in none.
+    with branching.on_main():
+        queryset = query(*shape)
+        alias = queryset.db
+    compiler = queryset.query.get_compiler(alias)
     sql, parameters = compiler.as_sql()
     converters = compiler.get_converters([column for column, *_rest in compiler.select])
-    return _Prepared(queryset.db, sql, parameters, compiler, converters)
+    return _Prepared(alias, sql, parameters, compiler, converters)
 
 
 def _fetch(prepared, values):

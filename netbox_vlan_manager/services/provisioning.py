@@ -27,7 +27,7 @@ from ..models import Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid
 from . import audit, guards, timing, transactions
-from .naming import nameable
+from .permissions import nameable
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
 
 __all__ = (
@@ -112,6 +112,7 @@ def create_pool(
 
     Raises:
         ValidationError: A value is not valid; nothing was made.
+        Busy: Locks were not had in time; nothing was made.
     """
     user = audit.get_user(user)
     with timing.operation("create pool", vrf=vrf, scope=scope, user=user), audit.change_tracking(user):

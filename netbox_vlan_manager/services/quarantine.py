@@ -10,10 +10,9 @@ from functools import partial
 from django.utils import timezone
 
 from ..choices import SegmentStatusChoices
-from ..exceptions import Busy
 from ..models import Allocation, Segment
-from ..settings import get_setting
 from . import audit, timing, transactions
+from .availability import lock_segment
 
 __all__ = (
     "end_quarantine",
@@ -112,12 +111,7 @@ def end_quarantine(segment, *, user, changelog_message=""):
 
 
 def _end_quarantine(pk, changelog_message):
-    transactions.set_lock_timeout(get_setting("lock_timeout"))
-    segments = Segment.objects.select_related("vlan", "prefix", "pool").order_by()
-    segment = segments.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()
-    if segment is None:
-        raise Busy
-    timing.note(pool=segment.pool)
+    segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.QUARANTINED:
         segment._changelog_message = changelog_message
         audit.update(segment, status=SegmentStatusChoices.AVAILABLE, quarantined_until=None)

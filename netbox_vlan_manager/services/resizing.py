@@ -23,6 +23,7 @@ from ..exceptions import Busy, Conflict, PoolConflict
 from ..models import Segment, SegmentPool
 from ..validators import clean_cidr, clean_vid
 from . import audit, provisioning, timing, transactions
+from .permissions import permitted_ids
 from .retiring import delete_segments
 
 __all__ = (
@@ -63,6 +64,11 @@ class Extent:
     free_vids: int
     prefixes: tuple
     addresses: int
+
+    @property
+    def ipv4_addresses(self):
+        """How many of the addresses are IPv4; those of IPv6 are too many to tell anybody anything."""
+        return IPSet(network for network in self.prefixes if network.version == 4).size
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, chan
     outside = _lock_outside(pool, ranges, networks)
     sharing = _sharing_pools(pool, ranges)
     removable = _removable(outside, user, enforce)
-    viewed = _viewed(outside, user)
+    viewed = permitted_ids(Segment, user, "view", [segment.pk for segment in outside])
     conflicts = _find_conflicts(outside, viewed, removable if remove_segments else set())
     visible = set(SegmentPool.objects.restrict(user, "view").order_by().values_list("pk", flat=True))
     conflicts += _sharing_conflicts(pool, sharing, visible)
@@ -281,15 +287,7 @@ def _sharing_pools(pool, ranges):
 
 def _removable(outside, user, enforce):
     available = {segment.pk for segment in outside if segment.status == SegmentStatusChoices.AVAILABLE}
-    if enforce:
-        own = Segment.objects.restrict(user, "delete").filter(pk__in=available).order_by()
-        return set(own.values_list("pk", flat=True))
-    return available
-
-
-def _viewed(segments, user):
-    viewed = Segment.objects.restrict(user, "view").filter(pk__in=[segment.pk for segment in segments]).order_by()
-    return set(viewed.values_list("pk", flat=True))
+    return permitted_ids(Segment, user, "delete", available) if enforce else available
 
 
 def _find_conflicts(outside, viewed, removed):

@@ -20,7 +20,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from core.signals import _signals_received
 from netbox.context import events_queue
 
-from .. import metrics
+from .. import branching, metrics
 from ..exceptions import Busy
 from ..settings import get_setting
 from . import timing
@@ -44,6 +44,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 UNIQUE_VIOLATION = "23505"
 RETRYABLE = frozenset((DEADLOCK_DETECTED, SERIALIZATION_FAILURE, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION))
 RETRIES = 3
+# Seconds, on an average.
+LONGEST_PAUSE = 1
 
 # Whether this is inside a call of `run`.
 _is_running = ContextVar("netbox_vlan_manager_running", default=False)
@@ -77,13 +79,16 @@ def run(work, dry_run=False):
     others wait for.
 
     Raises:
+        BranchActive: A branch of netbox-branching is active.
         Busy: The last try failed as well, for want of a lock.
         IntegrityError: The last try failed as well, for a row that is there.
     """
+    branching.refuse()
     if dry_run:
         return _run_dry(work)
     is_inner = _is_running.get()
     for attempt in range(RETRIES + 1):
+        started = time.monotonic()
         token = _is_running.set(True)
         try:
             # What is neither work nor any part of it is COMMIT, and whatever runs on it.
@@ -108,7 +113,9 @@ def run(work, dry_run=False):
         logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
         metrics.count_retry(state)
         with timing.part("pause"):
-            time.sleep(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)
+            # Who comes back at once meets the winner of the deadlock, which has about as much to do, in mid-work again.
+            took = min(time.monotonic() - started, LONGEST_PAUSE)
+            time.sleep(random.uniform(0.5, 1.5) * max(took, 0.02 * 2**attempt))
 
 
 def _run_dry(work):

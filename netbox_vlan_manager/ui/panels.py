@@ -1,12 +1,21 @@
 from datetime import timedelta
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext_lazy as _
 
 from netbox.ui import attrs, panels
 from utilities.string import humanize_duration
 
+from ..aci import epg_urls
 from ..object_actions import ReleaseAllocation as ReleaseAllocationAction
 from .actions import ReleaseAllocation
+
+
+class CountAttr(attrs.TextAttr):
+    """A number that may be large, with separators."""
+
+    def get_value(self, obj):
+        return intcomma(super().get_value(obj))
 
 
 class SecondsAttr(attrs.TextAttr):
@@ -14,6 +23,15 @@ class SecondsAttr(attrs.TextAttr):
 
     def get_value(self, obj):
         return humanize_duration(timedelta(seconds=super().get_value(obj)))
+
+
+class EPGNameAttr(attrs.ObjectAttribute):
+    """The name of an EPG, which leads to where the EPG is described."""
+
+    template_name = "netbox_vlan_manager/attrs/epg_name.html"
+
+    def get_context(self, obj, attr, value, context):
+        return {"url": epg_urls([value], context["perms"].user).get(value)}
 
 
 class SegmentPoolPanel(panels.ObjectAttributesPanel):
@@ -68,17 +86,18 @@ class SegmentPoolUsagePanel(panels.ObjectAttributesPanel):
     level = attrs.ChoiceAttr("level")
     warning_threshold = attrs.TextAttr("warning_threshold", format_string="{}%")
     critical_threshold = attrs.TextAttr("critical_threshold", format_string="{}%")
-    total_segments = attrs.NumericAttr("usage.total_segments", label=_("Segments"))
-    available = attrs.NumericAttr("usage.available")
-    allocated = attrs.NumericAttr("usage.allocated")
-    quarantined = attrs.NumericAttr("usage.quarantined")
-    disabled = attrs.NumericAttr("usage.disabled")
+    total_segments = CountAttr("usage.total_segments", label=_("Segments"))
+    available = CountAttr("usage.available")
+    allocated = CountAttr("usage.allocated")
+    quarantined = CountAttr("usage.quarantined")
+    disabled = CountAttr("usage.disabled")
 
 
 class SegmentPanel(panels.ObjectAttributesPanel):
     vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
-    epg_name = attrs.TextAttr("epg_name", label=_("EPG name"), copy_button=True)
+    epg_name = EPGNameAttr("epg_name", label=_("EPG name"))
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
+    ipv6_prefix = attrs.TextAttr("ipv6_prefix", style="font-monospace", copy_button=True, label=_("IPv6 prefix"))
     status = attrs.TemplatedAttr(
         "status",
         template_name="netbox_vlan_manager/attrs/segment_status.html",
@@ -166,7 +185,7 @@ class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
     title = _("Segment")
 
     vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
-    epg_name = attrs.TextAttr("epg_name", label=_("EPG name"), copy_button=True)
+    epg_name = EPGNameAttr("epg_name", label=_("EPG name"))
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
     ipv6_prefix = attrs.TextAttr("ipv6_prefix", style="font-monospace", copy_button=True, label=_("IPv6 prefix"))
     segment = attrs.RelatedObjectAttr("segment", linkify=True)

@@ -10,7 +10,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.generic import View
 
 from extras.ui.panels import CustomFieldsPanel, TagsPanel
-from netbox.object_actions import BulkEdit, BulkExport, EditObject
+from netbox.object_actions import BulkEdit, BulkExport, DeleteObject, EditObject
+from netbox.registry import registry
 from netbox.ui import layout
 from netbox.ui.breadcrumbs import Breadcrumb, filtered_list_url
 from netbox.ui.panels import CommentsPanel
@@ -40,6 +41,7 @@ __all__ = (
     "AllocateView",
     "AllocationBulkEditView",
     "AllocationBulkReleaseView",
+    "AllocationContactsView",
     "AllocationEditView",
     "AllocationListView",
     "AllocationReleaseView",
@@ -86,12 +88,24 @@ class AllocationEditView(KeepTypedMixin, generic.ObjectEditView):
     form = forms.AllocationForm
 
 
+class AllocationContactsView(generic.ObjectContactsView):
+    """NetBox's, without the button that deletes: an allocation is history."""
+
+    actions = tuple(action for action in generic.ObjectContactsView.actions if action is not DeleteObject)
+
+
+# NetBox has registered its own for every model that has contacts, and a second one would be a second tab.
+for view in registry["views"]["netbox_vlan_manager"]["allocation"]:
+    if view["name"] == "contacts":
+        view["view"] = AllocationContactsView
+
+
 @register_model_view(Allocation, "bulk_edit", path="edit", detail=False)
 class AllocationBulkEditView(generic.BulkEditView):
     # The view shows every column of the table, and leaves it to the queryset to read what is behind them.
     queryset = Allocation.objects.select_related(
         "pool", "segment__vlan", "cluster", "allocated_by", "released_by"
-    ).prefetch_related("owner__group", "tags")
+    ).prefetch_related("owner__group", "contacts__contact", "tags")
     filterset = filtersets.AllocationFilterSet
     table = tables.AllocationTable
     form = forms.AllocationBulkEditForm

@@ -46,7 +46,13 @@ class MigrationJobView(LoginRequiredMixin, View):
             return answer_htmx(request, progress)
         context = {**progress, "report": report, "running": progress["running"] and not report}
         if report:
-            problems = [{"pool": pool["name"], **row} for pool in report["pools"] for row in pool["problems"]]
+            problems = [
+                {"pool": pool["name"], **row}
+                for pool in report["pools"]
+                for row in pool["problems"]
+                # Where the whole pool fails, nothing is migrated in spite of anything.
+                if row["failed"] or not pool["error"]
+            ]
             problems.sort(key=lambda row: not row["failed"])
             paginator = EnhancedPaginator(problems, get_paginate_count(request))
             context |= {"paginator": paginator, "page": paginator.get_page(request.GET.get("page"))}

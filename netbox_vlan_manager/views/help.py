@@ -26,6 +26,7 @@ LINKS = {
     "import_segments": (f"{PLUGIN}:segment_bulk_import", "netbox_vlan_manager.add_segment"),
     "pools": (f"{PLUGIN}:segmentpool_list", "netbox_vlan_manager.view_segmentpool"),
     "add_pool": (f"{PLUGIN}:segmentpool_add", "netbox_vlan_manager.add_segmentpool"),
+    "drift": (f"{PLUGIN}:drift", "netbox_vlan_manager.view_segmentpool"),
     "changelog": ("core:objectchange_list", "core.view_objectchange"),
     "jobs": ("core:job_list", "core.view_job"),
 }
@@ -78,6 +79,10 @@ ERRORS = {
     "segment_in_use": (
         gettext_lazy("A cluster holds the segment, and what you asked for would take it away."),
         gettext_lazy("Release the allocation first."),
+    ),
+    "branch_active": (
+        gettext_lazy("A branch of netbox-branching is active, and nothing of this plugin has branches."),
+        gettext_lazy("Leave the branch, then make the same call again."),
     ),
     "protected": (
         gettext_lazy("Other objects depend on what you asked to delete."),

@@ -17,6 +17,7 @@ from ..jobs import SegmentImportJob
 from ..models import Segment
 from ..services.import_files import REQUIRED_COLUMNS, parse_file
 from ..services.importing import import_segments
+from ..services.permissions import permitted_ids
 from ..services.resolution import visible_pools
 from .mixins import ReturnURLMixin
 from .progress import answer_htmx, get_job, get_progress
@@ -214,7 +215,7 @@ def _summarize(results, atomic, dry_run):
 def _complete(rows, user, dry_run):
     """Add to the rows of one page what the table shows beside their results: no more than `user` may view."""
     pks = [row["segment"] for row in rows if "segment" in row]
-    visible = set(Segment.objects.restrict(user, "view").filter(pk__in=pks).order_by().values_list("pk", flat=True))
+    visible = permitted_ids(Segment, user, "view", pks)
     for row in rows:
         before, after, row["color"] = STATUSES[row["status"]]
         row["word"] = before if dry_run else after

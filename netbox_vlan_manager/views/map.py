@@ -1,6 +1,7 @@
 from itertools import groupby
 from typing import NamedTuple
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
@@ -80,7 +81,9 @@ class SegmentPoolMapView(PoolActionsMixin, generic.ObjectView):
             "legend": [
                 LegendEntry(status, label, help_text, counts[status]) for status, (label, help_text) in STATUSES.items()
             ],
-            "summary": ngettext("{count} VLAN ID", "{count} VLAN IDs", len(vlans.cells)).format(count=len(vlans.cells)),
+            "summary": ngettext("{count} VLAN ID", "{count} VLAN IDs", len(vlans.cells)).format(
+                count=intcomma(len(vlans.cells))
+            ),
             "is_empty": counts[UNUSED] == len(vlans.cells),
             "may_add_segments": request.user.has_perm("netbox_vlan_manager.add_segment"),
         }

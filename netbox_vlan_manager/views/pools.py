@@ -21,7 +21,6 @@ from .. import filtersets, forms, tables
 from ..models import Allocation, PoolSnapshot, Segment, SegmentPool
 from ..object_actions import (
     AddSegment,
-    AdoptSegments,
     AllocateSegment,
     BulkDisableSegments,
     BulkEnableSegments,
@@ -89,7 +88,7 @@ class SegmentPoolListView(PoolActionsMixin, generic.ObjectListView):
 @register_model_view(SegmentPool)
 class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectView):
     queryset = SegmentPool.objects.with_usage()
-    actions = (AllocateSegment, GenerateSegments, AdoptSegments, MovePool, CloneObject, EditObject, DeleteObject)
+    actions = (AllocateSegment, MovePool, CloneObject, EditObject, DeleteObject)
     layout = layout.SimpleLayout(
         left_panels=[
             panels.SegmentPoolPanel(),

@@ -39,7 +39,10 @@ def get_job(runner, user, pk, **data):
 
 
 def get_progress(job, phase=""):
-    """Return what a page says of a job: whether it runs, waits, or waits for a worker that is not there."""
+    """
+    Return what job_progress.html says of a job: whether it runs, waits, or waits for a worker that is not there, and
+    why it did nothing.
+    """
     running = job.status in JobStatusChoices.ENQUEUED_STATE_CHOICES and not _is_dead(job)
     waiting = running and job.status != JobStatusChoices.STATUS_RUNNING
     no_worker = waiting and not any_workers_for_queue(job.queue_name)
@@ -48,6 +51,7 @@ def get_progress(job, phase=""):
         "running": running,
         "waiting": waiting,
         "no_worker": no_worker,
+        "errors": [text for texts in (job.data or {}).get("errors", {}).values() for text in texts],
         "state": f"{job.status}-{running}-{no_worker}-{phase}",
     }
 

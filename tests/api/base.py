@@ -1,11 +1,13 @@
 from pathlib import Path
 from unittest.mock import patch
+from uuid import uuid4
 
 from django.test import TestCase
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from core.models import ObjectChange, ObjectType
+from core.models import Job, ObjectChange, ObjectType
+from netbox.jobs import AsyncAPIJob
 from tests.factories import make_user
 from users.constants import TOKEN_PREFIX
 from users.models import ObjectPermission, Token
@@ -36,6 +38,22 @@ def client_of(user, **token):
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {TOKEN_PREFIX}{token.key}.{token.token}")
     return client
+
+
+def run_in_background(client, method, url, data):
+    """Return the job that does a call with ?background=true, done."""
+    with (
+        patch("netbox.api.viewsets.mixins.any_workers_for_queue", return_value=True),
+        patch.object(AsyncAPIJob, "enqueue") as enqueue,
+    ):
+        enqueue.return_value = Job(pk=1, status="pending")
+        response = getattr(client, method)(f"{url}?background=true", data, format="json")
+        assert response.status_code == 202, response.content
+    arguments = enqueue.call_args.kwargs
+    job = Job.objects.create(name=arguments.pop("name"), user=arguments.pop("user"), job_id=uuid4())
+    AsyncAPIJob.handle(job, **arguments)
+    job.refresh_from_db()
+    return job
 
 
 class ModelTests:

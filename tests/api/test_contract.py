@@ -31,6 +31,12 @@ class ContractTestCase(PlainTestCase):
     def release(self, status=200, **changes):
         return self.post(url_of("release-vlan"), {**ASKED, **changes}, status=status)
 
+    def test_no_background_jobs(self):
+        for name in ("allocate-vlan", "release-vlan"):
+            answer = self.post(f"{url_of(name)}?background=true", ASKED, status=400)
+            self.assertEqual((answer["code"], set(answer["errors"])), ("invalid", {"background"}))
+        self.assertFalse(Allocation.objects.exists())
+
     def test_allocate(self):
         answer = self.allocate()
 

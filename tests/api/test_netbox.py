@@ -1,24 +1,20 @@
 """What every endpoint of NetBox's has, for the plugin's."""
 
-from unittest.mock import patch
-from uuid import uuid4
-
 from django.test import SimpleTestCase, TestCase
 from django.urls import include, path, reverse
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from core.models import Job, ObjectType
+from core.models import ObjectType
 from extras.events import serialize_for_event
 from extras.models import CustomField, ExportTemplate
-from netbox.jobs import AsyncAPIJob
 from netbox_vlan_manager import exceptions
 from netbox_vlan_manager.api.errors import STATUS_OF_CODE
 from netbox_vlan_manager.api.urls import urlpatterns
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
-from tests.api.base import NAMESPACE, PlainTestCase, url_of
+from tests.api.base import NAMESPACE, PlainTestCase, run_in_background, url_of
 from tests.factories import make_pool, make_user
 
 ROOT = "/api/plugins/vlan-manager/"
@@ -207,18 +203,7 @@ class NetBoxFeaturesTestCase(PlainTestCase):
             self.call("patch", url, {"custom_fields": {field.name: "x"}}, status=400)
 
     def run_in_background(self, method, url, data):
-        """Return the job that does the request, done."""
-        with (
-            patch("netbox.api.viewsets.mixins.any_workers_for_queue", return_value=True),
-            patch.object(AsyncAPIJob, "enqueue") as enqueue,
-        ):
-            enqueue.return_value = Job(pk=1, status="pending")
-            self.call(method, f"{url}?background=true", data, status=202)
-        arguments = enqueue.call_args.kwargs
-        job = Job.objects.create(name=arguments.pop("name"), user=arguments.pop("user"), job_id=uuid4())
-        AsyncAPIJob.handle(job, **arguments)
-        job.refresh_from_db()
-        return job
+        return run_in_background(self.client, method, url, data)
 
     def test_background_jobs(self):
         self.grant("allocate", "release", model=SegmentPool)
@@ -251,6 +236,24 @@ class NetBoxFeaturesTestCase(PlainTestCase):
         allocate("prod-01", pool=self.pool, user=make_user())
         job = self.run_in_background("delete", url, [{"id": Segment.objects.get(vid=100).pk}])
         self.assertEqual(job.data["status_code"], 409)
+
+    def test_calls_without_background_jobs(self):
+        self.grant("view", "change", model=Segment)
+        self.grant("view", "add", "change", "allocate", model=SegmentPool)
+        segment = self.pool.segments.first()
+        for url, data in (
+            (url_of("segment-disable", pk=segment.pk), {"reason": "x"}),
+            (url_of("segmentpool-resize", pk=self.pool.pk), {"prefixes": ["10.0.0.0/15"]}),
+            (url_of("segment-import"), [{"site": "Site1"}]),
+        ):
+            answer = self.call("post", f"{url}?background=true", data, status=400)
+            self.assertIn("background job", str(answer))
+        segment.refresh_from_db()
+        self.assertEqual(segment.status, "available")
+        # One object is written at once, as NetBox does.
+        self.grant("view", "change", model=SegmentPool)
+        url = url_of("segmentpool-detail", pk=self.pool.pk)
+        self.assertEqual(self.call("patch", f"{url}?background=true", {"description": "x"})["description"], "x")
 
 
 class ErrorsTestCase(SimpleTestCase):

@@ -101,6 +101,10 @@ class SegmentPoolsTestCase(PlainTestCase):
         container = Prefix.objects.get(prefix="10.20.0.0/16")
         self.assertEqual((container.vrf, container.status), (self.vrf, "container"))
 
+    def test_vid_ranges_as_text(self):
+        self.post(self.list_url, self.new(vid_ranges="100-199, 300"), status=201)
+        self.assertEqual(SegmentPool.objects.get(name="Network1 Site2").vlan_group.vid_ranges_list, "100-199,300")
+
     def test_create_from_attributes(self):
         tenant = Tenant.objects.create(name="Tenant1", slug="tenant1")
         self.grant("view", model=VRF)
@@ -143,7 +147,10 @@ class SegmentPoolsTestCase(PlainTestCase):
                 [active.pk],
                 ["127.0.0.0/8"],
             ),
-            "vid_ranges": ([[0, 10]], [[10, 5]], [[1]], [5], "1-5", [[1, 10**30]], [["a", "b"]], [[5, 50], [20, 60]]),
+            "vid_ranges": (
+                *([[0, 10]], [[10, 5]], [[1]], [5], [[1, 10**30]], [["a", "b"]], [[5, 50], [20, 60]]),
+                *("5-1", "0-10", "x", ""),
+            ),
             "scope_id": (10**30, -1, "x", None, {}, 999999),
             "scope_type": ("dcim.rack", "nonsense", None, 5),
             "vrf": (10**30, None, "x", {"name": "Nowhere"}, [], {"id": "x"}, {"id": []}, {"nonsense": 1}),

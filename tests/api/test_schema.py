@@ -2,6 +2,7 @@
 
 from django.test import TestCase
 from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
 
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import SegmentPool
@@ -32,10 +33,45 @@ class DocumentedAnswersTestCase(TestCase):
                 if url != f"{ROOT}health/":
                     self.assertLessEqual(expected, operation["responses"].keys(), (method, url))
 
+    def test_every_refusal_is_as_documented(self):
+        """Whatever a call does: what stands before it, such as the middleware, may refuse it with any of these."""
+        anywhere = {400: "invalid", 403: "permission_denied", 409: "branch_active", 503: "busy"}
+        by_names = {
+            f"{ROOT}{path}/" for path in ("allocate-vlan", "release-vlan", "allocations", "allocations/stretched")
+        }
+        seen = 0
+        for url, operations in self.schema["paths"].items():
+            for method, operation in operations.items():
+                if method == "get":
+                    continue
+                codes = {
+                    **anywhere,
+                    412: "precondition_failed",
+                    415: "unsupported_media_type",
+                    422: "idempotency_conflict",
+                }
+                if "{id}" in url:
+                    codes[404] = "not_found"
+                elif method == "post" and url in by_names:
+                    codes[404] = "pool_not_found"
+                for status, code in codes.items():
+                    schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+                    validator = Draft202012Validator({**schema, "components": self.schema["components"]})
+                    self.assertEqual(
+                        [*validator.iter_errors({"detail": "Why", "code": code})], [], (method, url, status)
+                    )
+                    self.assertFalse(validator.is_valid("Why"), (method, url, status))
+                    seen += 1
+        self.assertGreater(seen, 250)
+
     def test_a_list_is_answered_with_a_list(self):
         for model in ("pools", "segments", "allocations"):
             one, several = self.body_of(f"{model}/", "post", "201")["oneOf"]
             self.assertEqual(several, {"type": "array", "items": one})
+
+    def test_an_entry_of_a_list_is_named_by_what_it_has(self):
+        entry = self.schema["components"]["schemas"]["RefusedEntry"]
+        self.assertEqual((entry["required"], {"id", "index"} - entry["properties"].keys()), (["errors"], set()))
 
     def test_what_may_be_null_says_so(self):
         schemas = self.schema["components"]["schemas"]
@@ -52,6 +88,15 @@ class DocumentedAnswersTestCase(TestCase):
 
 
 class AnswersTestCase(PlainTestCase):
+    def test_a_page_that_begins_at_an_id_has_no_count(self):
+        self.grant("view", model=SegmentPool)
+        pool = make_pool()
+        answer = self.get(url_of("segmentpool-list"), {"start": pool.pk})
+        self.assertEqual((answer["count"], len(answer["results"])), (None, 1))
+        schemas = openapi_schema()["components"]["schemas"]
+        for page in ("PaginatedSegmentPoolList", "PaginatedSegmentList", "PaginatedAllocationList"):
+            self.assertIs(schemas[page]["properties"]["count"].get("nullable"), True, page)
+
     def test_a_list_without_ids_takes_no_id_to_start_at(self):
         for model in (SegmentPool, Prefix, VLAN):
             self.grant("view", model=model)

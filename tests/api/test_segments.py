@@ -224,7 +224,7 @@ class SegmentsTestCase(PlainTestCase):
         self.assertEqual(
             [(entry["id"], entry["code"]) for entry in error["errors"]], [(self.segment.pk, "segment_in_use")]
         )
-        self.assertEqual(error["detail"], "1 of 2 objects could not be deleted.")
+        self.assertEqual((error["detail"], error["code"]), ("1 of 2 objects could not be deleted.", "segment_in_use"))
         self.assertTrue(Segment.objects.filter(pk=free.pk).exists())
 
     def test_constraints_hold_for_what_is_written(self):

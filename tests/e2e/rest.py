@@ -3,7 +3,7 @@
 import requests
 from django.utils.text import slugify
 
-__all__ = ("call", "make_pool")
+__all__ = ("call", "find_segments", "make_pool")
 
 
 def call(live, method, path, **kwargs):
@@ -23,6 +23,18 @@ def call(live, method, path, **kwargs):
     response = requests.request(method, f"{live.url}/api/{path}", headers=headers, timeout=60, **kwargs)
     assert response.ok, response.text
     return response.json()
+
+
+def find_segments(live, pool):
+    """
+    Return up to 1,000 segments that a pool of a LiveNetBox has, as the API shows them, by VLAN ID.
+
+    Args:
+        live: The LiveNetBox.
+        pool: The pool's id.
+    """
+    found = call(live, "GET", "plugins/vlan-manager/segments/", params={"pool_id": pool, "limit": 0})["results"]
+    return {segment["vid"]: segment for segment in found}
 
 
 def make_pool(live, name, vids=()):

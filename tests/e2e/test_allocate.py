@@ -3,6 +3,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.forms import choose
 from tests.e2e.rest import call, make_pool
 
 pytestmark = pytest.mark.e2e
@@ -10,12 +11,6 @@ pytestmark = pytest.mark.e2e
 OVERVIEW_URL = "/plugins/vlan-manager/overview/"
 ALLOCATIONS_URL = "/plugins/vlan-manager/allocations/"
 ALLOCATE_URL = f"{ALLOCATIONS_URL}allocate/"
-
-
-def choose(page, name, option):
-    """Choose an option of a field, once NetBox's scripts have dressed it up."""
-    page.locator(f"#id_{name}-ts-control").click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def log_in_again(page, live_netbox):

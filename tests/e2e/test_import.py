@@ -1,13 +1,9 @@
 import re
-import signal
-import sys
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.rest import make_pool
-from tests.stack.servers import Process
 
 pytestmark = pytest.mark.e2e
 
@@ -19,16 +15,6 @@ JOB_URL = re.compile(r"/import/jobs/\d+/$")
 @pytest.fixture(scope="module", autouse=True)
 def _pool(live_netbox):
     make_pool(live_netbox, "Import")
-
-
-@pytest.fixture(scope="module")
-def worker(live_netbox):
-    database = live_netbox.database
-    log = Path(database.env["NETBOX_ROOT"]) / "rqworker.log"
-    process = Process([sys.executable, "-m", "netbox", "rqworker"], env=database.env, log=log)
-    yield process
-    # It takes seconds to end in an orderly way, and there is nothing left to do.
-    process.stop(signal.SIGKILL)
 
 
 def line(vid, epg_name=None):

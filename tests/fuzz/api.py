@@ -54,6 +54,8 @@ CHECKS = [
 ]
 # One in so many values is left as it was drawn, where there are true ones.
 UNTOUCHED = 4
+# As far are the seeds of one round from those of the next.
+SEEDS = 1_000_000
 
 
 class Fuzzer:
@@ -99,17 +101,20 @@ class Fuzzer:
 
     def run(self, cases, number):
         """
-        Try so many cases, spread over the operations.
+        Try so many cases or some more, spread over the operations.
 
         Args:
             cases: How many.
             number: The seed: the same one tries the same cases.
         """
         operations = [result.ok() for result in self.schema.get_all_operations()]
-        share = -(-cases // (2 * len(operations)))
-        for operation in operations:
-            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                self.try_operation(operation, mode, share, number)
+        # Some have fewer cases than their share: another round, with another seed, draws the rest.
+        while (left := cases - self.counts.total()) > 0:
+            share = -(-left // (2 * len(operations)))
+            for operation in operations:
+                for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                    self.try_operation(operation, mode, share, number)
+            number += SEEDS
 
     def try_operation(self, operation, mode, examples, number):
         @seed(number)

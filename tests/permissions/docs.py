@@ -1,5 +1,7 @@
 """The table of docs/permissions.md: the REST calls of the matrix, each with a body that does something."""
 
+from django.urls import reverse
+
 from . import matrix
 from .world import HIDDEN_WORD
 
@@ -31,4 +33,11 @@ def _lines():
         # Rather one that does something than one that is refused for its values.
         row = next((row for row in tried if "+" in row.answers[-1]), tried[0])
         answers = " | ".join(answer.rstrip("~") for answer in row.answers)
-        yield f"| `{row.method} {row.name}` | {answers} |\n"
+        yield f"| `{row.method} {_path(row)}` | {answers} |\n"
+
+
+def _path(row):
+    root = reverse(f"{matrix.NAMESPACES['rest']}api-root")
+    # With an id that no object of the tests has.
+    path = row.get_url(dict.fromkeys((row.objects or "").split(","), 0)).removeprefix(root.rstrip("/"))
+    return path.partition("?")[0].lstrip("/").replace("/0/", "/{id}/") or root

@@ -94,9 +94,13 @@ def build_world():
             user=root, vrf=where[0], scope=where[1], prefixes=[container], vid_ranges=vids or None, name=name, **fields
         )
 
+    # One without a pool, and one whose pool has no segment.
+    site_c, site_d = make_site("opz-site-c"), make_site("opz-site-d")
+
     vids = [(100, 299), (3700, 3749)]
     pool = pool_of("opz-pool", vrf, site, container="10.1.0.0/16", vids=vids)
     pool_b = pool_of("opz-pool-b", vrf, site_b, container="10.2.0.0/16", vids=[(100, 299)])
+    empty_pool = pool_of("opz-empty", vrf, site_d, container="10.4.0.0/16", vids=[(100, 299)])
     # On the same fabric, in the same VRF.
     hidden_near = pool_of("zqx-near", vrf, hidden_site, container="10.222.128.0/17", vlan_group=pool.vlan_group)
     # At the same site, and with neither.
@@ -108,6 +112,8 @@ def build_world():
     opens = [make_segment(pool, 100 + index, index, epg_name=f"EPG_opz_{index}") for index in range(8)]
     for index in range(3):
         make_segment(pool_b, 100 + index, index, epg_name=f"EPG_opz_b{index}")
+    # With a VLAN ID that is available in both pools.
+    make_segment(pool_b, 107, 7, epg_name="EPG_opz_b7")
     inside, inside_free = (
         make_segment(pool, 3711 + index, epg_name=f"EPG_zqx_in{index}", prefix=f"10.1.222.{64 * index}/26")
         for index in range(2)
@@ -138,6 +144,8 @@ def build_world():
     allocate("opz-both", pool=pool, user=root)
     allocate("opz-both", pool=pool_b, user=root)
     release("opz-both", pool=pool_b, user=root)
+    expires_at = timezone.now() + timedelta(days=30)
+    leased = allocate("opz-leased", pool=pool_b, user=root, expires_at=expires_at).allocation
 
     # What could be adopted, and what stands in the way of it.
     def prefix_with_vlan(network, vid, name, **fields):
@@ -145,6 +153,7 @@ def build_world():
         return Prefix.objects.create(prefix=network, vrf=vrf, vlan=vlan, **fields)
 
     candidate = prefix_with_vlan("10.1.50.0/24", 250, "EPG_opz_candidate")
+    good_candidate = prefix_with_vlan("10.1.51.0/24", 251, "EPG_opz_good")
     hidden_candidate = prefix_with_vlan("10.1.222.192/26", 3730, "EPG_zqx_candidate")
     Prefix.objects.create(prefix="10.1.222.176/28", vrf=vrf, vlan=candidate.vlan)
 
@@ -183,6 +192,7 @@ def build_world():
     return SimpleNamespace(
         pool=pool,
         pool_b=pool_b,
+        empty_pool=empty_pool,
         near=hidden_near,
         far=hidden_far,
         segment=opens[6],
@@ -195,11 +205,13 @@ def build_world():
         far_segment=hidden_far.segments.order_by("vid").last(),
         allocation=held,
         shared=held_too,
+        leased=leased,
         past=past,
         far_allocation=hidden_held,
         inside_allocation=inside.allocations.get(),
         hidden_share=hidden_share,
         candidate=candidate,
+        good_candidate=good_candidate,
         hidden_candidate=hidden_candidate,
         vrf=vrf,
         hidden_vrf=hidden_vrf,
@@ -217,6 +229,7 @@ def build_world():
         hidden_migration_job=job_of(root, MigrationJob, {"dry_run": True, "report": report}),
         users=users,
         site_b=site_b,
+        site_c=site_c,
         site_type=ContentType.objects.get_for_model(Site),
     )
 
@@ -254,7 +267,7 @@ def _make_users(root):
             view,
             [
                 {"vrf__name": "opz-vrf", "segment__vid__lt": 3000, "segment__pool__name__startswith": "opz"},
-                {"vrf__name": "opz-vrf", "prefix__in": ["10.1.0.0/16", "10.2.0.0/16", "10.1.50.0/24"]},
+                {"vrf__name": "opz-vrf", "prefix__in": ["10.1.0.0/16", "10.2.0.0/16", "10.1.50.0/24", "10.1.51.0/24"]},
             ],
         ),
     ):

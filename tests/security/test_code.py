@@ -30,6 +30,8 @@ def test_sql_has_no_values_in_it():
                 continue
             found.append((path.relative_to(PACKAGE).as_posix(), ast.unparse(sql)))
     assert sorted(found) == [
+        # The names of a branch's schema, a table and its trigger, quoted by Django.
+        ("branching.py", "'DROP TRIGGER IF EXISTS {} ON {}.{}'.format(*names)"),
         # Placeholders alone are put in: as many as there are keys.
         ("services/audit.py", "LOOK_UP.format(keys=', '.join(['(%s, %s)'] * len(keys)) or '(NULL, NULL)')"),
         # Names of tables and columns, quoted by Django; compiled by Django.

@@ -3,10 +3,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from django.db import transaction
+from django.db import models, transaction
 from django.forms.forms import BaseForm
 
 from netbox_vlan_manager import filtersets, forms
+from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from tests.security.world import EVALUATED, HOSTILE, LONG, MARKER, build_world, core_paths, page_paths, rest_paths
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +89,13 @@ def test_attacks_are_found():
     parser = Attacks()
     parser.feed(f"<p title='{LONG}'>{HOSTILE}</p><a href=' java\nscript:x'>")
     assert len(parser.found) >= 3
+
+
+def test_every_text_of_the_models_is_an_attack(world):
+    for model in (SegmentPool, Segment, Allocation):
+        for field in model._meta.get_fields():
+            if isinstance(field, models.CharField | models.TextField) and not field.choices:
+                assert model.objects.filter(**{f"{field.name}__contains": f"window.{MARKER}="}).exists(), field
 
 
 def test_stored(client, world):

@@ -5,6 +5,8 @@ Run as a program, it builds that in the database of the environment and prints w
 """
 
 import json
+from contextlib import suppress
+from datetime import timedelta
 
 import django
 
@@ -18,6 +20,8 @@ LONG = (
     f"{HOSTILE}<svg/onload=window.{MARKER}=3>${{7331*7331}}</textarea></title></style><iframe src=javascript:"
     f"window.{MARKER}=4>"
 )
+# For those that hold no more. What would refuse it is passed by.
+SHORT = f"<img src=x onerror=window.{MARKER}=7>"
 # NetBox shows these as Markdown.
 MARKDOWN = f'{LONG}\n\n[link](javascript:window.{MARKER}=5) ![image](x"onerror="window.{MARKER}=6)\n\n`{LONG}`'
 
@@ -29,12 +33,13 @@ WIDGET_IDS = ("5d9d2a4e-0000-4000-8000-000000000001", "5d9d2a4e-0000-4000-8000-0
 def build_world():
     """Return {name: object} of what pages are about, and `root`, a superuser."""
     from core.choices import JobStatusChoices
+    from core.exceptions import JobFailed
     from core.models import Job, ObjectType
     from dcim.models import Location, Region, Site, SiteGroup
-    from extras.models import CustomField, Dashboard, JournalEntry, Tag
+    from extras.models import CustomField, CustomFieldChoiceSet, Dashboard, JournalEntry, Tag
     from ipam.models import VLAN, VRF, Prefix, Role, VLANGroup
     from netbox_vlan_manager import jobs
-    from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
+    from netbox_vlan_manager.models import Allocation, PoolSnapshot, Segment, SegmentPool
     from netbox_vlan_manager.services import (
         allocate,
         create_pool,
@@ -44,20 +49,24 @@ def build_world():
         share,
     )
     from netbox_vlan_manager.services.snapshots import take_snapshots
-    from tenancy.models import Tenant
+    from tenancy.models import Contact, ContactAssignment, ContactRole, Tenant, TenantGroup
     from tests import first_generation
     from tests.factories import make_user
-    from users.models import Owner, OwnerGroup
+    from users.models import Owner, OwnerGroup, User
     from virtualization.models import Cluster, ClusterType
 
-    root = make_user("root", is_superuser=True, first_name=HOSTILE[:100], email="root@example.com")
+    root = make_user("root", is_superuser=True)
+    User.objects.filter(pk=root.pk).update(first_name=HOSTILE, email="root@example.com")
+    # Single sign-on gives what names it likes.
+    guest = make_user(f"U {HOSTILE}", is_superuser=True)
     region = Region.objects.create(name=f"Region {HOSTILE}", slug="hostile-region")
     group = SiteGroup.objects.create(name=f"Group {HOSTILE}", slug="hostile-group")
     site = Site.objects.create(
         name=f"Site {HOSTILE}", slug="hostile", region=region, group=group, description=LONG, comments=MARKDOWN
     )
     location = Location.objects.create(name=f"Place {HOSTILE}", slug="hostile-place", site=site)
-    tenant = Tenant.objects.create(name=f"Tenant {HOSTILE}"[:100], slug="hostile-tenant")
+    tenants = TenantGroup.objects.create(name=f"Tenants {HOSTILE}"[:100], slug="hostile-tenants")
+    tenant = Tenant.objects.create(name=f"Tenant {HOSTILE}"[:100], slug="hostile-tenant", group=tenants)
     role = Role.objects.create(name=f"Role {HOSTILE}", slug="hostile-role")
     vrf = VRF.objects.create(name=f"VRF {HOSTILE}", rd="'><svg/onload=x()>", tenant=tenant)
     owner = Owner.objects.create(
@@ -68,12 +77,17 @@ def build_world():
         name=f"c {HOSTILE}", type=ClusterType.objects.create(name=f"Type {HOSTILE}", slug="hostile-type")
     )
     field = CustomField.objects.create(name="hostile", type="text", label=f"CF {HOSTILE}"[:50])
-    field.object_types.set(ObjectType.objects.get_for_models(SegmentPool, Segment, Allocation).values())
+    choices = CustomFieldChoiceSet.objects.create(name=f"CS {HOSTILE}", extra_choices=[["a", HOSTILE], [SHORT, "b"]])
+    select = CustomField.objects.create(
+        name="chosen", type="select", label=SHORT, group_name=SHORT, description=LONG[:200], choice_set=choices
+    )
+    for custom_field in (field, select):
+        custom_field.object_types.set(ObjectType.objects.get_for_models(SegmentPool, Segment, Allocation).values())
     described = {
         "description": LONG[:200],
         "comments": MARKDOWN,
         "owner": owner,
-        "custom_field_data": {"hostile": LONG},
+        "custom_field_data": {"hostile": LONG, "chosen": "a"},
         "changelog_message": LONG[:200],
     }
     pool = create_pool(
@@ -113,10 +127,12 @@ def build_world():
     create_segment(other, user=root, vid=100, epg_name="EPG_other", prefix="10.1.0.0/24", **described)
     segments[0].tags.add(tag)
     held = allocate(cluster.name, pool=pool, user=root, changelog_message=LONG[:200]).allocation
-    Allocation.objects.filter(pk=held.pk).update(description=LONG[:200], comments=MARKDOWN)
-    share(held.segment, f"s {HOSTILE}", user=root)
-    released = allocate(f"r {HOSTILE}", pool=pool, user=root).allocation
-    release_allocation(released, user=root, changelog_message=LONG[:200])
+    Allocation.objects.filter(pk=held.pk).update(
+        description=LONG[:200], comments=MARKDOWN, custom_field_data={"hostile": LONG, "chosen": SHORT}
+    )
+    share(held.segment, f"s {HOSTILE}", user=guest)
+    released = allocate(f"r {HOSTILE}", pool=pool, user=guest).allocation
+    release_allocation(released, user=guest, changelog_message=LONG[:200])
     disable_segment(segments[4], user=root, reason=LONG[:200])
     # What somebody wrote into NetBox's own pages, with a pool's VLAN IDs and networks.
     VLAN.objects.create(group=pool.vlan_group, vid=150, name=f"V {HOSTILE}"[:64])
@@ -124,9 +140,16 @@ def build_world():
     Prefix.objects.create(prefix="10.0.51.0/24", vrf=vrf, vlan=candidate, description=LONG[:200])
     VLAN.objects.filter(pk=segments[5].vlan_id).update(name=f"D {HOSTILE}"[:64])
     Prefix.objects.filter(pk=segments[6].prefix_id).update(status="deprecated")
+    contact = Contact.objects.create(name=f"Contact {HOSTILE}"[:100], title=HOSTILE[:100])
+    contact_role = ContactRole.objects.create(name=f"CR {HOSTILE}"[:100], slug="hostile-contact")
+    ContactAssignment.objects.create(object=pool, contact=contact, role=contact_role)
     for instance in (pool, segments[0], held):
         JournalEntry.objects.create(assigned_object=instance, created_by=root, comments=MARKDOWN)
     take_snapshots()
+    for snapshot in PoolSnapshot.objects.all():
+        # A plot needs more than one.
+        snapshot.pk, snapshot.date = None, snapshot.date - timedelta(days=1)
+        snapshot.save()
     Dashboard.objects.update_or_create(
         user=root,
         defaults={
@@ -147,18 +170,24 @@ def build_world():
         job = Job.objects.create(
             name=runner.name, user=root, status=JobStatusChoices.STATUS_COMPLETED, job_id=_uuid(), data=data
         )
-        runner(job).run()
+        with suppress(JobFailed):
+            runner(job).run()
         job.save()
         return job
 
+    SegmentPool.objects.filter(pk=pool.pk).update(slug=SHORT, epg_template=SHORT)
+    Allocation.objects.filter(pk__in=[held.pk, released.pk]).update(purpose=SHORT, epg_name=SHORT)
     rows = json.dumps([{name: f"{name} {HOSTILE}" for name in IMPORT_COLUMNS}, {HOSTILE: HOSTILE}])
     import_job = run(jobs.SegmentImportJob, text=rows, atomic=False, dry_run=True)
+    unknown = f"{','.join(IMPORT_COLUMNS)},{SHORT}\n1"
+    failed_job = run(jobs.SegmentImportJob, text=unknown, atomic=True, dry_run=True)
     migration_job = run(jobs.MigrationJob, dry_run=True)
     asked = {"count": 2, "prefix_length": 24, "epg_template": "EPG_{vid}", "description": LONG[:200]}
     generate_job = run(jobs.GenerateSegmentsJob, pool=pool.pk, asked=asked, dry_run=True)
     return {
         "root": root,
         "segmentpool": pool,
+        "other_pool": other,
         "segment": held.segment,
         "quarantined": released.segment,
         "disabled": segments[4],
@@ -166,6 +195,7 @@ def build_world():
         "allocation": held,
         "released": released,
         "import_job": import_job,
+        "failed_job": failed_job,
         "migration_job": migration_job,
         "generate_job": generate_job,
         "site": site,
@@ -243,7 +273,7 @@ def core_paths(world):
         "/search/?q=EPG",
         "/core/changelog/",
         "/core/jobs/",
-        f"{world['import_job'].get_absolute_url()}log/",
+        *(f"{world[name].get_absolute_url()}{path}" for name in ("import_job", "failed_job") for path in ("", "log/")),
         *(world[name].get_absolute_url() for name in names),
         *(world[name].get_absolute_url() for name in ("quarantined", "disabled", "drifted", "released")),
     ]
@@ -252,4 +282,5 @@ def core_paths(world):
 if __name__ == "__main__":
     django.setup()
     world = build_world()
-    print(json.dumps({"pages": page_paths(world), "core": core_paths(world)}))
+    ids = {name: instance.pk for name, instance in world.items()}
+    print(json.dumps({"pages": page_paths(world), "core": core_paths(world), "ids": ids}))

@@ -11,7 +11,7 @@ from dcim.models import Site
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, drift
+from netbox_vlan_manager.services import allocate, audit, drift
 from netbox_vlan_manager.services.consistency import KINDS, find_drift
 from netbox_vlan_manager.services.drift import repair_drift, report_drift
 from tests.factories import make_pool, make_segment, make_site, make_user, permit
@@ -380,6 +380,21 @@ def test_chain_of_renumbered_vlans_is_repaired_as_a_whole(pool, user):
     assert {result.status for result in results} == {"repaired"}
     assert find_drift() == []
     assert list(Segment.objects.values_list("vid", flat=True)) == [101, 102, 103]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_follows_a_repair_by_the_system(pool, dry_run):
+    """A VLAN that is renamed brings its segment and the allocation up to date, with no user whom NetBox could name."""
+    vlan(name="No EPG name")
+    with unguarded():
+        Segment.objects.filter(vid=100).update(vid=999)
+        Allocation.objects.update(epg_name="EPG_of_old")
+    found = find_drift()
+    results = repair_drift(user=None, enforce=False, dry_run=dry_run)
+    assert "failed" not in statuses(results)
+    assert find_drift() == (found if dry_run else [])
+    changes = [] if dry_run else [(None, audit.SYSTEM)]
+    assert [*ObjectChange.objects.order_by().values_list("user", "user_name").distinct()] == changes
 
 
 def test_swapped_vlans_are_left_alone(pool, user):

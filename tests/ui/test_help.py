@@ -53,7 +53,7 @@ def test_links_only_to_what_the_user_may_open(show):
     assert pages_of(show(make_user("nobody"))) == for_all
 
     user = permit(make_user("alice"), SegmentPool, "view", "allocate")
-    assert pages_of(show(user)) == for_all | {"segmentpool_list", "allocation_allocate"}
+    assert pages_of(show(user)) == for_all | {"segmentpool_list", "drift", "allocation_allocate"}
 
     user = permit(permit(make_user("bob"), Segment, "add"), Allocation, "view")
     assert pages_of(show(user)) == for_all | {"segment_add", "segment_bulk_import", "allocation_list"}

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from core.choices import JobStatusChoices
 from core.models import DataFile, DataSource, Job, ObjectChange
-from extras.models import CachedValue
+from extras.models import CachedValue, Notification
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import SegmentImportJob
@@ -483,6 +483,13 @@ class TestJob:
         assert Job.objects.get().status == JobStatusChoices.STATUS_FAILED
         assert "6 rows are too many" in text_of(client.get(url))
         assert Segment.objects.count() == 2
+
+        # Queued again, as NetBox can once what it told is gone.
+        Notification.objects.all().delete()
+        SegmentImportJob.handle(Job.objects.get())
+        job = Job.objects.get()
+        assert job.status == JobStatusChoices.STATUS_COMPLETED
+        assert "errors" not in job.data
 
     def test_permissions_are_those_of_when_it_runs(self, client, user):
         for _ in range(2):

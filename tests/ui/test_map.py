@@ -62,8 +62,8 @@ def href(content, vid):
 
 def legend(content):
     """Return the counts of the legend, {label: count}."""
-    found = re.findall(r'aria-hidden="true"></span>\s*(.*?)\s*<span class="text-secondary">(\d+)</span>', content)
-    return {name: int(count) for name, count in found}
+    found = re.findall(r'aria-hidden="true"></span>\s*(.*?)\s*<span class="text-secondary">([\d,]+)</span>', content)
+    return {name: int(count.replace(",", "")) for name, count in found}
 
 
 def test_tells_vid_status_cidr_epg_and_cluster(client, admin):

@@ -14,7 +14,7 @@ from tests.first_generation import make_fields, make_group, make_prefix
 
 pytestmark = pytest.mark.django_db
 
-URL = "/plugins/vlan-manager/migrate/"
+URL = "/plugins/vlan-manager/segments/migrate/"
 
 
 @pytest.fixture
@@ -70,6 +70,19 @@ def test_preview_and_migration(client, user, world):
     assert "Network1 Site1 0 2 1" in text
 
 
+def test_pool_that_cannot_be_migrated(client, user, world):
+    page = run_job(client.post(URL, {"_preview": ""}))
+    job = Job.objects.get()
+    (pool,) = (pool for pool in job.data["report"]["pools"] if pool["name"] == "Network1 Site1")
+    pool["error"] = "Another pool serves Site1 already"
+    job.save()
+    text = text_of(client.get(page))
+    assert "Another pool serves Site1 already" in text
+    assert "10.0.2.0/24 Network1 Site1 Fails" in text
+    # What would have been migrated without the error is not.
+    assert "10.0.1.0/24" not in text
+
+
 def test_nothing_to_do(client, user, world):
     VLAN.objects.filter(vid=102).update(name="EPG_102")
     for _time in range(2):
@@ -106,7 +119,7 @@ def test_user_who_was_locked_out(client, user, world):
     type(user).objects.filter(pk=user.pk).update(is_active=False)
     MigrationJob.handle(job)
     job.refresh_from_db()
-    assert job.data["errors"] == ["The user who started this may no longer log in."]
+    assert job.data["errors"] == {"__all__": ["The user who started this may no longer log in."]}
     assert not SegmentPool.objects.exists()
 
 

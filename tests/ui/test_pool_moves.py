@@ -5,7 +5,7 @@ from django.test.utils import CaptureQueriesContext
 
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate
+from netbox_vlan_manager.services import allocate, update_pool
 from netbox_vlan_manager.services.retiring import retire_pool
 from tests.factories import make_pool, make_segment, make_user, permit
 
@@ -57,6 +57,13 @@ class TestMenu:
             page = client.get(pool.get_absolute_url()).content.decode()
             for name in ("resize", "merge", "retire"):
                 assert (f'href="{url(pool, name)}"' in page) == (name in shown), (actions, name)
+
+    def test_leads_to_new_segments(self, client, pool):
+        for user, shown in ((make_user("bob"), False), (permit(make_user("carol"), Segment, "add"), True)):
+            client.force_login(permit(user, SegmentPool, "view"))
+            page = client.get(pool.get_absolute_url()).content.decode()
+            for name in ("generate", "adopt"):
+                assert (f'href="{url(pool, name)}"' in page) == shown, name
 
     def test_other_pools_are_forbidden(self, client, pool, into):
         client.force_login(permit(permit(make_user("bob"), SegmentPool, "view"), into, "change"))
@@ -161,7 +168,14 @@ class TestRetire:
 
 class TestResize:
     def data(self, pool, **values):
-        return {"vid_ranges": "100-999", "prefixes": [pool.prefixes.get().pk], **values}
+        return {"vid_ranges": "100-999", "prefixes": [prefix.pk for prefix in pool.prefixes.all()], **values}
+
+    def test_counts_addresses_of_ipv4_only(self, client, user):
+        pool = make_pool("Dual", container="10.2.0.0/16")
+        update_pool(pool, user=make_user(), prefixes=["10.2.0.0/16", "2001:db8::/48"])
+        page = client.post(url(pool, "resize"), {**self.data(pool), "_preview": ""}).content.decode()
+        assert "65,536" in page
+        assert "1,208,925" not in page
 
     def test_previews_and_resizes(self, client, user, pool):
         page = client.get(url(pool, "resize"))

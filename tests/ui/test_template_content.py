@@ -306,8 +306,8 @@ class TestCluster:
         content = rendered(cluster, admin, rf)
 
         (_, first, second) = rows_of(content)
-        assert first[:3] == ["EPG_101 (101) storage", "10.0.1.0/24", "Network1 Site1"]
-        assert second[:3] == ["EPG_100 (100)", "10.0.0.0/24", "Network1 Site1"]
+        assert first[:2] == ["EPG_101 (101) 10.0.1.0/24 storage", "Network1 Site1"]
+        assert second[:2] == ["EPG_100 (100) 10.0.0.0/24", "Network1 Site1"]
         for instance in (held, other, held.segment, held.pool):
             assert f'href="{instance.get_absolute_url()}"' in content
         assert lists_of(content) == {f"{LISTS}/allocations/?cluster_id={cluster.pk}&status=active": 2}

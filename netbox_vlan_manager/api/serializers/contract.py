@@ -62,7 +62,8 @@ class ErrorSerializer(serializers.Serializer):
 
 
 class RefusedEntrySerializer(serializers.Serializer):
-    index = serializers.IntegerField(help_text=_("Which of the list, from 0"))
+    index = serializers.IntegerField(required=False, help_text=_("Which of the list, from 0, of what is created"))
+    id = serializers.IntegerField(required=False, help_text=_("Which object, of what is changed or deleted"))
     code = serializers.CharField(required=False, help_text=_("Missing where values are not valid"))
     errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
 

@@ -2,12 +2,10 @@
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ...choices import SegmentPoolStatusChoices
-from ...services.resizing import parse_vid_ranges
-from ..fields import NameOrIDField, PrefixField
+from ..fields import NameOrIDField, PrefixField, VIDRangesField
 from .contract import ErrorSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
@@ -38,39 +36,6 @@ class MergePoolSerializer(PoolMoveSerializer):
 
 class RetirePoolSerializer(PoolMoveSerializer):
     pass
-
-
-@extend_schema_field(
-    {
-        "oneOf": [
-            {"type": "string", "example": "100-199,300"},
-            {"type": "array", "items": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}},
-        ]
-    }
-)
-class VIDRangesField(serializers.Field):
-    """VLAN IDs, as "100-199,300" or as pairs of the first and the last; cleans to pairs."""
-
-    default_error_messages = {
-        "invalid": gettext_lazy("Give text such as 100-199,300-399, or pairs of the first and the last VLAN ID."),
-        "too_long": gettext_lazy("Give at most {longest} characters or pairs."),
-    }
-    # As text, every second VLAN ID and a comma.
-    longest = 20_000
-
-    def to_internal_value(self, data):
-        if isinstance(data, str | list) and len(data) > self.longest:
-            self.fail("too_long", longest=self.longest)
-        if isinstance(data, str):
-            return parse_vid_ranges(data)
-        if not isinstance(data, list) or not all(
-            isinstance(pair, list) and len(pair) == 2 and all(type(vid) is int for vid in pair) for pair in data
-        ):
-            self.fail("invalid")
-        return [tuple(pair) for pair in data]
-
-    def to_representation(self, value):
-        return value
 
 
 class ResizePoolSerializer(PoolMoveSerializer):
@@ -105,7 +70,9 @@ class PoolConflictSerializer(ErrorSerializer):
     """What keeps a pool from being moved, all of it at once; nothing was changed."""
 
     errors = None
-    conflicts = ConflictSerializer(many=True)
+    conflicts = ConflictSerializer(
+        many=True, required=False, help_text=gettext_lazy("Missing where the code is another")
+    )
 
 
 class MergeResultSerializer(serializers.Serializer):

@@ -13,7 +13,7 @@ from ...models import SegmentPool
 from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
 from ...services.resolution import visible_pools
-from ..fields import PrefixField, UsageField, UtilizationField
+from ..fields import PrefixField, UsageField, UtilizationField, VIDRangesField
 from .base import ServiceModelSerializer
 
 __all__ = ("SegmentPoolSerializer",)
@@ -30,12 +30,10 @@ class SegmentPoolSerializer(ServiceModelSerializer):
     scope_id = serializers.IntegerField()
     scope = GFKSerializerField(read_only=True)
     vlan_group = VLANGroupSerializer(nested=True, required=False)
-    vid_ranges = serializers.ListField(
-        child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
-        max_length=4094,
+    vid_ranges = VIDRangesField(
         write_only=True,
         required=False,
-        help_text=_("First and last VLAN IDs of the VLAN group that is made where none is given"),
+        help_text=_("The VLAN IDs of the VLAN group that is made where none is given"),
     )
     prefixes = PrefixField(many=True, allow_empty=False, help_text=_("Containers, as CIDRs or ids"))
     tenant = TenantSerializer(nested=True, required=False, allow_null=True)

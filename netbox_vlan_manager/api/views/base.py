@@ -29,8 +29,28 @@ __all__ = (
 )
 
 
+# What NetBox can do as a background job, or does at once where there is one object only.
+NETBOX_ACTIONS = {
+    "create",
+    "update",
+    "partial_update",
+    "destroy",
+    "bulk_update",
+    "bulk_partial_update",
+    "bulk_destroy",
+}
+
 # How many objects one call may write: as many as NetBox answers at a time.
 BATCH_MAX = 1000
+
+
+class ModelPagination(NetBoxPagination):
+    """NetBox's, whose schema does not say that there is no count where pages begin at an id (`start`)."""
+
+    def get_paginated_response_schema(self, schema):
+        page = super().get_paginated_response_schema(schema)
+        page["properties"]["count"]["nullable"] = True
+        return page
 
 
 class ListPagination(NetBoxPagination):
@@ -70,11 +90,14 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
 
     schema = ModelSchema()
     parser_classes = (JSONParser, MultiPartParser)
+    pagination_class = ModelPagination
     filter_backends = (DjangoFilterBackend, NamedOrderingFilter)
     ordering_fields = {}
 
     def initial(self, request, *args, **kwargs):
         super().initial(request, *args, **kwargs)
+        if self.action not in NETBOX_ACTIONS:
+            refuse_background(request)
         if request.method not in SAFE_METHODS and isinstance(request.data, list) and len(request.data) > BATCH_MAX:
             text = _("{count} objects are too many for one call: give at most {most}.")
             raise ValidationError({"__all__": [text.format(count=len(request.data), most=BATCH_MAX)]})
@@ -105,9 +128,13 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         detail = _("{failed_count} of {total} objects could not be created.").format(
             failed_count=len(errors), total=total
         )
-        codes = {error.get("code", "invalid") for error in errors}
-        code = codes.pop() if len(codes) == 1 else "invalid"
-        return Response({"detail": detail, "code": code, "errors": errors}, status=status)
+        return _with_code(Response({"detail": detail, "errors": errors}, status=status))
+
+    def bulk_update(self, request, *args, **kwargs):
+        return _with_code(super().bulk_update(request, *args, **kwargs))
+
+    def bulk_destroy(self, request, *args, **kwargs):
+        return _with_code(super().bulk_destroy(request, *args, **kwargs))
 
     def perform_bulk_create(self, data):
         # What is slow comes before the locks. Values that clash with one another are found by the service.
@@ -201,6 +228,14 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         return done
 
 
+def _with_code(response):
+    """Give the answer to a list the code of its refused entries, or "invalid" where these have several."""
+    if isinstance(response.data, dict) and (errors := response.data.get("errors")):
+        codes = {error.get("code", "invalid") for error in errors}
+        response.data["code"] = codes.pop() if len(codes) == 1 else "invalid"
+    return response
+
+
 def describe_entry(error: APIException):
     """Return what a batch says of an entry that was refused."""
     if isinstance(error, ValidationError):
@@ -215,3 +250,19 @@ class PlainView(IdempotencyMixin, PlainErrorsMixin, APIView):
 
     parser_classes = (JSONParser,)
     schema = PlainSchema()
+
+    def initial(self, request, *args, **kwargs):
+        super().initial(request, *args, **kwargs)
+        refuse_background(request)
+
+
+def refuse_background(request):
+    """
+    Make sure that nobody waits for a job that is not made.
+
+    Raises:
+        ValidationError: The call is to be done as a background job.
+    """
+    if request.method not in SAFE_METHODS and request.query_params.get("background", "").lower() == "true":
+        text = _("This call is done at once and has no background job: leave this out.")
+        raise ValidationError({"background": [text]})

@@ -10,5 +10,5 @@ class Command(ClusterCommand):
             allocation, created = allocate(cluster_name, site=site, vrf=vrf, purpose=purpose, user=user)
         self.stdout.write(
             f"{'Allocated' if created else 'Already allocated'} to {allocation.cluster_name}: "
-            f"VLAN {allocation.vid}, {allocation.prefix}, EPG {allocation.epg_name}"
+            f"VLAN {allocation.vid}, {allocation.prefixes}, EPG {allocation.epg_name}"
         )

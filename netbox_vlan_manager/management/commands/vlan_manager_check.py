@@ -4,6 +4,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from ...choices import DriftSeverityChoices
+from ...logs import as_line
 from ...services.drift import repair_drift, report_drift
 
 
@@ -29,10 +30,10 @@ class Command(BaseCommand):
             self.stdout.write(as_json(answer))
         else:
             for result in results:
-                self.stdout.write(f"{result.status}: {result.item}: {result.message}")
+                self.stdout.write(as_line(f"{result.status}: {result.item}: {result.message}"))
             if not repair:
                 for drift in drifts:
-                    self.stdout.write(f"{drift.kind}: {drift.message}")
+                    self.stdout.write(as_line(f"{drift.kind}: {drift.message}"))
         if count := sum(drift.severity != DriftSeverityChoices.INFO for drift in drifts):
             raise CommandError(f"{count} left" if repair else f"{count} found")
         if not json and not drifts:
@@ -61,4 +62,5 @@ def as_dict(drift):
 
 
 def as_json(answer):
+    """Return an answer as text that people can read too."""
     return json.dumps(answer, indent=2)

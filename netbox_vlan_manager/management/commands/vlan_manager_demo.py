@@ -16,6 +16,7 @@ from ...services.audit import change_tracking, get_user
 from ...services.importing import import_segments
 from ...services.snapshots import take_snapshots
 from ...services.statistics import pool_statistics
+from ...services.thresholds import refresh
 from ._base import ServiceCommand
 
 SITES = ("Site1", "Site2", "Site3")
@@ -56,6 +57,8 @@ class Command(ServiceCommand):
                 self._create_places(user)
                 self._allocate(user)
                 self._write_history()
+                # Now rather than by the next job: the levels are to fit what the pages show.
+                refresh()
         self.stdout.write(f"Made {SegmentPool.objects.count()} pools")
 
     def _create_places(self, user):

@@ -3,6 +3,7 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
+from ...logs import as_line
 from ...services.import_files import COLUMNS, as_text, parse_file
 from ...services.importing import import_segments
 from ._base import ServiceCommand
@@ -25,7 +26,7 @@ class Command(ServiceCommand):
             place = f"Line {line}" if line else f"Row {row.index}"
             for column, texts in row.errors.items():
                 for text in texts:
-                    self.stderr.write(f"{place}: {column}: {text}")
+                    self.stderr.write(as_line(f"{place}: {column}: {text}"))
             if dry_run and row.status in ("created", "updated"):
                 self.stdout.write(f"{place}: {self._describe(row, values)}")
         summary = result.summary()

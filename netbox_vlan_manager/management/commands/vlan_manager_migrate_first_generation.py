@@ -1,6 +1,7 @@
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 
+from ...logs import as_line
 from ...services.first_generation import migrate
 from ._base import ServiceCommand
 
@@ -33,13 +34,13 @@ class Command(ServiceCommand):
     def _tell(self, pool):
         made = " (new)" if pool.created else ""
         self.stdout.write(
-            f"{pool.name}{made}: {pool.migrated} migrated, {pool.unchanged} unchanged, {pool.failed} failed; "
+            f"{as_line(pool.name)}{made}: {pool.migrated} migrated, {pool.unchanged} unchanged, {pool.failed} failed; "
             f"{pool.allocated} allocated, {pool.available} available, {pool.disabled} disabled"
         )
         if pool.containers:
             self.stdout.write(f"  Containers made: {', '.join(pool.containers)}")
         if pool.error:
-            self.stderr.write(f"  {pool.name}: {pool.error}")
+            self.stderr.write(as_line(f"  {pool.name}: {pool.error}"))
         for problem in pool.problems:
             stream = self.stderr if problem.failed else self.stdout
-            stream.write(f"  {problem.network} (id {problem.prefix}): {problem.text}")
+            stream.write(as_line(f"  {problem.network} (id {problem.prefix}): {problem.text}"))

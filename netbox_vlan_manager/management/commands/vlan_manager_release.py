@@ -9,6 +9,6 @@ class Command(ClusterCommand):
         with self.service_errors():
             allocation = release(cluster_name, site=site, vrf=vrf, purpose=purpose, user=user).allocation
         self.stdout.write(
-            f"Released from {allocation.cluster_name}: VLAN {allocation.vid}, {allocation.prefix}, "
+            f"Released from {allocation.cluster_name}: VLAN {allocation.vid}, {allocation.prefixes}, "
             f"EPG {allocation.epg_name}"
         )
