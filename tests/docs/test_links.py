@@ -20,6 +20,7 @@ HOSTS = {
     "peps.python.org",
     "pypi.org",
     "registry.terraform.io",
+    "schemathesis.readthedocs.io",
     "semver.org",
 }
 

@@ -1,4 +1,4 @@
-"""The calls of docs/rest.md are made, in their order, and answered as it says."""
+"""The calls of README and docs are made, in their order, and answered as they say."""
 
 import json
 import re
@@ -28,7 +28,9 @@ class Call:
     """A curl command line."""
 
     def __init__(self, command, netbox):
-        command = command.replace("\\\n", "").replace("$API", f"{netbox.url}/api/plugins/vlan-manager")
+        api = f"{netbox.url}/api/plugins/vlan-manager"
+        command = command.replace("\\\n", "").replace("$API", api).replace("$TOKEN", netbox.token)
+        command = command.replace("https://netbox.example.com", netbox.url)
         words = shlex.split(command)
         assert words.pop(0) == "curl"
         self.method, self.body = "GET", None
@@ -39,6 +41,8 @@ class Call:
                     self.method = words.pop(0)
                 case "-d":
                     self.body = words.pop(0)
+                case "-s":
+                    pass
                 case "-H":
                     name, value = words.pop(0).split(": ")
                     self.headers[name] = value
@@ -78,10 +82,45 @@ def differences(shown, found, path="", ids=None):
         yield f"{path}: {found!r}, not {shown!r}"
 
 
-def test_calls(netbox):
-    page = (PROJECT / "docs/rest.md").read_text()
+def test_readme(netbox):
+    """What a cluster gets by curl, it holds until pynetbox and nbshell give it back."""
+    page = (PROJECT / "README.md").read_text()
+    command, shown = re.search(r"```console\n\$ (curl .*?)\n({.*?})\n```", page, re.DOTALL).groups()
+    answer = Call(command, netbox).make({})
+    assert answer.status_code == 200
+    assert list(differences(json.loads(shown), answer.json())) == []
+    assert json.loads(shown).keys() == answer.json().keys()
+
+    by_pynetbox, by_nbshell = re.findall(r"```python\n((?:import|from) .*?)```", page, re.DOTALL)
+    names = {}
+    exec(by_pynetbox.replace("https://netbox.example.com", netbox.url).replace("nbt_…", netbox.token), names)
+    assert names["allocation"].id == answer.json()["allocation"]
+    code = by_nbshell.replace('"admin"', repr(netbox.username)).replace("allocate(", "print(allocate(", 1)
+    code = code.replace(".allocation.vid", ".allocation.vid)")
+    assert netbox.database.netbox("nbshell", "-c", code).stdout.split()[-1] == "104"
+
+
+def test_graphql(netbox):
+    command = re.search(r"```console\n\$ (curl .*?)\n```", (PROJECT / "docs/graphql.md").read_text(), re.DOTALL)[1]
+    # As curl does where there is a body.
+    call = Call(f"{command} -X POST", netbox)
+    assert {"name": "Network1 Site1", "available": 6} in call.make({}).json()["data"]["segment_pool_list"]
+
+
+def break_prefix(netbox):
+    code = "from ipam.models import Prefix; Prefix.objects.filter(prefix='10.11.7.0/24').update(status='deprecated')"
+    netbox.database.netbox("nbshell", "-c", code)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "prepare"), [("rest", 20, None), ("supply", 1, None), ("drift", 2, break_prefix)]
+)
+def test_calls(netbox, name, count, prepare):
+    page = (PROJECT / f"docs/{name}.md").read_text()
+    if prepare:
+        prepare(netbox)
     blocks = BLOCKS.findall(page)
-    assert len(blocks) == page.count("```console") > 20
+    assert len(blocks) == page.count("```console\n$ curl") >= count
     ids, wrong = {}, []
     for command, kind, status, shown in blocks:
         answer = Call(command, netbox).make(ids)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import yaml
 from defusedxml import ElementTree
+from django.urls import NoReverseMatch, reverse
 
 from netbox_vlan_manager import VLANManagerConfig
+from tests.permissions.matrix import NAMESPACES, endpoints
 from tests.stack.database import PROJECT
 
 
@@ -42,13 +44,28 @@ def test_every_page_is_in_the_navigation():
 
 
 def test_settings():
-    """README and site say the same about the settings, and the defaults are those."""
-    pages = [(PROJECT / name).read_text() for name in ("README.md", "docs/installing.md")]
-    tables = [dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", page, re.MULTILINE)) for page in pages]
-    defaults = VLANManagerConfig.default_settings
-    for table in tables:
-        shown = {name: value for name, value in table.items() if name in defaults}
-        assert shown == {name: repr(value).replace("'", '"') for name, value in defaults.items()}
+    """The defaults of the settings are those that the site says."""
+    page = (PROJECT / "docs/installing.md").read_text()
+    shown = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", page, re.MULTILINE))
+    defaults = {name: repr(value).replace("'", '"') for name, value in VLANManagerConfig.default_settings.items()}
+    assert shown == defaults
+
+
+def test_every_call_is_listed():
+    table = (PROJECT / "docs/rest.md").read_text().partition("## All calls")[2].partition("\n## ")[0]
+    for _method, name in endpoints():
+        if name.startswith(NAMESPACES["rest"]) and not re.search(r":api-root$|:/|-(list|detail)$", name):
+            try:
+                path = reverse(name)
+            except NoReverseMatch:
+                path = reverse(name, kwargs={"pk": 0})
+            assert f"{path.rstrip('/').rpartition('/')[2]}/`" in table, name
+
+
+def test_services_are_in_the_architecture():
+    page = (PROJECT / "docs/architecture.md").read_text()
+    modules = {path.stem for path in PROJECT.glob("netbox_vlan_manager/services/*.py")} - {"__init__"}
+    assert {name for name in modules if f"`{name}`" not in page} == set()
 
 
 def test_picture():

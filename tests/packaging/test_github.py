@@ -102,6 +102,19 @@ def test_release_checks_the_tag(distributions, tmp_path, tag, code):
     assert done.returncode == code
 
 
+def test_release_shows_pictures_and_links(tmp_path):
+    (tmp_path / "README.md").write_text((PROJECT / "README.md").read_text())
+    (script,) = (step["run"] for _, step in _steps(GITHUB / "workflows/release.yml") if "links" in step.get("name", ""))
+    env = {"PATH": "/usr/bin:/bin", "GITHUB_REPOSITORY": "example/plugin", "GITHUB_REF_NAME": "v1.2.3"}
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=env, check=True)
+
+    links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "README.md").read_text())
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert "https://raw.githubusercontent.com/example/plugin/v1.2.3/docs/images/overview.png" in links
+    assert "https://github.com/example/plugin/blob/v1.2.3/LICENSE" in links
+    assert "https://github.com/example/plugin/blob/v1.2.3/docs/rest.md" in links
+
+
 def test_release_publishes_from_a_job_of_its_own():
     jobs = _load(GITHUB / "workflows/release.yml")["jobs"]
     assert jobs["publish"]["needs"] == "build"
