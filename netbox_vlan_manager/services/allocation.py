@@ -27,6 +27,7 @@ from ..choices import ReleaseReasonChoices, SegmentPoolStatusChoices, SegmentSta
 from ..events import ALLOCATED, EXPIRED, RELEASED
 from ..exceptions import (
     AllocationNotFound,
+    Busy,
     LimitReached,
     PoolExhausted,
     PoolPaused,
@@ -163,7 +164,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
         PoolExhausted: It has no available segment, or none that is wanted.
         VIDUnavailable: The segment that was asked for is not available, or the cluster holds another one.
         LimitReached: The cluster or its tenant holds as many segments as the pool allows.
-        Busy: Locks were not had in time; nothing was changed.
+        Busy: Locks were not had in time, or the pool was merged or deleted meanwhile; nothing was changed.
     """
     cluster_name = clean_cluster_name(cluster_name)
     about = {"cluster": cluster_name, "pool": pool, "site": site, "vrf": vrf, "user": user}
@@ -451,6 +452,9 @@ def _lock_segment(request, may_grow):
         quarantine.promote(pool, skip_locked=False)
         pk = lock_first(pool, wish, skip_locked=False)
     if pk is None:
+        if not SegmentPool.objects.filter(pk=pool.pk).exists():
+            # Merged or deleted since it was found: the same call, made again, finds the pool that is there now.
+            raise Busy
         raise _unavailable(pool, wish, growth.reason)
     # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
     return fetch_object(_segment_query, {PK: pk})

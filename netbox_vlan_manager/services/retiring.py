@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from core.models import ObjectChange
 from ipam.models import Prefix
+from ipam.signals import handle_prefix_deleted
 from utilities.exceptions import AbortRequest
 
 from ..choices import SegmentPoolStatusChoices
@@ -189,7 +190,8 @@ def _delete_prefixes(prefixes):
     # NetBox counts anew what is below and above; where nothing is below, only the counts above change.
     for prefix in prefixes:
         if prefix._children:
-            prefix.delete()
+            audit.delete([prefix])
+            handle_prefix_deleted(prefix)
     leaves = [prefix for prefix in prefixes if not prefix._children]
     if not leaves:
         return

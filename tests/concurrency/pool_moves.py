@@ -103,6 +103,7 @@ def churning():
                 patiently(lambda held=held: release_allocation(held, user="operator"))
                 rounds += 1
             except VLANManagerError as error:
+                # Twelve may ask at once for the ten of the other pool.
                 if error.code not in ("pool_not_found", "pool_exhausted"):
                     raise
         return {"rounds": rounds}

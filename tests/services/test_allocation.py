@@ -4,6 +4,7 @@ from ipam.models import Prefix
 from netbox_vlan_manager import exceptions
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate, release, release_allocation
+from netbox_vlan_manager.services.merging import merge_pool
 from tests.factories import make_pool, make_user
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +50,13 @@ def test_release_and_reuse(pool, user):
     assert Prefix.objects.get(pk=held.segment.prefix_id).status == "active"
     assert not release_allocation(result.allocation, user=user).released
     assert allocate("prod-02", pool=pool, user=user).allocation.segment_id == held.segment_id
+
+
+def test_pool_that_went_meanwhile_is_not_called_exhausted(pool, user):
+    other = make_pool(scope="Site2", container="10.1.0.0/16")
+    merge_pool(pool, other, user=user)
+    with pytest.raises(exceptions.Busy):
+        allocate("prod-01", pool=pool, user=user)
 
 
 def test_exhausted_pool(pool, user):

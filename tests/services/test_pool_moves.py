@@ -436,10 +436,15 @@ class TestRetire:
         assert gone.filter(changed_object_type__model="journalentry").exists()
         assert not pool.__class__.objects.exists()
 
-    def test_prefixes_below_keep_their_depth(self, user):
+    @pytest.mark.parametrize("is_known", [True, False])
+    def test_prefixes_below_keep_their_depth(self, user, is_known):
         pool = make_pool(segments=2)
         below = Prefix.objects.create(prefix="10.0.0.0/28", vrf=pool.vrf)
-        retire_pool(pool, user=user)
+        if is_known:
+            retire_pool(pool, user=user)
+        else:
+            SegmentPool.objects.update(status="retiring")
+            assert delete_drained() == 1
         below.refresh_from_db()
         container = Prefix.objects.get(prefix="10.0.0.0/16")
         assert (below._depth, container._children) == (1, 1)
