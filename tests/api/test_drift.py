@@ -67,7 +67,7 @@ class ReportTestCase(DriftTestCase):
         self.assertEqual(self.kinds(severity="info"), ["vlan_status"])
         self.assertEqual(
             self.kinds(kind=["allocation_stale", "vlan_status"], pool_id=self.pool.pk),
-            ["vlan_status", "allocation_stale"],
+            ["allocation_stale", "vlan_status"],
         )
         self.assertEqual(self.kinds(repairable="false"), ["prefix_outside_containers"])
         self.assertEqual(len(self.kinds(repairable="true")), 4)

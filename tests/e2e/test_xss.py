@@ -26,6 +26,10 @@ ASK = """async () => {
     }
   }
   for (const { tomselect: select } of document.querySelectorAll("select.tomselected")) {
+    // While htmx puts a form in place, its fields have the classes of those before them, and nothing else.
+    if (!select) {
+      continue;
+    }
     if (select.settings.load) {
       select.load("");
     }

@@ -230,9 +230,9 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
 
 def _with_code(response):
     """Give the answer to a list the code of its refused entries, or "invalid" where these have several."""
-    if isinstance(response.data, dict) and (errors := response.data.get("errors")):
+    if isinstance(response.data, dict) and (errors := response.data.pop("errors", None)):
         codes = {error.get("code", "invalid") for error in errors}
-        response.data["code"] = codes.pop() if len(codes) == 1 else "invalid"
+        response.data |= {"code": codes.pop() if len(codes) == 1 else "invalid", "errors": errors}
     return response
 
 
