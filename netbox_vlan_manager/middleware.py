@@ -20,6 +20,7 @@ from django.urls import resolve, reverse
 from django.utils.translation import gettext as _
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from rest_framework.permissions import SAFE_METHODS
 
 from . import branching
 from .api.errors import STATUS_OF_CODE
@@ -41,7 +42,6 @@ __all__ = (
 
 logger = logging.getLogger("netbox_vlan_manager.metrics")
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 NAMESPACES = {"plugins:netbox_vlan_manager", "plugins-api:netbox_vlan_manager-api"}
 
 HEALTH_VIEW = "plugins-api:netbox_vlan_manager-api:health"

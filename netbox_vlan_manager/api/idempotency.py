@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -30,7 +31,6 @@ __all__ = (
 
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_LENGTH = IdempotencyKey._meta.get_field("key").max_length
 # What an answer says beside its body.
 STORED_HEADERS = ("Location", "ETag")

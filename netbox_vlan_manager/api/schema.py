@@ -3,6 +3,7 @@
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer
+from rest_framework.permissions import SAFE_METHODS
 
 from core.api.schema import ChoiceFieldFix, NetBoxAutoSchema
 
@@ -64,7 +65,6 @@ WRITE_REFUSED = {
     422: OpenApiResponse(ErrorSerializer, "`idempotency_conflict`: the `Idempotency-Key` came with another call"),
     503: OpenApiResponse(ErrorSerializer, "`busy` or `unavailable`: try again after `Retry-After` seconds"),
 }
-SAFE = ("GET", "HEAD", "OPTIONS")
 FIELD_ERRORS = (
     {"type": "object", "additionalProperties": {}, "description": "Texts by field"},
     {"type": "array", "items": {"type": "string"}},
@@ -90,7 +90,7 @@ class ErrorsMixin:
             # Open to everybody: it answers whatever it is asked.
             return responses
         refusals = {**INVALID, **FORBIDDEN}
-        if self.method not in SAFE:
+        if self.method not in SAFE_METHODS:
             refusals |= WRITE_REFUSED
         if "{" in self.path:
             refusals |= NOT_FOUND

@@ -6,6 +6,7 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.mixins import DestroyModelMixin
 from rest_framework.parsers import MultiPartParser
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -16,7 +17,7 @@ from netbox.api.viewsets.mixins import resolve_bulk_error_status
 from ...exceptions import Busy
 from ...services import transactions
 from ..errors import REFUSALS, ModelErrorsMixin, PlainErrorsMixin, as_api_exception
-from ..idempotency import SAFE_METHODS, IdempotencyMixin
+from ..idempotency import IdempotencyMixin
 from ..ordering import NamedOrderingFilter
 from ..parsers import JSONParser
 from ..schema import ModelSchema, PlainSchema
