@@ -1,0 +1,215 @@
+"""
+What uses a VLAN and its networks, as far as NetBox knows.
+
+IP addresses, IP ranges and prefixes lie in a network; interfaces, wireless LANs, L2VPN terminations, and whatever else
+NetBox or a plugin relates to VLANs, carry a VLAN. Reserved and deprecated VLANs and prefixes count as use too, since
+somebody had a reason for the status. What is used is handed out to nobody, unless a caller says that it is free.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import BooleanField, Case, Count, Q, When
+from django.utils.translation import gettext as _
+from netaddr import IPAddress, IPNetwork
+
+from ipam.choices import VLANStatusChoices
+from ipam.models import VLAN, IPRange, Prefix
+from ipam.models import IPAddress as NetBoxIPAddress
+from vpn.models import L2VPNTermination
+
+from ..models import Segment
+from ..settings import get_setting
+
+__all__ = (
+    "Network",
+    "Use",
+    "find_segment_use",
+    "find_use",
+    "status_reasons",
+)
+
+# Which rows of a table lie in, or reach into, the network of `asked`. They are served by NetBox's own indexes.
+INSIDE = {
+    NetBoxIPAddress: "host(used.address)::inet BETWEEN asked.first AND asked.last",
+    IPRange: "host(used.start_address)::inet <= asked.last AND host(used.end_address)::inet >= asked.first",
+    Prefix: "used.prefix << asked.network",
+}
+
+
+class Network(NamedTuple):
+    """A VLAN, None for one that is not there yet, and the networks that go with it in a VRF (None: global)."""
+
+    vlan: int | None
+    vrf: int | None
+    networks: tuple = ()
+
+    @classmethod
+    def of(cls, segment):
+        """Return what to ask about for a Segment, or for anything else that has its three parts."""
+        prefixes = [prefix for prefix in (segment.prefix, segment.ipv6_prefix) if prefix]
+        return cls(segment.vlan.pk, prefixes[0].vrf_id, tuple(prefix.prefix for prefix in prefixes))
+
+
+@dataclass(frozen=True)
+class Use:
+    """
+    What uses a VLAN and its networks; false if nothing does.
+
+    `counts` are {model: how many of its objects the user may view}. `is_hidden` says that something uses them which
+    the user may not view; neither what nor how much that is may be told.
+    """
+
+    counts: dict
+    is_hidden: bool = False
+
+    def __bool__(self):
+        return bool(self.counts) or self.is_hidden
+
+    def __str__(self):
+        """Return what uses it in words, such as "2 IP addresses, 1 interface"; empty for nothing."""
+        texts = Counter()
+        names = {}
+        for model, count in self.counts.items():
+            name = str(model._meta.verbose_name)
+            texts[name] += count
+            names[name] = str(model._meta.verbose_name_plural)
+        listed = [f"{count} {name if count == 1 else names[name]}" for name, count in texts.items()]
+        if self.is_hidden:
+            listed.append(_("something that you may not view"))
+        return ", ".join(listed)
+
+
+def find_segment_use(segments, user=None):
+    """
+    Return {id: Use} of Segments, which have their VLANs and prefixes. See `find_use`.
+
+    What lies in a segment's prefixes is its holder's own; this is for who gives it back, or takes it out of use.
+    """
+    segments = list(segments)
+    found = find_use([Network.of(segment) for segment in segments], user)
+    return {segment.pk: use for segment, use in zip(segments, found, strict=True)}
+
+
+def find_use(asked, user=None):
+    """
+    Return a Use for each Network asked about. It takes about a dozen statements, however many those are.
+
+    Args:
+        asked: Networks. A prefix of exactly this network is not its use, nor is one of them that has the VLAN.
+        user: Who may be told of no more than they may view; None may be told of all.
+    """
+    asked = list(asked)
+    counts = [Counter() for _one in asked]
+    hidden = [False] * len(asked)
+
+    def add(number, model, total, visible):
+        if visible:
+            counts[number][model] += visible
+        if total > visible:
+            hidden[number] = True
+
+    rows = [(number, one.vrf, IPNetwork(network)) for number, one in enumerate(asked) for network in one.networks]
+    for model in INSIDE if rows else ():
+        for number, total, visible in _count_inside(model, rows, user):
+            add(number, model, total, visible)
+
+    numbers = defaultdict(list)
+    for number, one in enumerate(asked):
+        if one.vlan:
+            numbers[one.vlan].append(number)
+    if numbers:
+        for model, vlan, total, visible in _count_related(numbers, user):
+            for number in numbers[vlan]:
+                add(number, model, total, visible)
+        for vlan, vrf, network, visible in _find_prefixes(numbers, user):
+            for number in numbers[vlan]:
+                one = asked[number]
+                # Those inside have been counted.
+                if vrf != one.vrf or not any(network in IPNetwork(own) for own in one.networks):
+                    add(number, Prefix, 1, int(visible))
+    return [Use(dict(found), is_hidden) for found, is_hidden in zip(counts, hidden, strict=True)]
+
+
+def _count_inside(model, rows, user):
+    """Return (number of the Network, objects in its networks, those of them that `user` may view) triples."""
+    visible, params = "TRUE", ()
+    if user is not None:
+        try:
+            sql, params = model.objects.restrict(user, "view").order_by().values("pk").query.sql_with_params()
+            visible = f"used.id IN ({sql})"
+        except EmptyResultSet:
+            visible = "FALSE"
+    numbers, vrfs, networks = zip(*rows, strict=True)
+    statement = f"""
+        SELECT asked.number, count(*), count(*) FILTER (WHERE {visible})
+        FROM unnest(%s::integer[], %s::bigint[], %s::cidr[], %s::inet[], %s::inet[])
+          AS asked (number, vrf, network, first, last)
+        JOIN {model._meta.db_table} AS used ON used.vrf_id IS NOT DISTINCT FROM asked.vrf AND {INSIDE[model]}
+        GROUP BY asked.number
+    """
+    arrays = (
+        list(numbers),
+        list(vrfs),
+        [str(network.cidr) for network in networks],
+        [str(IPAddress(network.first, network.version)) for network in networks],
+        [str(IPAddress(network.last, network.version)) for network in networks],
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, (*params, *arrays))
+        return cursor.fetchall()
+
+
+def _count_related(vlans, user):
+    """Yield (model, VLAN id, objects that have the VLAN, those of them that `user` may view) tuples."""
+    relations = [(L2VPNTermination, "vlan")]
+    for relation in VLAN._meta.get_fields(include_hidden=True):
+        # The tables behind many-to-many fields are asked by the field itself. A segment is what asks, and prefixes are
+        # asked for one by one.
+        if relation.auto_created and not relation.concrete:
+            model = relation.related_model
+            if not model._meta.auto_created and model not in (Segment, Prefix):
+                relations.append((model, relation.field.name))
+    for model, name in relations:
+        objects = model._base_manager.filter(**{f"{name}__in": list(vlans)}).order_by()
+        in_view = Count("pk", filter=_is_visible(model, user), distinct=True)
+        counted = objects.values_list(name).annotate(in_all=Count("pk", distinct=True), in_view=in_view)
+        for vlan, in_all, seen in counted:
+            yield model, vlan, in_all, seen
+
+
+def _is_visible(model, user):
+    """Return a Q for the objects of `model` that `user` may view; None may view all."""
+    if user is None or user.is_superuser:
+        return Q(pk__isnull=False)
+    objects = model._default_manager.all()
+    # A model of a plugin need not know of object permissions.
+    return Q(pk__in=objects.restrict(user, "view").order_by().values("pk") if hasattr(objects, "restrict") else ())
+
+
+def _find_prefixes(vlans, user):
+    """Return (VLAN id, VRF id, network, whether `user` may view it) of the prefixes that have one of the VLANs."""
+    visible = Case(When(_is_visible(Prefix, user), then=True), default=False, output_field=BooleanField())
+    prefixes = Prefix.objects.filter(vlan__in=list(vlans)).order_by()
+    return prefixes.values_list("vlan", "vrf", "prefix", visible)
+
+
+def status_reasons(vlan, prefixes):
+    """
+    Return texts that say what the statuses of a VLAN, or None, and of its Prefixes speak against; empty if nothing.
+
+    Any other status than that of a segment which is available may mean that somebody needs it.
+    """
+    reasons = []
+    if vlan and vlan.status != VLANStatusChoices.STATUS_ACTIVE:
+        reasons.append(_("the VLAN is {status}").format(status=vlan.get_status_display().lower()))
+    for prefix in prefixes:
+        if prefix.status != get_setting("prefix_status_available"):
+            text = _("prefix {prefix} is {status}")
+            reasons.append(text.format(prefix=prefix.prefix, status=prefix.get_status_display().lower()))
+        if prefix.mark_utilized:
+            reasons.append(_("prefix {prefix} is marked as utilized").format(prefix=prefix.prefix))
+    return reasons
