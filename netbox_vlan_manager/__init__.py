@@ -28,6 +28,8 @@ class VLANManagerConfig(PluginConfig):
         # Bounds on a segment's prefix length where its pool sets none.
         "ipv4_prefix_lengths": (16, 31),
         "ipv6_prefix_lengths": (48, 127),
+        # What allocate-vlan and release-vlan call the place in their answers: "slug", "name", or what was "asked".
+        "site_in_answers": "slug",
         # How long a call waits for a lock before it answers "busy", in milliseconds.
         "lock_timeout": 5000,
         # How long it waits for the last available segment, which another transaction holds, in milliseconds.

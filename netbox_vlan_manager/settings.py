@@ -41,6 +41,8 @@ def check_settings():
     for name in ("lock_timeout", "last_segment_timeout", "import_max_rows", "snapshot_retention", "lease_warning"):
         if type(get_setting(name)) is not int or get_setting(name) < 1:
             errors.append(f"{PLUGIN}: {name} is {get_setting(name)!r}; use a whole number above 0")
+    if get_setting("site_in_answers") not in ("slug", "name", "asked"):
+        errors.append(f"{PLUGIN}: site_in_answers is {get_setting('site_in_answers')!r}; use 'slug', 'name' or 'asked'")
     percent = get_setting("low_available_percent")
     if type(percent) not in (int, float) or not 0 <= percent <= 100:
         errors.append(f"{PLUGIN}: low_available_percent is {percent!r}; use a percentage from 0 to 100")

@@ -20,7 +20,7 @@ from .availability import AvailabilityResult, disable_segment, enable_segment
 from .generation import generate_segments
 from .provisioning import create_pool, create_segment, delete_segment, update_pool, update_segment
 from .quarantine import end_quarantine
-from .resolution import resolve_pool
+from .resolution import resolve_pool, resolve_pool_by_name
 from .sharing import set_clusters, share
 from .stretching import allocate_stretched
 
@@ -43,6 +43,7 @@ __all__ = (
     "release_allocation",
     "renew",
     "resolve_pool",
+    "resolve_pool_by_name",
     "set_clusters",
     "share",
     "update_pool",

@@ -1,13 +1,15 @@
 """
 Turns the names that a caller gives into a pool, and says who may use it.
 
-`site` and `vrf` match an id, slug, name or RD without case. A place with no pool of its own finds the nearest enclosing
-one: location, site, site group, region. Two matches are an error that names both, never a guess. Only pools that the
-user may view are named in any error.
+`site` and `vrf` match an id, slug, name or RD without case. An id alone is a site's; "location:5", "site:2",
+"site_group:7" and "region:3" name any place by its id. A place with no pool of its own finds the nearest enclosing one:
+location, site, site group, region. Two matches are an error that names both, never a guess. Only pools that the user
+may view are named in any error.
 """
 
 import logging
 import re
+from collections import Counter
 from functools import reduce
 from operator import or_
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from ipam.models import VRF
 
 from ..exceptions import AmbiguousPool, PoolNotFound
 from ..models import SegmentPool
+from ..settings import get_setting
 from . import timing
 from .prepared import fetch_rows
 from .statistics import with_scope_name
@@ -32,11 +35,15 @@ __all__ = (
     "combinations",
     "enclosing_places",
     "resolve_pool",
+    "resolve_pool_by_name",
     "serving_pools",
     "visible_pools",
 )
 
 SCOPE_MODELS = (Location, Site, SiteGroup, Region)
+# How a caller names the kind of place whose id it gives, as in "location:5".
+PLACE_TYPES = {"location": Location, "site": Site, "site_group": SiteGroup, "region": Region}
+PLACE_ID = re.compile(r"(location|site|site_group|region):([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 # How many combinations an error lists.
 COMBINATIONS_LISTED = 50
 
@@ -50,10 +57,21 @@ SITE_ID, VRF_ID = 2**63 - 1, 2**63 - 2
 
 
 class ResolvedPool(NamedTuple):
-    """A pool, and the name of the place that it was asked for."""
+    """
+    A pool, what answers call the place that it was asked for (see the setting `site_in_answers`), and the keys of the
+    places that were meant (see `place_key`); none where the pool itself was named.
+    """
 
     pool: SegmentPool
     site: str
+    places: tuple = ()
+
+
+class Place(NamedTuple):
+    """What a name of a place matched."""
+
+    name: str
+    slug: str
 
 
 def resolve_pool(site, vrf, user=None, action=None):
@@ -61,7 +79,8 @@ def resolve_pool(site, vrf, user=None, action=None):
     Return the ResolvedPool that serves `site` in `vrf`.
 
     Args:
-        site: Id (an int), or id, slug or name (text), of a location, site, site group or region.
+        site: Id of a site (an int), or id, slug or name (text) of a location, site, site group or region; the id of
+            another place than a site as in "location:5".
         vrf: Id (an int), or id, name or RD (text), of a VRF.
         user: Whose view decides which pools exist; None sees all.
         action: "allocate" or "release", which the user must be permitted to do in the pool.
@@ -89,13 +108,11 @@ def _resolve(site, vrf, user, action):
         pools = pools.annotate(permitted=_among(SegmentPool.objects.restrict(user, action)))
     found = _serving(pools, places, vrfs)
     if user is not None:
-        found = {pool: name for pool, name in found.items() if pool.visible}
+        found = {pool: keys for pool, keys in found.items() if pool.visible}
     if len(found) > 1:
         raise AmbiguousPool(
-            _("Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Give ids or the pool itself.").format(
-                site=site,
-                vrf=vrf,
-                pools=", ".join(sorted(f"{pool} ({pool.scope}, {pool.vrf}, id {pool.pk})" for pool in found)),
+            _("Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Name the one that you mean so.").format(
+                site=site, vrf=vrf, pools=", ".join(sorted(_describe_match(pool, keys) for pool, keys in found.items()))
             )
         )
     if not found:
@@ -106,10 +123,62 @@ def _resolve(site, vrf, user, action):
             ),
             known,
         )
-    resolved = ResolvedPool(*found.popitem())
-    if action is not None and not resolved.pool.permitted:
-        raise _refused(resolved.pool, action)
-    return resolved
+    ((pool, keys),) = found.items()
+    if action is not None and not pool.permitted:
+        raise _refused(pool, action)
+    place = places[keys[0]]
+    return ResolvedPool(pool, _called(place.name, place.slug, site), tuple(map(place_key, keys)))
+
+
+def _called(name, slug, asked):
+    """Return what answers call a place."""
+    return {"slug": slug, "name": name, "asked": str(asked)}[get_setting("site_in_answers")]
+
+
+def _describe_match(pool, keys):
+    """Return the name of a pool, and the names that mean it and no other."""
+    return _("{pool} (site {site!r}, VRF {vrf!r}, pool {pk})").format(
+        pool=pool, site=_typed_id(*keys[0]), vrf=_distinct_vrf(pool), pk=pool.pk
+    )
+
+
+def resolve_pool_by_name(value, user=None, action=None):
+    """
+    Return the ResolvedPool of a pool that is named itself.
+
+    Args:
+        value: Id (an int), or id, slug or name (text), of a pool; compared without case.
+        user, action: As in `resolve_pool`.
+
+    Raises:
+        ValidationError: The value is missing, or is neither an id nor a name.
+        PoolNotFound: There is no such pool that the user may see.
+        AmbiguousPool: It is the id of one pool, and the name of another.
+        PermissionDenied: The user may see the pool, but not do `action` in it.
+    """
+    (value,) = _clean_names(pool=value)
+    if user is not None and user.is_active and user.is_superuser:
+        user = action = None
+    pk = _as_id(value)
+    condition = Q(pk=0 if pk is None else pk)
+    if isinstance(value, str):
+        condition |= Q(slug__iexact=value) | Q(name__iexact=value)
+    pools = visible_pools(user).filter(condition).select_related("vrf").order_by("pk")
+    if action is not None:
+        pools = pools.annotate(permitted=_among(SegmentPool.objects.restrict(user, action)))
+    found = list(pools[:2])
+    if len(found) > 1:
+        raise AmbiguousPool(
+            _("Pool {value!r} matches more than one pool: {pools}. Give the slug, or the id as a number.").format(
+                value=value, pools=", ".join(f"{pool} ({pool.slug}, {pool.pk})" for pool in found)
+            )
+        )
+    if not found:
+        raise PoolNotFound(_("There is no pool {value!r} that you may use.").format(value=value))
+    (pool,) = found
+    if action is not None and not pool.permitted:
+        raise _refused(pool, action)
+    return ResolvedPool(pool, _called(pool.scope.name, pool.scope.slug, pool.scope.slug))
 
 
 def serving_pools(place, user):
@@ -120,7 +189,7 @@ def serving_pools(place, user):
     place, a few for those around it, and two for the pools.
     """
     pools = SegmentPool.objects.annotate(visible=_among(SegmentPool.objects.restrict(user, "view")))
-    return [pool for pool in _serving(pools, {_key(place): place.name}, ()) if pool.visible]
+    return [pool for pool in _serving(pools, [_key(place)], ()) if pool.visible]
 
 
 def visible_pools(user):
@@ -162,9 +231,41 @@ def _among(pools):
 
 
 def combinations(user=None):
-    """Return up to 50 (site, VRF) names that have a pool the user may see, sorted."""
-    pools = with_scope_name(visible_pools(user)).exclude(scope_name=None).order_by("name")
-    return sorted(pools.values_list("scope_name", "vrf__name")[:COMBINATIONS_LISTED])
+    """
+    Return up to 50 (site, VRF) pairs that have a pool the user may see, sorted, as `resolve_pool` takes them.
+
+    They are names. Where several of these pools have the same, the site is such as "location:5" and the VRF its RD or
+    id.
+    """
+    pools = with_scope_name(visible_pools(user)).exclude(scope_name=None).select_related("vrf").order_by("name")
+    pools = list(pools[:COMBINATIONS_LISTED])
+    counts = Counter(map(_named_pair, pools))
+    return sorted(
+        _named_pair(pool)
+        if counts[_named_pair(pool)] == 1
+        else (_typed_id(pool.scope_type_id, pool.scope_id), _distinct_vrf(pool))
+        for pool in pools
+    )
+
+
+def _named_pair(pool):
+    return pool.scope_name, pool.vrf.name
+
+
+def _distinct_vrf(pool):
+    return pool.vrf.rd or str(pool.vrf_id)
+
+
+def place_key(key):
+    """Return what an Allocation keeps of a place that it was asked for, such as "dcim.site:12"."""
+    type_id, pk = key
+    return f"{ContentType.objects.get_for_id(type_id).model_class()._meta.label_lower}:{pk}"
+
+
+def _typed_id(type_id, pk):
+    """Return a name that means this place and no other, such as "site_group:7"."""
+    model = ContentType.objects.get_for_id(type_id).model_class()
+    return next(f"{name}:{pk}" for name, named in PLACE_TYPES.items() if named is model)
 
 
 def _clean_names(**values):
@@ -185,22 +286,25 @@ def _unstorable(value):
 
 def _matches(site, vrf):
     """
-    Return what the two match: {key of the place: its name}, and the VRFs' ids; one query.
+    Return what the two match: {key of the Place: the Place}, and the VRFs' ids; one query.
 
-    An id given for a site is a site's: the other kinds of place answer to slug and name.
+    An id given for a site is a site's, unless it says whose it is: the other kinds of place answer to slug and name.
     """
-    site_id, vrf_id = _as_id(site), _as_id(vrf)
+    typed = PLACE_ID.fullmatch(site) if isinstance(site, str) else None
+    site_type, site_id = (typed[1].lower(), int(typed[2])) if typed else ("site", _as_id(site))
+    vrf_id = _as_id(vrf)
     rows = fetch_rows(
         _match_query,
         {SITE: site, SITE_ID: site_id, VRF_NAME: vrf, VRF_ID: vrf_id},
-        *(isinstance(site, str), site_id is not None, isinstance(vrf, str), vrf_id is not None),
+        *(isinstance(site, str) and not typed, site_id is not None and site_type),
+        *(isinstance(vrf, str), vrf_id is not None),
     )
     places, vrf_ids = {}, []
-    for type_id, pk, name in rows:
+    for type_id, pk, name, slug in rows:
         if type_id == _type_id(VRF):
             vrf_ids.append(pk)
         else:
-            places[type_id, pk] = name
+            places[type_id, pk] = Place(name, slug)
     return places, vrf_ids
 
 
@@ -211,34 +315,44 @@ def _as_id(value):
     return int(value) if 0 <= int(value) < 2**63 else None
 
 
-def _match_query(site_is_text, site_has_id, vrf_is_text, vrf_has_id):
-    """Return the query of `_matches`, with placeholders for what the caller gives."""
+def _match_query(site_is_text, site_id_type, vrf_is_text, vrf_has_id):
+    """
+    Return the query of `_matches`, with placeholders for what the caller gives.
+
+    Args:
+        site_is_text, vrf_is_text: Whether it is compared with names.
+        site_id_type: Which of PLACE_TYPES its id is compared with, or False.
+        vrf_has_id: Whether it may be an id.
+    """
 
     def match(model, *fields, text, number):
         # Ids begin at 1. What cannot match still has to be SQL.
         condition = Q(pk=0 if number is None else number)
         if text is not None:
             condition |= reduce(or_, (Q(**{f"{field}__iexact": text}) for field in fields))
-        return model.objects.filter(condition).order_by().values_list(Value(_type_id(model)), "pk", "name")
+        slug = "slug" if hasattr(model, "slug") else Value("")
+        return model.objects.filter(condition).order_by().values_list(Value(_type_id(model)), "pk", "name", slug)
 
     site, vrf = SITE if site_is_text else None, VRF_NAME if vrf_is_text else None
-    queries = [match(Site, "slug", "name", text=site, number=SITE_ID if site_has_id else None)]
-    if site_is_text:
-        queries += [match(model, "slug", "name", text=site, number=None) for model in (Location, SiteGroup, Region)]
+    queries = [
+        match(model, "slug", "name", text=site, number=SITE_ID if name == site_id_type else None)
+        for name, model in PLACE_TYPES.items()
+        if site_is_text or name == site_id_type
+    ]
     vrfs = match(VRF, "name", "rd", text=vrf, number=VRF_ID if vrf_has_id else None)
     return vrfs.union(*queries, all=True).order_by()
 
 
 def _serving(pools, places, vrfs):
     """
-    Return {pool: name of the place asked for}: for each place and each VRF the nearest of `pools`.
+    Return {pool: keys of the places asked for}: for each of the keys `places` and each VRF the nearest of `pools`.
 
     A place without a pool of its own does not count where it is around another one: a region that bears the name of its
     site is no second meaning of it.
     """
     by_scope = _by_scope(pools, places)
     if len(places) == len(vrfs) == len(by_scope) == 1:
-        return {pool: places[key] for key, (pool,) in by_scope.items()}
+        return {pool: [key] for key, (pool,) in by_scope.items()}
     around = {_key(place): [_key(outer) for outer in enclosing_places(place)] for place in _instances(places)}
     enclosing = set().union(*around.values())
     by_scope |= _by_scope(pools, enclosing - set(places))
@@ -251,7 +365,7 @@ def _serving(pools, places, vrfs):
             for pool in by_scope.get(scope, ()):
                 if pool.vrf_id not in served:
                     served.add(pool.vrf_id)
-                    found.setdefault(pool, places[key])
+                    found.setdefault(pool, []).append(key)
     return found
 
 

@@ -46,7 +46,7 @@ class ContractTestCase(PlainTestCase):
             {
                 "vlan_id": 100,
                 "cluster_name": "prod-01",
-                "site": "Site1",
+                "site": "site1",
                 "segment": "10.0.0.0/24",
                 "epg_name": "EPG_100",
                 "vrf": "Network1",
@@ -91,7 +91,7 @@ class ContractTestCase(PlainTestCase):
         Site.objects.create(name="Site3", slug="site3", region=region)
         make_pool("Network1", region, container="10.3.0.0/16", segments=1)
 
-        self.assertEqual(self.allocate(site="site3")["site"], "Site3")
+        self.assertEqual(self.allocate(site="Site3")["site"], "site3")
 
     def test_ids_slugs_names_and_rds(self):
         VRF.objects.filter(name="Network1").update(rd="65000:1")

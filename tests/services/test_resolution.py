@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 
@@ -5,7 +7,13 @@ from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VRF
 from netbox_vlan_manager.exceptions import AmbiguousPool, PoolNotFound
 from netbox_vlan_manager.models import SegmentPool
-from netbox_vlan_manager.services.resolution import check_pool_permission, combinations, resolve_pool, visible_pools
+from netbox_vlan_manager.services.resolution import (
+    check_pool_permission,
+    combinations,
+    resolve_pool,
+    resolve_pool_by_name,
+    visible_pools,
+)
 from tests.factories import make_pool, make_site, make_user, make_vrf, permit
 
 pytestmark = pytest.mark.django_db
@@ -88,12 +96,36 @@ def test_id_is_a_site_s_and_no_other_place_s():
         resolve(str(region.pk))
 
 
-def test_answer_has_the_name_of_the_place_asked_for():
+@pytest.mark.parametrize("kind", ["location", "site", "site_group", "region"])
+def test_id_that_says_whose_it_is(kind):
+    site = make_site("Site1", region=make_region("Region"), group=make_group("Group"))
+    places = {"location": make_location("Hall", site), "site": site, "site_group": site.group, "region": site.region}
+    pools = {name: make_pool(scope=place, name=name, slug=name) for name, place in places.items()}
+    place = places[kind]
+    assert resolve(f"{kind}:{place.pk}") == resolve(f" {kind.upper()}:{place.pk} ") == pools[kind]
+    with pytest.raises(PoolNotFound):
+        resolve(f"{kind}:{place.pk + 1000}")
+
+
+@pytest.mark.parametrize(
+    "site", ["hall:1", "location:", "location:x", "location:-1", "location: 1", f"region:{10**18}"]
+)
+def test_what_is_no_typed_id_is_a_name(pool, site):
+    with pytest.raises(PoolNotFound):
+        resolve(site)
+
+
+@pytest.mark.parametrize(
+    ("called", "site"), [("slug", "data-centre"), ("name", "Data Centre"), ("asked", "DATA-centre")]
+)
+def test_what_answers_call_the_place(settings, called, site):
+    settings.PLUGINS_CONFIG = {
+        "netbox_vlan_manager": settings.PLUGINS_CONFIG["netbox_vlan_manager"] | {"site_in_answers": called}
+    }
     region = make_region("North")
-    make_site("Site1", region=region)
+    place = make_site("Data Centre", region=region)
     pool = make_pool(scope=region)
-    assert resolve_pool("site1", "Network1") == (pool, "Site1")
-    assert resolve_pool("north", "Network1") == (pool, "North")
+    assert resolve_pool("DATA-centre", "Network1") == (pool, site, (f"dcim.site:{place.pk}",))
 
 
 def test_pools_of_other_vrfs_and_sites_are_not_meant(pool):
@@ -204,10 +236,62 @@ def test_two_places_of_one_name_are_an_error_that_names_both_pools():
         resolve("north")
     assert str(caught.value) == (
         "Site 'north' and VRF 'Network1' match more than one pool: "
-        f"First (North, Network1, id {first.pk}), Second (North, Network1, id {second.pk}). "
-        "Give ids or the pool itself."
+        f"First (site 'site:{first.scope_id}', VRF '{first.vrf_id}', pool {first.pk}), "
+        f"Second (site 'region:{second.scope_id}', VRF '{first.vrf_id}', pool {second.pk}). "
+        "Name the one that you mean so."
     )
     assert caught.value.code == "invalid"
+
+
+def test_the_names_that_an_ambiguity_and_the_combinations_give_each_mean_one_pool():
+    pools = set()
+    for rd, site in (("1:1", "Site1"), ("1:1", "Site2"), (None, "Site1"), (None, "Site2")):
+        vrf = VRF.objects.get_or_create(name="Shared", rd=rd)[0]
+        hall = Location.objects.filter(site__name=site).first() or make_location("Hall", make_site(site))
+        pools.add(make_pool(vrf=vrf, scope=hall, name=f"{rd} {site}", slug=f"{vrf.pk}-{hall.pk}"))
+    with pytest.raises(AmbiguousPool) as caught:
+        resolve("Hall", "Shared")
+    named = re.findall(r"site '([^']+)', VRF '([^']+)', pool (\d+)", str(caught.value))
+    assert {resolve(site, vrf) for site, vrf, _pool in named} == pools
+    assert {resolve_pool_by_name(pool).pool for _site, _vrf, pool in named} == pools
+    assert len(set(combinations())) == 4
+    assert {resolve(site, vrf) for site, vrf in combinations()} == pools
+
+
+# Pools that are named themselves
+
+
+def test_pool_by_id_slug_and_name(pool):
+    for value in (pool.pk, str(pool.pk), pool.slug, pool.name.upper(), f" {pool.name} "):
+        assert resolve_pool_by_name(value) == (pool, "site1", ())
+    for value in ("Nowhere", 2**63, "9" * 30, 0, -1):
+        with pytest.raises(PoolNotFound):
+            resolve_pool_by_name(value)
+    for value in (None, "", True, "\0", ["x"]):
+        with pytest.raises(ValidationError) as caught:
+            resolve_pool_by_name(value)
+        assert list(caught.value.message_dict) == ["pool"]
+
+
+def test_pool_named_like_the_id_of_another(pool):
+    other = make_pool(scope="Site2", name=str(pool.pk), slug="other")
+    with pytest.raises(AmbiguousPool, match=r"Site1 .*other"):
+        resolve_pool_by_name(str(pool.pk))
+    assert resolve_pool_by_name(pool.pk).pool == pool
+    assert resolve_pool_by_name("other").pool == other
+
+
+def test_pool_that_is_hidden_is_not_there_and_one_that_is_only_viewed_is_refused(pool, hidden):
+    user = permit(make_user("bob"), pool, "view")
+    assert resolve_pool_by_name(pool.slug, user=user).pool == pool
+    with pytest.raises(PermissionDenied):
+        resolve_pool_by_name(pool.slug, user=user, action="allocate")
+    texts = []
+    for value in (hidden.slug, "nowhere"):
+        with pytest.raises(PoolNotFound) as caught:
+            resolve_pool_by_name(value, user=user, action="allocate")
+        texts.append(str(caught.value).replace(value, "…"))
+    assert texts[0] == texts[1]
 
 
 def test_id_tells_two_places_of_one_name_apart():
