@@ -54,12 +54,13 @@ class VLANManagerConfig(PluginConfig):
         super().ready()
         # These register on import, which NetBox allows only once the models are there.
         from . import branching, jobs, permissions, signals, widgets  # noqa: F401
-        from .events import register_event_types
+        from .events import offer_event_types, register_event_types
         from .settings import check_settings
 
         if errors := check_settings():
             raise ImproperlyConfigured("; ".join(errors))
         register_event_types()
+        offer_event_types()
         branching.connect()
         # NetBox would put it last, where it is not reached when NetBox's own middleware fails.
         django_settings.MIDDLEWARE.insert(0, "netbox_vlan_manager.middleware.HealthMiddleware")

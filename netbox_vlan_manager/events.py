@@ -12,6 +12,7 @@ from netbox.events import (
     EVENT_TYPE_KIND_SUCCESS,
     EVENT_TYPE_KIND_WARNING,
     EventType,
+    get_event_type_choices,
 )
 
 __all__ = (
@@ -22,6 +23,7 @@ __all__ = (
     "EXPIRING",
     "RELEASED",
     "THRESHOLD_PASSED",
+    "offer_event_types",
     "register_event_types",
 )
 
@@ -47,3 +49,16 @@ def register_event_types():
         EventType(DRIFT_FOUND, _("Drift found in a segment pool"), EVENT_TYPE_KIND_WARNING),
     ):
         event_type.register()
+
+
+def offer_event_types():
+    """
+    Let NetBox's forms of event rules offer the event types of plugins, as its filter form does.
+
+    Those forms list the event types that are known when their module is imported, which is before plugins are loaded.
+    """
+    from extras.forms import EventRuleBulkEditForm, EventRuleForm, EventRuleImportForm
+
+    for form in (EventRuleForm, EventRuleBulkEditForm, EventRuleImportForm):
+        # Django calls it each time a form is made.
+        form.base_fields["event_types"].choices = get_event_type_choices
