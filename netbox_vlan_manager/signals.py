@@ -84,13 +84,18 @@ def refuse_save(sender, instance, raw=False, update_fields=None, **kwargs):
 
 @receiver(post_save, sender=VLAN)
 def follow_vlan(instance, created, raw=False, update_fields=None, **kwargs):
-    if not created and not raw and not branching.is_active() and _touches(update_fields, {"vid", "name"}):
+    if (
+        not created
+        and not raw
+        and not branching.is_active()
+        and _touches(update_fields, {"vid", "name", "description"})
+    ):
         guards.follow_vlan(instance)
 
 
 @receiver(post_save, sender=Prefix)
 def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
-    if not created and not raw and not branching.is_active() and _touches(update_fields, {"prefix"}):
+    if not created and not raw and not branching.is_active() and _touches(update_fields, {"prefix", "description"}):
         guards.follow_prefix(instance)
 
 

@@ -11,6 +11,7 @@ from copy import copy
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import ProtectedError, Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ipam.choices import PrefixStatusChoices
@@ -85,7 +86,7 @@ def _lock(segment):
 
 
 def follow_vlan(vlan):
-    """Carry a VLAN's ID and name over to its segment and to the allocation that holds it."""
+    """Carry a VLAN's ID and name over to its segment, which counts as changed, and to the allocation that holds it."""
     segments = Segment.objects.select_related("pool__vrf", "prefix", "ipv6_prefix").order_by()
     segment = segments.filter(vlan=vlan.pk).first()
     if segment is None:
@@ -93,6 +94,8 @@ def follow_vlan(vlan):
     segment.vlan = vlan
     if segment.vid != vlan.vid:
         _save(segment, vid=vlan.vid)
+    else:
+        _touch(segment)
     follow_segment(segment)
 
 
@@ -107,6 +110,14 @@ def _save(instance, **values):
     for name, value in values.items():
         setattr(instance, name, value)
     instance.save(update_fields=(*values, "last_updated"))
+
+
+def _touch(segment):
+    """
+    Give a segment, whose parts have changed, a new time of change: its ETag is made of it. Who changed the parts is in
+    their change log.
+    """
+    Segment.objects.filter(pk=segment.pk).update(last_updated=timezone.now())
 
 
 def check_prefix(prefix):
@@ -224,9 +235,10 @@ def _name(pool):
 
 
 def follow_prefix(prefix):
-    """Carry a prefix's CIDR over to the allocation that holds its segment."""
+    """Carry a prefix's CIDR over to the allocation that holds its segment; the segment counts as changed."""
     if segment := _find_segment(prefix):
         setattr(segment, "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix", prefix)
+        _touch(segment)
         follow_segment(segment)
 
 

@@ -1,10 +1,12 @@
+from django.urls import reverse
+
 from core.choices import ObjectChangeActionChoices
 from core.models import ObjectChange, ObjectType
 from extras.models import CustomField, Tag
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate
-from tests.api.base import ModelTests, PlainTestCase, url_of
+from netbox_vlan_manager.services import allocate, release
+from tests.api.base import ModelTests, PlainTestCase, client_of, url_of
 from tests.factories import make_pool, make_segment, make_user
 from utilities.testing import APIViewTestCases
 
@@ -79,6 +81,41 @@ class SegmentsTestCase(PlainTestCase):
         self.assertEqual(segment["pool"]["name"], self.pool.name)
         self.assertEqual(segment["prefix"]["prefix"], "10.0.0.0/24")
         self.assertEqual(segment["vlan"]["vid"], 100)
+
+    def test_etag(self):
+        """The VLAN or the prefix changes in NetBox: a write of somebody who read the segment before is refused."""
+        root = client_of(make_user("root", is_superuser=True))
+        segment = self.pool.segments.get(vid=100)
+        held = allocate("prod-01", pool=self.pool, vid=100, user=self.user).allocation
+        urls = [url_of("segment-detail", pk=segment.pk), url_of("allocation-detail", pk=held.pk)]
+        vlan, prefix = (
+            reverse("ipam-api:vlan-detail", args=[segment.vlan_id]),
+            reverse("ipam-api:prefix-detail", args=[segment.prefix_id]),
+        )
+        for url, change, shown in (
+            (vlan, {"name": "EPG_other"}, urls),
+            (vlan, {"description": "x"}, urls[:1]),
+            (prefix, {"description": "x"}, urls[:1]),
+        ):
+            before = {shown_url: root.get(shown_url).headers["ETag"] for shown_url in shown}
+            self.assertEqual(root.patch(url, change, format="json").status_code, 200)
+            for shown_url, etag in before.items():
+                self.assertNotEqual(root.get(shown_url).headers["ETag"], etag, change)
+                response = root.patch(shown_url, {"comments": "x"}, format="json", headers={"If-Match": etag})
+                self.assertEqual(response.status_code, 412)
+        release("prod-01", pool=self.pool, user=self.user)
+        etag = root.get(urls[0]).headers["ETag"]
+        for change in ({"vid": 300}, {"name": "EPG_third"}):
+            self.assertEqual(root.patch(vlan, change, format="json").status_code, 200)
+            etag, old = root.get(urls[0]).headers["ETag"], etag
+            self.assertNotEqual(etag, old)
+        self.assertEqual(root.patch(prefix, {"prefix": "10.0.99.0/24"}, format="json").status_code, 200)
+        self.assertNotEqual(root.get(urls[0]).headers["ETag"], etag)
+        # What the plugin writes itself counts as well.
+        for change in ({"epg_name": "EPG_fourth"}, {"prefix": "10.0.98.0/24"}):
+            etag = root.get(urls[0]).headers["ETag"]
+            self.assertEqual(root.patch(urls[0], change, format="json").status_code, 200)
+            self.assertNotEqual(root.get(urls[0]).headers["ETag"], etag, change)
 
     def test_allocations_are_those_that_the_user_may_view(self):
         allocate("prod-01", pool=self.pool, user=self.user)
