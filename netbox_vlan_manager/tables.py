@@ -1,6 +1,4 @@
 import django_tables2 as tables
-from django.db.models import F
-from django.db.models.functions import NullIf
 from django.utils.translation import gettext_lazy as _
 from django_tables2.data import TableQuerysetData
 
@@ -9,6 +7,7 @@ from tenancy.tables import ContactsColumnMixin, TenancyColumnsMixin
 
 from .aci import EPGLinksMixin
 from .models import Allocation, Segment, SegmentPool
+from .models.pools import UTILIZATION
 
 __all__ = (
     "AllocationTable",
@@ -67,7 +66,19 @@ class PrefetchedContactsMixin(ContactsColumnMixin):
             self.data.data = self.data.data.prefetch_related("contacts__contact")
 
 
-class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, PrimaryModelTable):
+class TotalOrderMixin(PrimaryModelTable):
+    """Ends every order with the id: rows that are equal in the rest would change places from page to page."""
+
+    @PrimaryModelTable.order_by.setter
+    def order_by(self, value):
+        PrimaryModelTable.order_by.fset(self, value)
+        # NetBox's setter runs before there are data as well.
+        data = getattr(self, "data", None)
+        if isinstance(data, TableQuerysetData) and (ordering := data.data.query.order_by) and ordering[-1] != "pk":
+            data.data = data.data.order_by(*ordering, "pk")
+
+
+class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, TotalOrderMixin):
     name = tables.Column(
         verbose_name=_("Name"),
         linkify=True,
@@ -214,12 +225,11 @@ class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, PrimaryMode
         )
 
     def order_utilization(self, queryset, is_descending):
-        share = F("allocated") * 1.0 / NullIf(F("total_segments"), 0)
-        order = share.desc(nulls_last=True) if is_descending else share.asc(nulls_first=True)
-        return queryset.order_by(order, "pk"), True
+        share = UTILIZATION.desc() if is_descending else UTILIZATION.asc()
+        return queryset.order_by(share, "pk"), True
 
 
-class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, PrimaryModelTable):
+class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
     vid = tables.Column(
         verbose_name=_("VLAN ID"),
         linkify=True,
@@ -340,7 +350,7 @@ class PoolSegmentTable(SegmentTable):
         default_columns = ("pk", "vid", "epg_name", "prefix", "status", "cluster", "dhcp", "description")
 
 
-class AllocationTable(EPGLinksMixin, PrefetchedContactsMixin, PrimaryModelTable):
+class AllocationTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
     cluster_name = tables.Column(
         verbose_name=_("Cluster Name"),
         linkify=True,

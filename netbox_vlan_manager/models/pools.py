@@ -5,8 +5,8 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, FloatField, OuterRef, Q, Subquery
+from django.db.models.functions import Cast, Coalesce, NullIf
 from django.utils.translation import gettext_lazy as _
 
 from dcim.models.mixins import CachedScopeMixin
@@ -56,6 +56,10 @@ def _count_segments(**condition):
     """Return an expression for the number of a pool's segments that meet `condition`."""
     segments = apps.get_model("netbox_vlan_manager", "Segment").objects.filter(pool=OuterRef("pk"), **condition)
     return Coalesce(Subquery(segments.order_by().values("pool").annotate(count=Count("*")).values("count")), 0)
+
+
+# The share of a pool's segments that are allocated, of a query `with_usage()`; 0 for an empty pool.
+UTILIZATION = Coalesce(Cast(F("allocated"), FloatField()) / NullIf(F("total_segments"), 0), 0.0)
 
 
 class SegmentPoolQuerySet(RestrictedQuerySet):
