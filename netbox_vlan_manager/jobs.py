@@ -34,6 +34,7 @@ from .services.snapshots import take_snapshots
 from .services.thresholds import refresh
 
 __all__ = (
+    "REPAIRED_AT_ONCE",
     "DriftJob",
     "DriftRepairJob",
     "GenerateSegmentsJob",
@@ -203,7 +204,7 @@ class UserJobRunner(JobRunner):
             if user is None:
                 raise PermissionDenied(_("The user who started this may no longer log in."))
             # NetBox can queue a job that has failed again: what came of that run is not asked for.
-            self.job.data = {name: self.job.data[name] for name in self.asked}
+            self.job.data = {name: self.job.data[name] for name in self.asked if name in self.job.data}
             self.work(user, **self.job.data)
         except (*SERVICE_ERRORS, PermissionDenied) as error:
             if hasattr(error, "error_dict"):
@@ -314,26 +315,30 @@ class MigrationJob(UserJobRunner):
         self.job.save()
 
 
+# How many repairs a person or a client waits for; a hundred take a second or two. A job does more.
+REPAIRED_AT_ONCE = 200
+
+
 class DriftRepairJob(UserJobRunner):
     """
-    Repairs drift as the job's user. Each repair is a transaction of its own: a job that is killed leaves whole repairs
-    only, and the rest may be repaired again.
+    Repairs drift as the job's user, the findings of some names or all, or tries what that would do. Each repair is a
+    transaction of its own: a job that is killed leaves whole repairs only, and the rest may be repaired again.
 
     To the job's data come in the end `results`, a dictionary for each item.
     """
 
-    asked = ("items", "changelog_message")
+    asked = ("items", "changelog_message", "dry_run")
 
     class Meta:
         name = "VLAN Manager: repair of drift"
 
     @classmethod
-    def start(cls, items, *, user, changelog_message=""):
-        """Return a new Job for a worker, which repairs the findings of these names."""
-        return cls.enqueue_for(user, items=items, changelog_message=changelog_message)
+    def start(cls, items, *, user, changelog_message="", dry_run=False):
+        """Return a new Job for a worker, which repairs the findings of these names; all of them for None."""
+        return cls.enqueue_for(user, items=items, changelog_message=changelog_message, dry_run=dry_run)
 
-    def work(self, user, items, changelog_message):
-        results = repair_drift(items, user=user, changelog_message=changelog_message)
+    def work(self, user, items, changelog_message, dry_run=False):
+        results = repair_drift(items, user=user, changelog_message=changelog_message, dry_run=dry_run)
         self.job.data["results"] = [vars(result) for result in results]
         for result in results:
             if result.status == FAILED:

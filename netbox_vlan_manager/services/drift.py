@@ -35,6 +35,7 @@ __all__ = (
     "RepairResult",
     "announce_drift",
     "changeable_pools",
+    "clean_items",
     "filter_drift",
     "repair_drift",
     "report_drift",
@@ -139,7 +140,7 @@ def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_mes
     viewer = user if enforce else None
     is_all = items is None
     if not is_all:
-        items = _clean_items(items)
+        items = clean_items(items)
     about = {"items": "all" if is_all else len(items), "user": user}
     with timing.operation("repair", dry_run=dry_run, **about):
         found = {drift.item: drift for drift in report_drift(viewer).findings}
@@ -162,8 +163,13 @@ def _is_open(result):
     return result is None or result.status != REPAIRED
 
 
-def _clean_items(items):
-    """Return `items` without those given twice."""
+def clean_items(items):
+    """
+    Return names of findings (`Drift.item`) without those given twice.
+
+    Raises:
+        ValidationError: One is no name of a finding, or there are none.
+    """
     unknown = [item for item in items if not _is_item(item)]
     if unknown:
         text = _("{item!r} is no finding: name those that the report of drift lists, such as {example}.")

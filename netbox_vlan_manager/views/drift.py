@@ -11,7 +11,7 @@ from utilities.paginator import EnhancedPaginator, get_paginate_count
 from utilities.views import ContentTypePermissionRequiredMixin
 
 from ..forms import DriftFilterForm, DriftRepairForm
-from ..jobs import DriftRepairJob
+from ..jobs import REPAIRED_AT_ONCE, DriftRepairJob
 from ..services.drift import FAILED, REPAIRED, changeable_pools, filter_drift, repair_drift, report_drift
 from .mixins import KeepTypedMixin, ReturnURLMixin
 
@@ -23,8 +23,6 @@ __all__ = (
 # How many of the repairs that failed a page names, and how many of those to come it lists.
 FAILED_LISTED = 10
 REPAIRS_LISTED = 250
-# How many repairs a page waits for; a hundred take a second or two.
-REPAIRED_AT_ONCE = 200
 
 
 class DriftView(ContentTypePermissionRequiredMixin, View):
