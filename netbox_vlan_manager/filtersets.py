@@ -39,6 +39,7 @@ from .models import Allocation, Segment, SegmentPool
 
 __all__ = (
     "AllocationFilterSet",
+    "PoolStatisticsFilterSet",
     "SegmentFilterSet",
     "SegmentPoolFilterSet",
 )
@@ -328,6 +329,26 @@ class SegmentPoolFilterSet(
             | Q(description__icontains=value)
             | Q(vrf__name__icontains=value)
         )
+
+
+class PoolStatisticsFilterSet(SegmentPoolFilterSet):
+    """For rows that are of pools: they are found by the names of their pool, as segments are."""
+
+    pool_id = MultiValueNumberFilter(
+        field_name="id",
+        distinct=False,
+        label=_("Pool (ID)"),
+    )
+    pool = django_filters.ModelMultipleChoiceFilter(
+        field_name="slug",
+        queryset=SegmentPool.objects.all(),
+        distinct=False,
+        to_field_name="slug",
+        label=_("Pool (slug)"),
+    )
+
+    class Meta(SegmentPoolFilterSet.Meta):
+        pass
 
 
 @register_filterset

@@ -1,8 +1,8 @@
 """
 The one place that gives what went wrong its HTTP status and its body.
 
-Every error is {"detail", "code", ...}. NetBox's own endpoints keep the shape {field: [texts]} for values that are not
-valid; the plugin's plain views wrap the same as {"detail", "code": "invalid", "errors": {field: [texts]}}.
+Every error is {"detail", "code", ...}; values that are not valid are {"detail", "code": "invalid", "errors": {field:
+[texts]}}. Calls that work as NetBox's own do, such as creating a pool, keep NetBox's shape {field: [texts]} for these.
 """
 
 import logging
@@ -166,10 +166,10 @@ def _texts(errors, path=""):
 
 
 class ModelErrorsMixin:
-    """For NetBox's model viewsets."""
+    """For NetBox's model viewsets, some of whose actions are the plugin's own."""
 
     def get_exception_handler(self):
-        return _handle
+        return _handle_plain if self.is_own_call else _handle
 
 
 class PlainErrorsMixin:

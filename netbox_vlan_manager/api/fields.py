@@ -7,13 +7,14 @@ from rest_framework.relations import MANY_RELATION_KWARGS
 from ipam.api.serializers import PrefixSerializer
 from ipam.models import Prefix
 from netbox.api.fields import ChoiceField, SerializedPKRelatedField
-from utilities.api import get_related_object_by_attrs
 
 from ..services.resizing import parse_vid_ranges
 from ..validators import clean_cluster_name, clean_purpose
+from .references import find_object, viewable
 
 __all__ = (
     "ClusterNameField",
+    "ClusterNamesField",
     "NameOrIDField",
     "OptionalChoiceField",
     "PrefixField",
@@ -27,6 +28,9 @@ __all__ = (
 class OptionalChoiceField(ChoiceField):
     """NetBox's, which answers null where nothing is chosen; its schema says so."""
 
+
+# How many clusters may hold one segment by one call.
+CLUSTER_NAMES_MAX = 1000
 
 # How many prefixes a list may have: each is looked up by itself.
 PREFIXES_MAX = 1000
@@ -65,17 +69,13 @@ class PrefixField(SerializedPKRelatedField):
         return False
 
     def to_internal_value(self, data):
-        # No attributes at all would match any prefix.
-        if isinstance(data, bool) or not isinstance(data, str | int | dict) or data == {}:
+        if isinstance(data, dict) and data.keys() == {"prefix"}:
+            data = data["prefix"]
+        if isinstance(data, bool) or not isinstance(data, str | int | dict):
             self.fail("incorrect_type")
         if isinstance(data, str) and not data.strip().isdecimal():
             return data.strip()
-        prefixes = Prefix.objects.restrict(self.context["request"].user, "view")
-        try:
-            return get_related_object_by_attrs(prefixes, data)
-        except (TypeError, ValueError):
-            # Attributes of whatever kind, such as an id that is no number.
-            self.fail("incorrect_type")
+        return find_object(viewable(Prefix, self.context["request"].user), data)
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
@@ -106,6 +106,35 @@ class ClusterNameField(serializers.Field):
 
     def to_internal_value(self, data):
         return clean_cluster_name(data)
+
+    def to_representation(self, value):
+        return value
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "array", "items": {"type": "string", "maxLength": 100}, "maxItems": CLUSTER_NAMES_MAX},
+            {"type": "string", "example": "prod-01, prod-02"},
+        ]
+    }
+)
+class ClusterNamesField(serializers.Field):
+    """Names of clusters, as a list or as text with commas between them; cleans to a list."""
+
+    default_error_messages = {
+        "invalid": _("Give a list of names, or text with commas between the names."),
+        "too_many": _("These are too many names: give at most {most}."),
+    }
+
+    def to_internal_value(self, data):
+        if isinstance(data, str):
+            data = data.split(",") if data.strip() else []
+        if not isinstance(data, list):
+            self.fail("invalid")
+        if len(data) > CLUSTER_NAMES_MAX:
+            self.fail("too_many", most=CLUSTER_NAMES_MAX)
+        return [clean_cluster_name(name) for name in data]
 
     def to_representation(self, value):
         return value

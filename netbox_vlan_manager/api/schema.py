@@ -7,11 +7,13 @@ from rest_framework.permissions import SAFE_METHODS
 
 from core.api.schema import ChoiceFieldFix, NetBoxAutoSchema
 
+from .names import ANSWER_SHAPE
 from .serializers.contract import ErrorSerializer, ListErrorSerializer, PoolNotFoundSerializer
 
 __all__ = (
     "BUSY",
     "CONFLICT",
+    "DRY_RUN",
     "FORBIDDEN",
     "FORMAT",
     "INVALID",
@@ -54,6 +56,7 @@ BUSY = {
     )
 }
 
+DRY_RUN = OpenApiParameter("dry_run", bool, description="As in the body")
 FORMAT = OpenApiParameter("format", enum=["csv", "json", "xlsx"], default="csv")
 
 
@@ -84,6 +87,14 @@ class ErrorsMixin:
             other = type(type(other).__name__, (ErrorsMixin, type(other)), names)()
         super().__set__(instance, other)
 
+    def get_override_parameters(self):
+        """Return the parameters without those of NetBox's that shape an answer, where the view does not know them."""
+        parameters = super().get_override_parameters()
+        is_model_call = not getattr(self.view, "is_own_call", True)
+        if is_model_call or not set(ANSWER_SHAPE).isdisjoint(self.view.query_names or ()):
+            return parameters
+        return [one for one in parameters if getattr(one, "name", None) not in ANSWER_SHAPE]
+
     def _get_response_bodies(self, direction="response"):
         responses = super()._get_response_bodies(direction)
         if not self.view.permission_classes:
@@ -101,7 +112,7 @@ class ErrorsMixin:
                     self._add_alternatives(known, *self._schemas(described))
             else:
                 responses[str(status)] = described
-        if self.has_field_errors:
+        if self.has_field_errors and not self.view.is_own_call:
             self._add_alternatives(responses["400"], *FIELD_ERRORS)
         if self.has_field_errors and getattr(self.view, "action", "") == "create":
             # As it is asked, with one object or a list of them.
@@ -130,10 +141,7 @@ class ModelSchema(ErrorsMixin, NetBoxAutoSchema):
 
 
 class PlainSchema(ErrorsMixin, NetBoxAutoSchema):
-    """For views that are no model's: these have no ?fields, ?omit and ?brief."""
-
-    def get_override_parameters(self):
-        return AutoSchema.get_override_parameters(self)
+    """For views that are no model's."""
 
 
 class OptionalChoiceFieldExtension(ChoiceFieldFix):

@@ -1,12 +1,38 @@
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
 from netbox.context import current_request
 from utilities.forms import restrict_form_fields
 
 from .errors import abort_on_service_errors
 
 __all__ = (
+    "NamedColumnsMixin",
     "RestrictedFilterMixin",
     "ServiceFormMixin",
 )
+
+
+# What a column of an import may name an object by.
+NAMES = ("id", "name", "slug", "rd")
+
+
+class NamedColumnsMixin:
+    """
+    For import forms, whose columns name an object by its id, name, slug or RD, as in `vrf.rd`.
+
+    NetBox takes whatever attribute a header says, and through it what else there is beside the object.
+    """
+
+    def __init__(self, *args, headers=None, **kwargs):
+        headers = headers or {}
+        self.unknown_headers = [f"{name}.{by}" for name, by in headers.items() if by not in (None, *NAMES)]
+        super().__init__(*args, headers={name: by if by in NAMES else None for name, by in headers.items()}, **kwargs)
+
+    def clean(self):
+        for header in self.unknown_headers:
+            raise ValidationError(_("Unrecognized header: {name}").format(name=header))
+        return super().clean()
 
 
 class RestrictedFilterMixin:

@@ -37,7 +37,7 @@ from ..models import SegmentPool
 from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
 from ..validators import clean_cidr, validate_epg_template
-from .mixins import RestrictedFilterMixin, ServiceFormMixin
+from .mixins import NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
     "SegmentPoolBulkEditForm",
@@ -332,7 +332,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
         }
 
 
-class SegmentPoolImportForm(ScopedImportForm, SegmentPoolServiceForm, PrimaryModelImportForm):
+class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServiceForm, PrimaryModelImportForm):
     slug = SlugField(
         required=False,
         help_text=_("Made from the name when empty"),

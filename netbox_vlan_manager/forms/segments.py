@@ -24,7 +24,7 @@ from ..choices import SegmentStatusChoices
 from ..models import Segment, SegmentPool
 from ..services import create_segment, update_segment
 from ..validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
-from .mixins import RestrictedFilterMixin, ServiceFormMixin
+from .mixins import NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
     "SegmentBulkEditForm",
@@ -106,7 +106,7 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
                 self.fields[name].help_text = _("Fixed while the segment is allocated")
 
 
-class SegmentImportForm(SegmentServiceForm, PrimaryModelImportForm):
+class SegmentImportForm(NamedColumnsMixin, SegmentServiceForm, PrimaryModelImportForm):
     pool = CSVModelChoiceField(
         label=_("Pool"),
         queryset=SegmentPool.objects.all(),

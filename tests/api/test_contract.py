@@ -5,6 +5,7 @@ from django.db import OperationalError
 
 from core.models import ObjectChange
 from dcim.models import Region, Site
+from extras.models import Tag
 from ipam.models import VRF
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
@@ -233,9 +234,66 @@ class ContractTestCase(PlainTestCase):
         error = self.allocate(status=403)
         self.assertEqual(error["code"], "not_authenticated")
 
-    def test_what_is_no_field_is_passed_over(self):
-        answer = self.allocate(vlan_id=102, allocated_by=1, owns_vlan=True, pool=self.other_pool.pk)
-        self.assertEqual((answer["vlan_id"], answer["pool"]), (100, self.pool.pk))
+    def test_unknown_names(self):
+        names = {"vlan_id": 102, "allocated_by": 1, "owns_vlan": True, "dryrun": True}
+        errors = self.allocate(400, **names)["errors"]
+        self.assertEqual(errors.keys(), names.keys())
+        self.assertIn("Did you mean vid?", errors["vlan_id"][0])
+        self.assertIn("Did you mean dry_run?", errors["dryrun"][0])
+        self.assertIn("It knows: add_tags,", errors["owns_vlan"][0])
+        self.assertEqual(list(self.release(400, dry_run=True)["errors"]), ["dry_run"])
+        for query in ("dryrun=true", "vid=102"):
+            error = self.post(f"{url_of('allocate-vlan')}?{query}", ASKED, status=400)
+            self.assertEqual(list(error["errors"]), [query.partition("=")[0]])
+        self.assertFalse(Allocation.objects.exists())
+
+    def test_wishes(self):
+        """It takes what creating an allocation takes."""
+        self.grant("view", model=Tag)
+        Tag.objects.create(name="Blue", slug="blue")
+        answer = self.allocate(vid=101, expires_at="2030-01-01T00:00:00Z", description="d", tags=[{"slug": "blue"}])
+        self.assertEqual((answer["vlan_id"], answer["created"], answer["site"]), (101, True, "site1"))
+        held = Allocation.objects.get()
+        self.assertEqual((held.expires_at.year, held.description, held.tags.get().name), (2030, "d", "Blue"))
+        self.assertEqual(self.allocate(vid_min=100, vid_max=101, prefix_length=24)["created"], False)
+        self.assertEqual(self.allocate(409, vid=102)["code"], "vid_unavailable")
+        segment = self.pool.segments.get(vid=102)
+        for number, wanted in enumerate(({"id": segment.pk}, {"pool": self.pool.slug, "vid": 102})):
+            answer = self.allocate(cluster_name=f"other{number}", segment=wanted, dry_run=True)
+            self.assertEqual((answer["vlan_id"], answer["allocation"]), (102, None))
+        self.assertEqual(list(self.allocate(400, vid=5000)["errors"]), ["vid"])
+        # Others' pools are as far as without a wish.
+        self.assertEqual(self.allocate(404, site="Site2", vrf="Network2", vid=100)["code"], "pool_not_found")
+        self.assertEqual(Allocation.objects.count(), 1)
+
+    def test_dry_run(self):
+        for url, body in (
+            (url_of("allocate-vlan"), {**ASKED, "dry_run": True}),
+            (f"{url_of('allocate-vlan')}?dry_run=true", {**ASKED, "tags": []}),
+            (f"{url_of('allocate-vlan')}?dry_run=true", ASKED),
+        ):
+            answer = self.post(url, body)
+            self.assertEqual((answer["vlan_id"], answer["created"], answer["allocation"]), (100, True, None))
+        error = self.post(f"{url_of('allocate-vlan')}?dry_run=true", {**ASKED, "dry_run": False}, status=400)
+        self.assertEqual(list(error["errors"]), ["dry_run"])
+        self.assertFalse(Allocation.objects.exists())
+
+    def test_by_pool(self):
+        for pool in (self.pool.pk, str(self.pool.pk), self.pool.slug, self.pool.name, self.pool.name.upper()):
+            body = {"cluster_name": "prod-01", "pool": pool}
+            for wish in ({}, {"vid": 100}):
+                answer = self.post(url_of("allocate-vlan"), {**body, **wish})
+                self.assertEqual((answer["pool"], answer["site"], answer["vlan_id"]), (self.pool.pk, "site1", 100))
+            self.post(url_of("release-vlan"), body)
+        for name in ("allocate-vlan", "release-vlan"):
+            answer = self.post(url_of(name), {**ASKED, "pool": self.pool.pk}, status=400)
+            self.assertEqual(list(answer["errors"]), ["pool"])
+            answer = self.post(url_of(name), {"cluster_name": "a", "pool": self.other_pool.slug}, status=404)
+            self.assertEqual(answer["code"], "pool_not_found")
+        self.grant("view", model=SegmentPool)
+        for wish in ({}, {"vid": 100}):
+            body = {"cluster_name": "a", "pool": self.other_pool.slug, **wish}
+            self.assertEqual(self.post(url_of("allocate-vlan"), body, status=403)["code"], "permission_denied")
 
     def test_number_of_queries(self):
         # What a process looks up once, and what a token writes once a minute, does not count.

@@ -1,9 +1,12 @@
+from unittest.mock import patch
+
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from drf_spectacular.generators import SchemaGenerator
 
-from core.models import ObjectChange
+from core.models import Job, ObjectChange
 from ipam.models import VLAN, Prefix
+from netbox_vlan_manager.jobs import DriftRepairJob
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.consistency import find_drift
@@ -77,7 +80,7 @@ class ReportTestCase(DriftTestCase):
         self.assertEqual(len(self.kinds(limit=0)), 5)
         for params in ({"kind": "x"}, {"pool_id": "x"}, {"severity": "bad"}, {"repairable": "x"}):
             self.assertEqual(list(self.get(self.url, params, status=400)["errors"]), list(params))
-        self.get(self.url, {"start": "1"})
+        self.assertEqual(list(self.get(self.url, {"start": "1"}, status=400)["errors"]), ["start"])
 
     def test_nothing(self):
         self.allow(name="none")
@@ -134,6 +137,28 @@ class RepairTestCase(DriftTestCase):
         self.assertEqual(ObjectChange.objects.order_by().values("request_id").distinct().count(), 1)
 
         self.assertEqual(self.post(self.repair_url, {"all": True})["repaired"], 0)
+
+    def test_many(self):
+        """More than a client waits for are done by a job, those named and all of them."""
+        self.allow()
+        items = self.items()
+        with patch("netbox_vlan_manager.api.views.drift.REPAIRED_AT_ONCE", 1):
+            for body in ({"all": True, "dry_run": True}, {"items": items, "changelog_message": "Why"}, {"all": True}):
+                response = self.client.post(self.repair_url, body, format="json")
+                self.assertEqual(response.status_code, 202, response.content)
+                answer = response.json()
+                self.assertEqual(answer["dry_run"], body.get("dry_run", False))
+                self.assertEqual(response.headers["Location"], answer["url"])
+                job = Job.objects.get(pk=answer["job"])
+                self.assertEqual((job.user, job.data["items"]), (self.user, body.get("items")))
+                self.assertEqual(self.items(), items)
+            self.assertEqual(self.post(self.repair_url, {"items": items[:1]})["results"][0]["item"], items[0])
+            self.assertIn("items", self.post(self.repair_url, {"items": ["x", "y"]}, status=400)["errors"])
+        for job in Job.objects.order_by("pk"):
+            DriftRepairJob.handle(job)
+            job.refresh_from_db()
+            self.assertEqual(job.status, "completed")
+        self.assertEqual(self.kinds(), ["prefix_outside_containers"])
 
     def test_items(self):
         self.allow()

@@ -50,8 +50,8 @@ class DualStackTestCase(PlainTestCase):
             ("2001:db9::/64", "lies in no container"),
             ("nonsense", "no mask"),
             (other.pk, "not in the pool's VRF"),
-            (999999, "not found"),
-            ({"id": "x"}, "Give a CIDR"),
+            (999999, "There is no prefix"),
+            ({"id": "x"}, "An id is a whole number"),
             ([], "Give a CIDR"),
             (True, "Give a CIDR"),
         ):

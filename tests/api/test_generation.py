@@ -94,7 +94,7 @@ class GenerateTestCase(PlainTestCase):
         for field, values in bad.items():
             for value in values:
                 body = {"count": 1, "vid_min": 100, "vid_max": 110, "prefix_length": 24, field: value}
-                self.assertEqual(list(self.post(self.url, body, status=400)), [field], (field, value))
+                self.assertEqual(list(self.post(self.url, body, status=400)["errors"]), [field], (field, value))
         for body in ([], "x", 5, None, {}, {"vid_min": 100, "prefix_length": 24}):
             self.post(self.url, body, status=400)
         self.assertEqual((Segment.objects.count(), VLAN.objects.count()), (0, 0))

@@ -45,7 +45,7 @@ class WishTestCase(LifeCycleTestCase):
         grant(self.user, "allocate", model=SegmentPool, description="mine")
         self.client = client_of(self.user)
         unknown = self.post("allocation-list", {"cluster_name": "a", "segment": hidden.segments.get().pk}, 400)
-        self.assertEqual(list(unknown), ["segment"])
+        self.assertEqual(list(unknown["errors"]), ["segment"])
         self.assertNotIn("Hidden", str(unknown))
         answer = self.post("allocation-list", {"cluster_name": "a", "segment": segment.pk}, 201)
         self.assertEqual((answer["vid"], answer["segment"]["id"]), (103, segment.pk))
@@ -113,8 +113,10 @@ class LeaseTestCase(LifeCycleTestCase):
         self.assertGreater(renewed["expires_at"], held["expires_at"])
         self.assertIsNone(self.post("allocation-renew", {"expires_at": None}, pk=held["id"])["expires_at"])
         for value in ("x", "2020-01-01T00:00:00Z", 5):
-            self.assertIn("expires_at", self.post("allocation-renew", {"expires_at": value}, 400, pk=held["id"]))
-        self.assertIn("expires_at", self.post("allocation-renew", {}, 400, pk=held["id"]))
+            self.assertIn(
+                "expires_at", self.post("allocation-renew", {"expires_at": value}, 400, pk=held["id"])["errors"]
+            )
+        self.assertIn("expires_at", self.post("allocation-renew", {}, 400, pk=held["id"])["errors"])
 
     def test_renewal_needs_the_permission(self):
         held = self.allocate()
@@ -152,8 +154,10 @@ class StretchedTestCase(LifeCycleTestCase):
             self.post("allocation-stretched", {**self.asked, "sites": ["Site1", "Nowhere"]}, 404)["code"],
             "pool_not_found",
         )
-        self.assertIn("sites", self.post("allocation-stretched", {**self.asked, "sites": ["Site1"]}, 400))
-        self.assertIn("sites", self.post("allocation-stretched", {**self.asked, "sites": ["Site1", "Site1"]}, 400))
+        self.assertIn("sites", self.post("allocation-stretched", {**self.asked, "sites": ["Site1"]}, 400)["errors"])
+        self.assertIn(
+            "sites", self.post("allocation-stretched", {**self.asked, "sites": ["Site1", "Site1"]}, 400)["errors"]
+        )
         user = make_user("bob")
         grant(user, "view", model=SegmentPool)
         grant(user, "allocate", model=SegmentPool, pk=self.pool.pk)

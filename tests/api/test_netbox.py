@@ -129,8 +129,8 @@ class SchemaTestCase(TestCase):
     def test_bodies(self):
         components = self.schema["components"]["schemas"]
         asked = components["VLANOfClusterRequest"]
-        self.assertEqual(set(asked["properties"]), {"cluster_name", "site", "vrf", "purpose"})
-        self.assertEqual(set(asked["required"]), {"cluster_name", "site", "vrf"})
+        self.assertEqual(set(asked["properties"]), {"cluster_name", "site", "vrf", "pool", "purpose"})
+        self.assertEqual(set(asked["required"]), {"cluster_name"})
         prefix = components["WritableSegmentRequest"]["properties"]["prefix"]
         self.assertEqual([choice["type"] for choice in prefix["oneOf"]], ["string", "integer"])
         self.assertNotIn("status", components["WritableSegmentRequest"]["properties"])
@@ -191,6 +191,8 @@ class NetBoxFeaturesTestCase(PlainTestCase):
     def test_custom_fields_that_name_our_objects(self):
         allocation = allocate("prod-01", pool=self.pool, user=self.user).allocation
         self.grant("view", "change", model=SegmentPool)
+        for model in (Segment, Allocation):
+            self.grant("view", model=model)
         url = url_of("segmentpool-detail", pk=self.pool.pk)
         for instance in (self.pool, allocation.segment, allocation):
             object_type = ObjectType.objects.get_for_model(instance)

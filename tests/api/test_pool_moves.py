@@ -83,8 +83,8 @@ class MergeTestCase(PoolMoveTestCase):
         self.grant_all()
         other = make_pool("Network2", container="10.9.0.0/16")
         for into in (None, "", "nowhere", 10**30, "9" * 40, [], {}, True, "\0", self.pool.pk, other.pk):
-            self.assertEqual(list(self.post(self.url("merge"), {"into": into}, status=400)), ["into"], into)
-        self.assertEqual(list(self.post(self.url("merge"), {}, status=400)), ["into"])
+            self.assertEqual(list(self.post(self.url("merge"), {"into": into}, status=400)["errors"]), ["into"], into)
+        self.assertEqual(list(self.post(self.url("merge"), {}, status=400)["errors"]), ["into"])
         for body in ([], "x", 5, {"into": self.into.pk, "dry_run": "perhaps"}):
             self.post(self.url("merge"), body, status=400)
         self.assertTrue(SegmentPool.objects.filter(pk=self.pool.pk).exists())
@@ -110,7 +110,8 @@ class MergeTestCase(PoolMoveTestCase):
     def test_a_pool_that_may_not_be_viewed_is_not_known(self):
         self.grant("view", "change", "delete", model=SegmentPool, pk=self.pool.pk)
         error = self.post(self.url("merge"), {"into": self.into.slug}, status=400)
-        self.assertEqual(error, {"into": ["There is no pool 'network1-site2': give a pool's id or slug."]})
+        text = "There is no pool 'network1-site2' that you may view: give its id, slug or name."
+        self.assertEqual(error["errors"], {"into": [text]})
 
     def test_idempotency(self):
         self.grant_all()
@@ -253,7 +254,7 @@ class ResizeTestCase(PoolMoveTestCase):
             ({"prefixes": ["x"]}, "prefixes"),
             ({"prefixes": [10**9]}, "prefixes"),
         ):
-            self.assertEqual(list(self.post(self.url("resize"), body, status=400)), [field], body)
+            self.assertEqual(list(self.post(self.url("resize"), body, status=400)["errors"]), [field], body)
 
     def test_permissions(self):
         self.grant("view", "delete", "add", model=SegmentPool)

@@ -1,5 +1,5 @@
 from core.models import ObjectType
-from dcim.models import Region
+from dcim.models import Region, Site
 from extras.models import CustomField, Tag
 from ipam.models import VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Segment, SegmentPool
@@ -22,7 +22,7 @@ class SegmentPoolTestCase(
     brief_fields = ["description", "display", "id", "name", "slug", "url"]
     bulk_update_data = {"description": "New description", "status": "paused"}
     bulk_update_invalid_data = {"min_prefix_length": 200}
-    user_permissions = ("ipam.view_prefix",)
+    user_permissions = ("ipam.view_prefix", "ipam.view_vrf", "ipam.view_vlangroup", "dcim.view_site")
 
     @classmethod
     def setUpTestData(cls):
@@ -60,8 +60,9 @@ class SegmentPoolsTestCase(PlainTestCase):
     def setUp(self):
         super().setUp()
         self.grant("view", "add", "change", "delete", model=SegmentPool)
-        self.grant("view", model=Prefix)
-        self.grant("view", model=Tag)
+        # What a pool is made of.
+        for model in (Prefix, Tag, VRF, VLANGroup, Site, Region):
+            self.grant("view", model=model)
         self.list_url = url_of("segmentpool-list")
         self.url = url_of("segmentpool-detail", pk=self.pool.pk)
 
@@ -321,7 +322,7 @@ class AvailableSegmentsTestCase(PlainTestCase):
         self.assertEqual(self.available(limit=0), [101, 102, 103])
         self.assertEqual(Segment.objects.filter(status="available").count(), 3)
         for limit in ("x", "-1", "1.5", "9" * 30, ""):
-            self.assertEqual(list(self.get(self.url, {"limit": limit}, status=400)), ["limit"])
+            self.assertEqual(list(self.get(self.url, {"limit": limit}, status=400)["errors"]), ["limit"])
 
     def test_only_what_the_user_may_view(self):
         self.get(self.url, status=403)

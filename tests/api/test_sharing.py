@@ -92,7 +92,7 @@ class ShareTestCase(SegmentActionTestCase):
             ({"cluster_name": "a", "dry_run": "perhaps"}, "dry_run"),
         ):
             with self.subTest(body=body):
-                self.assertEqual(list(self.post(self.share_url, body, status=400)), [field])
+                self.assertEqual(list(self.post(self.share_url, body, status=400)["errors"]), [field])
         for body in ([], [{"cluster_name": "a"}], "a", 5):
             self.post(self.share_url, body, status=400)
         self.assertFalse(Allocation.objects.exists())
@@ -127,6 +127,14 @@ class SetClustersTestCase(SegmentActionTestCase):
         self.assertEqual([(answer["cluster_name"], answer["id"]) for answer in answers], [("b", None)])
         self.assertEqual(self.holders(), [("a", False)])
 
+    def test_a_list(self):
+        """As the pages show it; text with commas does the same."""
+        self.assertEqual([one["cluster_name"] for one in self.put(["a", " b"])], ["a", "b"])
+        self.put("b, c")
+        self.assertEqual([name for name, _shared in self.holders()], ["b", "c"])
+        self.put([])
+        self.assertEqual(self.holders(), [])
+
     def test_all_or_nothing(self):
         allocate("a", pool=self.pool, user=self.user)
         allocate("b", pool=self.pool, vid=101, user=self.user)
@@ -134,9 +142,23 @@ class SetClustersTestCase(SegmentActionTestCase):
         self.assertEqual(self.holders(), [("a", False)])
 
     def test_values_that_are_not_valid(self):
-        for names in ("a,A", "a,,b", ",", "x" * 101, None, ["a"], True):
+        for names in (
+            "a,A",
+            "a,,b",
+            ",",
+            "x" * 101,
+            None,
+            True,
+            5,
+            {},
+            ["a", ""],
+            ["a", 5],
+            [["a"]],
+            ["a,b"],
+            ["a"] * 1001,
+        ):
             with self.subTest(names=names):
-                self.assertEqual(list(self.put(names, status=400)), ["cluster_names"])
+                self.assertEqual(list(self.put(names, status=400)["errors"]), ["cluster_names"])
         self.call("put", self.clusters_url, {}, status=400)
         self.call("put", self.clusters_url, [], status=400)
         self.assertEqual(self.holders(), [])
@@ -167,7 +189,9 @@ class EndQuarantineTestCase(SegmentActionTestCase):
     def test_reasons_that_are_not_valid(self):
         self.grant("change", model=Segment)
         for reason in ("x" * 201, "\0", None, [], {}):
-            self.assertEqual(list(self.post(self.end_url, {"reason": reason}, status=400)), ["reason"], reason)
+            self.assertEqual(
+                list(self.post(self.end_url, {"reason": reason}, status=400)["errors"]), ["reason"], reason
+            )
         self.assertEqual(Segment.objects.get(pk=self.segment.pk).status, "quarantined")
 
     def test_permission_to_change_is_needed(self):

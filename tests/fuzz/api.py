@@ -193,7 +193,7 @@ def known_values():
         "scope_type": ["dcim.site", "dcim.location", "dcim.region", "dcim.sitegroup"],
         "scope_id": [*ids(Site), *ids(Location), *ids(Region), *ids(SiteGroup)],
         "cluster_name": ["prod-01", "PROD-03", "old-01", "new-01", "edge-01", "edge-02"],
-        "cluster_names": ["prod-01", "prod-02,new-01", ""],
+        "cluster_names": ["prod-01", "prod-02,new-01", "", ["prod-01", "new-01"], []],
         "purpose": ["", "storage"],
         "vid": [100, 106, 150, 203, 4094],
         "vlan_id": [100, 106, 150, 203],

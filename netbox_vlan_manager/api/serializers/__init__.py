@@ -1,3 +1,4 @@
+from .adoption import StartedJobSerializer
 from .allocations import (
     AllocationResultSerializer,
     AllocationSerializer,
@@ -45,6 +46,7 @@ __all__ = (
     "SegmentSerializer",
     "SetClustersSerializer",
     "ShareSerializer",
+    "StartedJobSerializer",
     "StretchedSerializer",
     "VLANOfClusterSerializer",
 )

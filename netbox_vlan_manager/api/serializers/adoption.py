@@ -2,12 +2,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
+from ..names import RequestSerializer
+
 __all__ = (
     "AdoptResultSerializer",
     "AdoptSerializer",
     "CandidateSerializer",
     "MigrateSerializer",
-    "MigrationJobSerializer",
+    "StartedJobSerializer",
 )
 
 
@@ -31,7 +33,7 @@ class CandidateSerializer(serializers.Serializer):
     conflicts = serializers.ListField(child=serializers.CharField(), source="conflict_texts")
 
 
-class AdoptSerializer(serializers.Serializer):
+class AdoptSerializer(RequestSerializer):
     prefixes = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
         required=False,
@@ -63,14 +65,14 @@ class AdoptResultSerializer(serializers.Serializer):
     results = AdoptRowSerializer(many=True)
 
 
-class MigrateSerializer(serializers.Serializer):
+class MigrateSerializer(RequestSerializer):
     dry_run = serializers.BooleanField(
         required=False, help_text=gettext_lazy("Change nothing, and say what would be made")
     )
 
 
-class MigrationJobSerializer(serializers.Serializer):
-    """A job, whose data hold the report once it is done: see NetBox's own `/api/core/jobs/`."""
+class StartedJobSerializer(serializers.Serializer):
+    """A job, whose data hold what came out once it is done: see NetBox's own `/api/core/jobs/`."""
 
     job = serializers.IntegerField(help_text=gettext_lazy("Id"))
     url = serializers.URLField()

@@ -1,5 +1,6 @@
 from contextlib import nullcontext
 
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
@@ -10,10 +11,13 @@ from users.api.serializers import UserSerializer
 from virtualization.api.serializers import ClusterSerializer
 
 from ...choices import AllocationStatusChoices, ReleaseReasonChoices
+from ...exceptions import VLANManagerError
 from ...models import Allocation
 from ...services import allocate, resolve_pool
-from ...validators import VID_MAX, VID_MIN, clean_cluster_name
-from ..fields import ClusterNameField, NameOrIDField, OptionalChoiceField, PurposeField
+from ...services.wishes import Wish
+from ...validators import VID_MAX, VID_MIN
+from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
+from ..names import RequestSerializer, clean_body, writable_names
 from .base import ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
@@ -43,6 +47,8 @@ REQUEST_FIELDS = (
 )
 
 
+# What an allocation has fulfilled, and does not keep.
+WISHES = ("vid_min", "vid_max", "prefix_length")
 # What may be null in a request.
 OPTIONAL = ("segment", "vid", "vid_min", "vid_max", "prefix_length", "expires_at")
 
@@ -178,31 +184,65 @@ class AllocationSerializer(ServiceModelSerializer):
         return data
 
     def to_internal_value(self, data):
-        values = super().to_internal_value(data)
         if self.nested or self.instance:
-            return values
+            return super().to_internal_value(data)
+        known = {*writable_names(self), "add_tags", "remove_tags", "changelog_message"}
+        data = clean_body(data, known, RequestSerializer.flags, self.context.get("request"))
+        values = super().to_internal_value(data)
         # As if it had not been given at all.
         return {name: value for name, value in values.items() if value is not None or name not in OPTIONAL}
 
     def _without_request(self, data):
-        """Return `data` without what cannot change; it is an error for it to be another than it was."""
-        errors = {
-            name: _("An allocation keeps this: release it and allocate anew instead.")
-            for name in REQUEST_FIELDS
-            if name in data and data.pop(name) != getattr(self.instance, name, None)
-        }
+        """
+        Return `data` without what cannot change; it is an error for it to mean another than it was.
+
+        A client may put the body again with which it asked for the allocation.
+        """
+        asked = {name: data.pop(name) for name in REQUEST_FIELDS if name in data}
+        changed = [name for name in ("site", "vrf") if name in asked and not self._is_served(asked)]
+        changed += [name for name, value in asked.items() if not self._is_kept(name, value)]
+        errors = {name: _("An allocation keeps this: release it and allocate again instead.") for name in changed}
         if "expires_at" in errors:
             errors["expires_at"] = _("Renew the allocation to change when it expires.")
+        if data.pop("dry_run", False):
+            errors["dry_run"] = _("This call changes the allocation and has no dry run: leave this out.")
         if errors:
             raise serializers.ValidationError(errors)
         return data
+
+    def _is_kept(self, name, value):
+        """Whether the allocation has what a field asks for; what is null asks for nothing."""
+        held = self.instance
+        if name in ("site", "vrf"):
+            return True
+        if value is None:
+            return name != "expires_at" or held.expires_at is None
+        if name in WISHES:
+            return Wish(**{name: value}).is_met_by(held)
+        if name == "cluster_name" and value != held.cluster_name:
+            # PostgreSQL compares without case, as for those who allocate.
+            return Allocation.objects.filter(pk=held.pk).of_cluster(value).exists()
+        return value == getattr(held, name)
+
+    def _is_served(self, asked):
+        """Whether the place and the VRF of a body are those of the allocation."""
+        pool = self.instance.pool
+        if pool is None:
+            return False
+        vrf = pool.vrf
+        if "site" not in asked:
+            return str(asked["vrf"]).casefold() in (str(vrf.pk), vrf.name.casefold(), (vrf.rd or vrf.name).casefold())
+        try:
+            return resolve_pool(asked["site"], asked.get("vrf", vrf.pk), user=self.user).pool == pool
+        except (VLANManagerError, DjangoValidationError):
+            return False
 
     def create(self, validated_data):
         # Here, not in create_object(): the tags of an allocation that was there already stay as they are.
         tags = self.take_tags(validated_data)
         with transaction.atomic() if tags else nullcontext():
             self.result = allocate(user=self.user, **validated_data)
-            if self.result.created and tags:
+            if self.result.created and tags and not validated_data.get("dry_run"):
                 self.save_tags(self.result.allocation, tags)
         return self.result.allocation
 
@@ -238,36 +278,56 @@ class AllocationResultSerializer(AllocationSerializer):
         fields = (*AllocationSerializer.Meta.fields, "outcome")
 
 
-class RenewSerializer(serializers.Serializer):
+class RenewSerializer(RequestSerializer):
     expires_at = serializers.DateTimeField(
         allow_null=True, help_text=_("When the allocation shall be released by itself; null: never")
     )
 
 
-class ShareSerializer(serializers.Serializer):
+class ShareSerializer(RequestSerializer):
     cluster_name = ClusterNameField()
     purpose = PurposeField(required=False)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     dry_run = serializers.BooleanField(required=False)
 
 
-class SetClustersSerializer(serializers.Serializer):
-    cluster_names = serializers.CharField(
-        allow_blank=True, max_length=10000, help_text=_("The whole set, separated by commas; empty releases all")
+class SetClustersSerializer(RequestSerializer):
+    cluster_names = ClusterNamesField(
+        help_text=_("The whole set, as a list or as text with commas; an empty one releases all")
     )
     dry_run = serializers.BooleanField(required=False)
 
-    def validate_cluster_names(self, value):
-        return [clean_cluster_name(name) for name in value.split(",")] if value.strip() else []
 
-
-class StretchedSerializer(serializers.Serializer):
+class StretchedSerializer(RequestSerializer):
     cluster_name = ClusterNameField()
-    vrf = NameOrIDField(help_text=_("Id, name or RD of a VRF"))
+    vrf = NameOrIDField(required=False, help_text=_("Id, name or RD of a VRF"))
     sites = serializers.ListField(
-        child=NameOrIDField(), min_length=2, max_length=100, help_text=_("Two or more, each with a pool of its own")
+        child=NameOrIDField(),
+        required=False,
+        min_length=2,
+        max_length=100,
+        help_text=_("Two or more, each with a pool of its own"),
+    )
+    pools = serializers.ListField(
+        child=SegmentPoolSerializer(nested=True),
+        required=False,
+        min_length=2,
+        max_length=100,
+        help_text=_("Two or more, by id, slug or name; instead of sites and vrf"),
     )
     vid = serializers.IntegerField(required=False, allow_null=True, min_value=VID_MIN, max_value=VID_MAX)
     purpose = PurposeField(required=False)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     dry_run = serializers.BooleanField(required=False)
+
+    def validate(self, data):
+        if "pools" in data:
+            if "sites" in data or "vrf" in data:
+                raise serializers.ValidationError({"pools": _("Give pools, or sites and vrf, not both.")})
+            return data
+        missing = [name for name in ("sites", "vrf") if name not in data]
+        if missing:
+            raise serializers.ValidationError(
+                {name: _("Give sites and vrf, or pools.") for name in missing},
+            )
+        return data

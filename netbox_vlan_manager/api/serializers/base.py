@@ -4,6 +4,9 @@ from rest_framework import serializers
 from core.models import ObjectChange
 from netbox.api.serializers import PrimaryModelSerializer, ValidatedModelSerializer
 
+from ..names import refuse_other_calls, writable_names
+from ..references import ReferencesMixin
+
 __all__ = ("ServiceModelSerializer",)
 
 
@@ -31,35 +34,16 @@ class ServiceWritesMixin(ValidatedModelSerializer):
         return updated
 
 
-class ServiceModelSerializer(PrimaryModelSerializer, ServiceWritesMixin):
+class ServiceModelSerializer(ReferencesMixin, PrimaryModelSerializer, ServiceWritesMixin):
     """NetBox's serializer for a model that is written through services."""
 
     def to_internal_value(self, data):
-        if self.nested:
-            return super().to_internal_value(data)
-        try:
-            values = super().to_internal_value(data)
-        except (TypeError, ValueError):
-            # NetBox looks related objects up by whatever attributes it is given, such as an id that is no number.
-            raise serializers.ValidationError(
-                {name: [_("No object can be found by these attributes.")] for name in self._find_unreadable(data)}
-            ) from None
-        if "changelog_message" in values:
+        if not self.nested:
+            refuse_other_calls(data, writable_names(self))
+        values = super().to_internal_value(data)
+        if not self.nested and "changelog_message" in values:
             _check_message(values["changelog_message"])
         return values
-
-    def _find_unreadable(self, data):
-        """Return the names of the fields that cannot be looked up."""
-        names = []
-        for name, field in self.fields.items():
-            try:
-                if name in data and isinstance(field, serializers.BaseSerializer):
-                    field.run_validation(data[name])
-            except serializers.ValidationError:
-                continue
-            except (TypeError, ValueError):
-                names.append(name)
-        return names or ["__all__"]
 
     def create_object(self, values):
         """Return a new object made from validated values."""
@@ -68,12 +52,6 @@ class ServiceModelSerializer(PrimaryModelSerializer, ServiceWritesMixin):
     def update_object(self, instance, values):
         """Return the object that `instance` is after validated values have been set."""
         raise NotImplementedError
-
-    @property
-    def user(self):
-        """The user who asks; None outside a request, where nothing is hidden."""
-        request = self.context.get("request")
-        return request and request.user
 
 
 def _check_message(message):

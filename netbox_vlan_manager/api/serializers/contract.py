@@ -1,9 +1,12 @@
 """What the calls of the first generation take and answer, and the errors of all plain views."""
 
+from collections.abc import Mapping
+
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from ..fields import ClusterNameField, NameOrIDField, PurposeField
+from ..names import RequestSerializer
 
 __all__ = (
     "AllocatedVLANSerializer",
@@ -15,11 +18,28 @@ __all__ = (
 )
 
 
-class VLANOfClusterSerializer(serializers.Serializer):
+class VLANOfClusterSerializer(RequestSerializer):
+    """Which cluster, and where: `pool`, or `site` and `vrf`."""
+
+    NAMES = frozenset({"cluster_name", "site", "vrf", "pool", "purpose"})
+
     cluster_name = ClusterNameField()
     site = NameOrIDField(help_text=_("Id, slug or name of a site, location, site group or region"))
     vrf = NameOrIDField(help_text=_("Id, name or RD of a VRF"))
+    pool = NameOrIDField(required=False, help_text=_("Id, slug or name of a pool; instead of site and vrf"))
     purpose = PurposeField(required=False, help_text=_("Tells several segments of one cluster in a pool apart"))
+
+    def get_fields(self):
+        fields = super().get_fields()
+        given = getattr(self, "initial_data", None)
+        if not isinstance(given, Mapping) or "pool" in given:
+            fields["site"].required = fields["vrf"].required = False
+        return fields
+
+    def validate(self, data):
+        if "pool" in data and ("site" in data or "vrf" in data):
+            raise serializers.ValidationError({"pool": _("Give the pool, or site and vrf, not both.")})
+        return data
 
 
 class AllocatedVLANSerializer(serializers.Serializer):
@@ -34,7 +54,9 @@ class AllocatedVLANSerializer(serializers.Serializer):
     vrf = serializers.CharField(source="pool.vrf.name")
     allocated_at = serializers.DateTimeField(source="allocation.allocated_at")
     created = serializers.BooleanField(help_text=_("False when the cluster held the segment already"))
-    allocation = serializers.IntegerField(source="allocation.pk", help_text=_("Id"))
+    allocation = serializers.IntegerField(
+        source="allocation.pk", allow_null=True, help_text=_("Id; null in a dry run that would make it")
+    )
     pool = serializers.IntegerField(source="pool.pk", help_text=_("Id"))
 
     def to_representation(self, instance):

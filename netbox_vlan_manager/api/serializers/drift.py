@@ -7,6 +7,7 @@ from utilities.api import get_serializer_for_model
 from ...choices import DriftSeverityChoices
 from ...services.consistency import KINDS
 from ...services.drift import STATUSES
+from ..names import RequestSerializer
 from .pools import SegmentPoolSerializer
 
 __all__ = (
@@ -47,7 +48,7 @@ class DriftSerializer(serializers.Serializer):
         return get_serializer_for_model(drift.object)(drift.object, nested=True, context=self.context).data
 
 
-class DriftRepairSerializer(serializers.Serializer):
+class DriftRepairSerializer(RequestSerializer):
     """Which findings to repair: those named, or all."""
 
     items = serializers.ListField(child=serializers.CharField(), required=False)

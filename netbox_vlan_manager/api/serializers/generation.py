@@ -4,6 +4,7 @@ from rest_framework.reverse import reverse
 
 from ...models import Segment
 from ...validators import VID_MAX, VID_MIN
+from ..names import RequestSerializer
 
 __all__ = (
     "GenerateResultSerializer",
@@ -11,7 +12,7 @@ __all__ = (
 )
 
 
-class GenerateSerializer(serializers.Serializer):
+class GenerateSerializer(RequestSerializer):
     count = serializers.IntegerField(
         required=False,
         min_value=1,

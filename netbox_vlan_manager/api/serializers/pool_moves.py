@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from ...choices import SegmentPoolStatusChoices
 from ..fields import NameOrIDField, PrefixField, VIDRangesField
+from ..names import RequestSerializer
 from .contract import ErrorSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
@@ -21,7 +22,7 @@ __all__ = (
 )
 
 
-class PoolMoveSerializer(serializers.Serializer):
+class PoolMoveSerializer(RequestSerializer):
     dry_run = serializers.BooleanField(
         default=False, help_text=gettext_lazy("Say what would be done, and change nothing")
     )
@@ -31,7 +32,7 @@ class PoolMoveSerializer(serializers.Serializer):
 
 
 class MergePoolSerializer(PoolMoveSerializer):
-    into = NameOrIDField(help_text=gettext_lazy("Id or slug of the pool that stays"))
+    into = NameOrIDField(help_text=gettext_lazy("Id, slug or name of the pool that stays"))
 
 
 class RetirePoolSerializer(PoolMoveSerializer):

@@ -6,7 +6,6 @@ from ipam.api.serializers import RoleSerializer, VLANGroupSerializer, VRFSeriali
 from netbox.api.fields import ChoiceField, ContentTypeField
 from netbox.api.gfk_fields import GFKSerializerField
 from tenancy.api.serializers import TenantSerializer
-from utilities.api import get_related_object_by_attrs
 
 from ...choices import AllocationOrderChoices, PoolLevelChoices, SegmentPoolStatusChoices
 from ...models import SegmentPool
@@ -14,6 +13,7 @@ from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
 from ...services.resolution import visible_pools
 from ..fields import PrefixField, UsageField, UtilizationField, VIDRangesField
+from ..references import find_pool, viewable
 from .base import ServiceModelSerializer
 
 __all__ = ("SegmentPoolSerializer",)
@@ -101,11 +101,8 @@ class SegmentPoolSerializer(ServiceModelSerializer):
 
     def to_internal_value(self, data):
         if self.nested:
-            # No attributes at all would match the pool of whoever may use only one.
-            if data == {}:
-                raise serializers.ValidationError(_("Say which pool: by its id, or by attributes such as its slug."))
-            # Even an id names a pool only to those who may know of it: the services' errors speak of the pool.
-            return get_related_object_by_attrs(visible_pools(self.user).select_related("vrf"), data)
+            # The services' errors speak of the pool, so that a user has to know of it.
+            return find_pool(visible_pools(self.user).select_related("vrf"), data)
         return super().to_internal_value(data)
 
     def validate(self, data):
@@ -124,7 +121,9 @@ class SegmentPoolSerializer(ServiceModelSerializer):
         scope_type = scope_type or self.instance.scope_type
         scope_id = self.instance.scope_id if scope_id is None else scope_id
         model = scope_type.model_class()
-        scope = model.objects.filter(pk=scope_id).first()
+        if self.instance and (scope_type, scope_id) == (self.instance.scope_type, self.instance.scope_id):
+            return self.instance.scope
+        scope = viewable(model, self.user).filter(pk=scope_id).first()
         if scope is None:
             raise serializers.ValidationError(
                 {"scope_id": _("There is no {type} with id {id}.").format(type=model._meta.verbose_name, id=scope_id)}

@@ -6,14 +6,15 @@ from ipam.api.serializers import VLANSerializer
 from ipam.models import Prefix
 from netbox.api.fields import ChoiceField
 from netbox.api.serializers import BaseModelSerializer
-from utilities.api import get_related_object_by_attrs
 
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment
 from ...services import create_segment, update_segment
 from ...services.resolution import visible_pools
-from ...validators import EPG_NAME_MAX_LENGTH
+from ...validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
 from ..fields import PrefixField
+from ..names import RequestSerializer
+from ..references import find_object, find_pool
 from .base import ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 
@@ -24,7 +25,7 @@ __all__ = (
 )
 
 
-class DisableSerializer(serializers.Serializer):
+class DisableSerializer(RequestSerializer):
     reason = serializers.CharField(
         max_length=Segment._meta.get_field("disabled_reason").max_length,
         required=False,
@@ -33,7 +34,7 @@ class DisableSerializer(serializers.Serializer):
     )
 
 
-class EndQuarantineSerializer(serializers.Serializer):
+class EndQuarantineSerializer(RequestSerializer):
     reason = serializers.CharField(
         max_length=ObjectChange._meta.get_field("message").max_length,
         required=False,
@@ -96,10 +97,21 @@ class SegmentSerializer(ServiceModelSerializer):
         if self.nested:
             # Even an id names a segment only to those who may know of its pool: the services' errors speak of it.
             segments = Segment.objects.filter(pool__in=visible_pools(self.user)).select_related("pool__vrf", "vlan")
-            if data == {}:
-                raise serializers.ValidationError(_("Say which segment: by its id."))
-            return get_related_object_by_attrs(segments, data)
+            if isinstance(data, dict) and data.keys() == {"pool", "vid"}:
+                return self._find_by_vid(segments, **data)
+            return find_object(segments, data)
         return super().to_internal_value(data)
+
+    def _find_by_vid(self, segments, pool, vid):
+        """Return the one of `segments` that a body names by its pool and VLAN ID."""
+        pool = find_pool(visible_pools(self.user), pool)
+        vid = serializers.IntegerField(min_value=VID_MIN, max_value=VID_MAX).run_validation(vid)
+        segment = segments.filter(pool=pool, vid=vid).first()
+        if segment is None:
+            raise serializers.ValidationError(
+                _("Pool {pool} has no segment with VLAN ID {vid}.").format(pool=pool, vid=vid)
+            )
+        return segment
 
     def validate(self, data):
         data = super().validate(data)

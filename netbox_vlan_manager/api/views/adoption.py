@@ -2,22 +2,22 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 
 from ...jobs import MigrationJob
 from ...models import SegmentPool
 from ...services.adoption import adopt, find_candidates
 from ...services.first_generation import check_permission
 from ..permissions import MayWrite
-from ..schema import BUSY, FORBIDDEN, INVALID, NOT_FOUND
+from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
 from ..serializers.adoption import (
     AdoptResultSerializer,
     AdoptSerializer,
     CandidateSerializer,
     MigrateSerializer,
-    MigrationJobSerializer,
+    StartedJobSerializer,
 )
-from .base import ListPagination, PlainView
+from .base import ListPagination, PlainView, read_body
+from .results import describe_job
 
 __all__ = (
     "AdoptionMixin",
@@ -36,7 +36,7 @@ class AdoptionMixin:
     """Extends the viewset of pools: makes segments of the VLANs and prefixes that NetBox has."""
 
     @extend_schema(responses={200: CandidateSerializer(many=True), **NOT_FOUND})
-    @action(detail=True, filter_backends=(), pagination_class=ListPagination)
+    @action(detail=True, filter_backends=(), pagination_class=ListPagination, query_names=("limit", "offset"))
     def adoptable(self, request, pk):
         """
         The prefixes in the pool's containers that have their VLAN set and are in no segment, and what keeps each from
@@ -48,6 +48,7 @@ class AdoptionMixin:
 
     @extend_schema(
         request=AdoptSerializer,
+        parameters=[DRY_RUN],
         responses={
             200: AdoptResultSerializer,
             400: AdoptResultSerializer,
@@ -56,21 +57,21 @@ class AdoptionMixin:
             **BUSY,
         },
     )
-    @action(detail=True, methods=["post"], permission_classes=(AdoptPermissions,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(AdoptPermissions,),
+        filter_backends=(),
+        query_names=("dry_run",),
+    )
     def adopt(self, request, pk):
         """
         Make segments of those candidates, or of all that are ready. Their VLANs and prefixes stay when the segment is
         deleted. 200 when anything was adopted or had been before, 400 when all failed.
         """
         pool = self.get_viewable(pk)
-        serializer = AdoptSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        result = adopt(
-            pool,
-            user=request.user,
-            prefixes=serializer.validated_data.get("prefixes"),
-            dry_run=serializer.validated_data.get("dry_run", False),
-        )
+        asked = read_body(request, AdoptSerializer)
+        result = adopt(pool, user=request.user, prefixes=asked.get("prefixes"), dry_run=asked.get("dry_run", False))
         answer = AdoptResultSerializer(result).data
         return Response(answer, status=400 if result.failed and result.failed == len(result.results) else 200)
 
@@ -86,16 +87,15 @@ class MigrationView(PlainView):
     """
 
     permission_classes = (MayWrite,)
+    query_names = ("dry_run",)
 
     @extend_schema(
         request=MigrateSerializer,
-        responses={202: MigrationJobSerializer, **INVALID, **FORBIDDEN},
+        parameters=[DRY_RUN],
+        responses={202: StartedJobSerializer, **INVALID, **FORBIDDEN},
     )
     def post(self, request):
         check_permission(request.user)
-        serializer = MigrateSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        dry_run = serializer.validated_data.get("dry_run", False)
+        dry_run = read_body(request, MigrateSerializer).get("dry_run", False)
         job = MigrationJob.start(user=request.user, dry_run=dry_run)
-        url = reverse("core-api:job-detail", kwargs={"pk": job.pk}, request=request)
-        return Response({"job": job.pk, "url": url, "dry_run": dry_run}, status=202)
+        return describe_job(job, dry_run, request)

@@ -23,9 +23,10 @@ from ...services.allocation import clean_request, find_held
 from ...services.resolution import check_pool_permission
 from .. import serializers
 from ..errors import REFUSALS, as_api_exception
+from ..names import ANSWER_SHAPE, check_names
 from ..permissions import AllocationPermissions
-from ..schema import BUSY, LIST_REFUSED, NOT_FOUND, POOL_CONFLICT, POOL_NOT_FOUND
-from .base import ServiceViewSet, describe_entry
+from ..schema import BUSY, DRY_RUN, LIST_REFUSED, NOT_FOUND, POOL_CONFLICT, POOL_NOT_FOUND
+from .base import ServiceViewSet, describe_entry, read_body
 from .results import describe_results, get_outcome
 
 __all__ = ("AllocationViewSet",)
@@ -40,13 +41,14 @@ class ListRefusedError(Exception):
 
 @extend_schema_view(
     create=extend_schema(
+        parameters=[DRY_RUN],
         responses={
             200: serializers.AllocationResultSerializer,
             201: serializers.AllocationResultSerializer,
             **POOL_NOT_FOUND,
             **LIST_REFUSED,
             **BUSY,
-        }
+        },
     ),
     destroy=extend_schema(responses={204: None, **BUSY}),
 )
@@ -61,6 +63,7 @@ class AllocationViewSet(ServiceViewSet):
     serializer_class = serializers.AllocationSerializer
     filterset_class = filtersets.AllocationFilterSet
     permission_classes = (AllocationPermissions,)
+    own_actions = frozenset({"create", "destroy", "bulk_destroy"})
     ordering_fields = {
         name: name
         for name in (
@@ -89,6 +92,9 @@ class AllocationViewSet(ServiceViewSet):
         )
     }
 
+    def get_query_names(self):
+        return (*super().get_query_names(), *(("dry_run",) if self.action == "create" else ()))
+
     def get_queryset(self):
         # Not in initial(), which a background job does not call. What NetBox restricts by is the permission to add or
         # to delete allocations, which nobody needs.
@@ -106,7 +112,7 @@ class AllocationViewSet(ServiceViewSet):
     def create(self, request, *args, **kwargs):
         if isinstance(request.data, list):
             return super().create(request, *args, **kwargs)
-        if isinstance(request.data, dict) and request.data.get("dry_run"):
+        if isinstance(request.data, dict) and (request.data.get("dry_run") or "dry_run" in request.query_params):
             serializer = self.get_serializer(data=request.data)
             serializer.is_valid(raise_exception=True)
             if serializer.validated_data["dry_run"]:
@@ -206,6 +212,7 @@ class AllocationViewSet(ServiceViewSet):
 
     @extend_schema(
         request=serializers.StretchedSerializer,
+        parameters=[DRY_RUN],
         responses={
             200: serializers.AllocationResultSerializer(many=True),
             201: serializers.AllocationResultSerializer(many=True),
@@ -214,25 +221,34 @@ class AllocationViewSet(ServiceViewSet):
             **BUSY,
         },
     )
-    @action(detail=False, methods=["post"], filter_backends=(), pagination_class=None)
+    @action(
+        detail=False,
+        methods=["post"],
+        filter_backends=(),
+        pagination_class=None,
+        query_names=(*ANSWER_SHAPE, "dry_run"),
+    )
     def stretched(self, request):
         """
         Allocate the same VLAN ID at several sites, the lowest that is available in all of them; all or none.
         """
-        serializer = serializers.StretchedSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        asked = serializer.validated_data
-        vrf, dry_run = asked.pop("vrf"), asked.get("dry_run", False)
-        pools = [resolve_pool(site, vrf, user=request.user, action="allocate").pool for site in asked.pop("sites")]
+        asked = read_body(request, serializers.StretchedSerializer)
+        pools = asked.pop("pools", None)
+        if pools is None:
+            sites, vrf = asked.pop("sites"), asked.pop("vrf")
+            pools = [resolve_pool(site, vrf, user=request.user, action="allocate").pool for site in sites]
+        else:
+            for pool in pools:
+                check_pool_permission(request.user, pool, "allocate")
         results = allocate_stretched(pools=pools, user=request.user, **asked)
-        created = any(result.created for result in results) and not dry_run
+        created = any(result.created for result in results) and not asked.get("dry_run")
         return Response(describe_results(results, self.get_serializer), status=201 if created else 200)
 
     @extend_schema(
         request=serializers.RenewSerializer,
         responses={200: serializers.AllocationSerializer, **NOT_FOUND, **BUSY},
     )
-    @action(detail=True, methods=["post"], filter_backends=(), pagination_class=None)
+    @action(detail=True, methods=["post"], filter_backends=(), pagination_class=None, query_names=ANSWER_SHAPE)
     def renew(self, request, pk):
         """
         Give an active allocation another time to expire, or none.
@@ -244,9 +260,7 @@ class AllocationViewSet(ServiceViewSet):
         allocation = get_object_or_404(allocations, pk=pk)
         if allocation.pool:
             check_pool_permission(request.user, allocation.pool, "allocate")
-        serializer = serializers.RenewSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        renewed = renew(allocation, user=request.user, **serializer.validated_data)
+        renewed = renew(allocation, user=request.user, **read_body(request, serializers.RenewSerializer))
         return Response(self.get_serializer(renewed).data)
 
     def perform_create(self, serializer):
@@ -258,6 +272,10 @@ class AllocationViewSet(ServiceViewSet):
         if instance.pool:
             check_pool_permission(self.request.user, instance.pool, "release")
         release_allocation(instance, user=self.request.user, changelog_message=instance._changelog_message or "")
+
+    def check_deletion(self, entry):
+        if isinstance(entry, dict):
+            check_names(entry, ("changelog_message", "id"))
 
     def get_bulk_destroy_queryset(self):
         # As everybody locks segments.

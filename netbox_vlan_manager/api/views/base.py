@@ -18,6 +18,7 @@ from ...exceptions import Busy
 from ...services import transactions
 from ..errors import REFUSALS, ModelErrorsMixin, PlainErrorsMixin, as_api_exception
 from ..idempotency import IdempotencyMixin
+from ..names import ANSWER_SHAPE, FLAGS, check_names, check_query
 from ..ordering import NamedOrderingFilter
 from ..parsers import JSONParser
 from ..schema import ModelSchema, PlainSchema
@@ -27,6 +28,7 @@ __all__ = (
     "PlainView",
     "ServiceViewSet",
     "describe_entry",
+    "read_body",
 )
 
 
@@ -87,6 +89,8 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
 
     Attributes:
         ordering_fields: {field of the serializer: what the database calls it}
+        own_actions: Those of NetBox's actions that do something of the plugin's own.
+        query_names: What an action knows in its query string, beside what any call does.
     """
 
     schema = ModelSchema()
@@ -94,14 +98,33 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
     pagination_class = ModelPagination
     filter_backends = (DjangoFilterBackend, NamedOrderingFilter)
     ordering_fields = {}
+    own_actions = frozenset()
+    query_names = ()
+
+    @property
+    def is_own_call(self):
+        """Whether the call is the plugin's own, with one shape of error and known names, or works as NetBox's do."""
+        return self.action in self.own_actions or self.action not in {*NETBOX_ACTIONS, "list", "retrieve", "metadata"}
 
     def initial(self, request, *args, **kwargs):
         super().initial(request, *args, **kwargs)
         if self.action not in NETBOX_ACTIONS:
             refuse_background(request)
+        if self.is_own_call or request.method not in SAFE_METHODS:
+            check_query(request, self.get_query_names())
         if request.method not in SAFE_METHODS and isinstance(request.data, list) and len(request.data) > BATCH_MAX:
             text = _("{count} objects are too many for one call: give at most {most}.")
             raise ValidationError({"__all__": [text.format(count=len(request.data), most=BATCH_MAX)]})
+
+    def get_query_names(self):
+        return (*(ANSWER_SHAPE if self.action in NETBOX_ACTIONS else ()), *self.query_names)
+
+    def get_serializer(self, *args, **kwargs):
+        if "data" not in kwargs:
+            return super().get_serializer(*args, **kwargs)
+        # ?fields and ?omit shape the answer. NetBox drops what they leave out from the body as well.
+        kwargs.setdefault("context", self.get_serializer_context())
+        return self.get_serializer_class()(*args, **kwargs)
 
     def lock_for_create(self, values):
         """Take the locks that creating objects of these validated values needs, in the order that all keep to."""
@@ -134,7 +157,18 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
     def bulk_update(self, request, *args, **kwargs):
         return _with_code(super().bulk_update(request, *args, **kwargs))
 
+    def destroy(self, request, *args, **kwargs):
+        self.check_deletion(request.data)
+        return super().destroy(request, *args, **kwargs)
+
+    def check_deletion(self, entry):
+        """Refuse flags in what names an object that is deleted: NetBox would ignore them, and delete it."""
+        if isinstance(entry, dict):
+            check_names([name for name in entry if name in FLAGS], ("changelog_message", "id"))
+
     def bulk_destroy(self, request, *args, **kwargs):
+        for entry in request.data if isinstance(request.data, list) else ():
+            self.check_deletion(entry)
         return _with_code(super().bulk_destroy(request, *args, **kwargs))
 
     def perform_bulk_create(self, data):
@@ -247,14 +281,39 @@ def describe_entry(error: APIException):
 
 
 class PlainView(IdempotencyMixin, PlainErrorsMixin, APIView):
-    """A view that is no model's."""
+    """
+    A view that is no model's.
+
+    Attributes:
+        query_names: What the view knows in its query string, beside what any call does; None where that is not checked.
+    """
 
     parser_classes = (JSONParser,)
     schema = PlainSchema()
+    query_names = ()
 
     def initial(self, request, *args, **kwargs):
         super().initial(request, *args, **kwargs)
         refuse_background(request)
+        if self.query_names is not None:
+            check_query(request, self.query_names)
+
+
+def read_body(request, serializer_class, data=None):
+    """
+    Return what a call is asked, as its serializer cleans it.
+
+    Args:
+        request: The request.
+        serializer_class: A RequestSerializer.
+        data: The part of the body that it is about; all of it if None.
+
+    Raises:
+        ValidationError: Keyed by field.
+    """
+    serializer = serializer_class(data=request.data if data is None else data, context={"request": request})
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
 
 
 def refuse_background(request):

@@ -5,10 +5,16 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
 from ...services import allocate, release, resolve_pool
+from ...services.resolution import resolve_pool_by_name
 from ..permissions import MayWrite
-from ..schema import BUSY, FORBIDDEN, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
-from ..serializers import AllocatedVLANSerializer, ReleasedVLANSerializer, VLANOfClusterSerializer
-from .base import PlainView
+from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
+from ..serializers import (
+    AllocatedVLANSerializer,
+    AllocationSerializer,
+    ReleasedVLANSerializer,
+    VLANOfClusterSerializer,
+)
+from .base import PlainView, read_body
 
 __all__ = (
     "AllocateVLANView",
@@ -19,21 +25,24 @@ __all__ = (
 class VLANView(PlainView):
     permission_classes = (MayWrite,)
 
-    def resolve(self, request, action):
-        """Return what was asked for and the ResolvedPool, in which the user may do `action`."""
-        serializer = VLANOfClusterSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        asked = serializer.validated_data
+    def resolve(self, request, action, data):
+        """Return what a body asks for and the ResolvedPool, in which the user may do `action`."""
+        asked = read_body(request, VLANOfClusterSerializer, data)
+        if "pool" in asked:
+            return asked, resolve_pool_by_name(asked.pop("pool"), user=request.user, action=action)
         return asked, resolve_pool(asked.pop("site"), asked.pop("vrf"), user=request.user, action=action)
 
 
 class AllocateVLANView(VLANView):
     """
-    Allocate a segment to a cluster, or return the one that it holds.
+    Allocate a segment to a cluster, or return the one that it holds. It takes all that creating an allocation takes.
     """
 
+    query_names = ("dry_run",)
+
     @extend_schema(
-        request=VLANOfClusterSerializer,
+        request=AllocationSerializer,
+        parameters=[DRY_RUN],
         responses={
             200: AllocatedVLANSerializer,
             **INVALID,
@@ -44,10 +53,27 @@ class AllocateVLANView(VLANView):
         },
     )
     def post(self, request):
-        asked, resolved = self.resolve(request, "allocate")
-        allocation, created = allocate(user=request.user, pool=resolved.pool, **asked)
-        answer = {"allocation": allocation, "created": created, **resolved._asdict()}
+        data, wishes = request.data, {}
+        if isinstance(data, dict) and not VLANOfClusterSerializer.NAMES.issuperset(data):
+            wishes = {name: value for name, value in data.items() if name not in VLANOfClusterSerializer.NAMES}
+            data = {name: value for name, value in data.items() if name in VLANOfClusterSerializer.NAMES}
+        asked, resolved = self.resolve(request, "allocate", data)
+        if wishes or "dry_run" in request.query_params:
+            result = self.allocate_as_wished(request, {**asked, **wishes, "pool": resolved.pool.pk})
+        else:
+            result = allocate(user=request.user, pool=resolved.pool, **asked)
+        answer = {**result._asdict(), **resolved._asdict()}
         return Response(AllocatedVLANSerializer(answer).data)
+
+    def allocate_as_wished(self, request, data):
+        """
+        Return the AllocationResult of a body of `POST allocations/`. Most calls have no wishes, and do not wait until
+        all that an allocation may have is read.
+        """
+        serializer = AllocationSerializer(data=data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        serializer.save()
+        return serializer.result
 
 
 class ReleaseVLANView(VLANView):
@@ -60,7 +86,7 @@ class ReleaseVLANView(VLANView):
         responses={200: ReleasedVLANSerializer, **INVALID, **FORBIDDEN, **NOTHING_TO_RELEASE, **BUSY},
     )
     def post(self, request):
-        asked, resolved = self.resolve(request, "release")
+        asked, resolved = self.resolve(request, "release", request.data)
         allocation, _released = release(user=request.user, pool=resolved.pool, **asked)
         message = _("Cluster {cluster} released VLAN {vid} ({epg}, {prefix}) at {site} in {vrf}.").format(
             cluster=allocation.cluster_name,

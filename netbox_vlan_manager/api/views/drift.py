@@ -3,17 +3,20 @@ from collections import Counter
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
+from ...jobs import REPAIRED_AT_ONCE, DriftRepairJob
 from ...models import SegmentPool
-from ...services.drift import STATUSES, filter_drift, repair_drift, report_drift
+from ...services.drift import STATUSES, clean_items, filter_drift, repair_drift, report_drift
 from ..permissions import ChangePermissions
-from ..schema import BUSY, FORBIDDEN, INVALID
+from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID
 from ..serializers import (
     DriftFilterSerializer,
     DriftRepairResultSerializer,
     DriftRepairSerializer,
     DriftSerializer,
+    StartedJobSerializer,
 )
-from .base import ListPagination, PlainView
+from .base import ListPagination, PlainView, read_body
+from .results import describe_job
 
 __all__ = (
     "DriftRepairView",
@@ -30,6 +33,7 @@ class DriftView(PlainView):
     # Whose permissions are asked for.
     queryset = SegmentPool.objects.all()
     pagination_class = ListPagination
+    query_names = (*DriftFilterSerializer._declared_fields, "limit", "offset")
 
     @extend_schema(
         parameters=[DriftFilterSerializer],
@@ -49,24 +53,35 @@ class DriftView(PlainView):
 class DriftRepairView(PlainView):
     """
     Repair findings of the report: those named, or all. Each is repaired by itself, so that one that fails stands in the
-    way of no other; what fits by now, or only a person can decide, is skipped.
+    way of no other; what fits by now, or only a person can decide, is skipped. A background job does more than 200:
+    then the answer is 202 and the job, whose data hold the results once it is done.
 
     It takes the permission to change the pool, and to view what is repaired.
     """
 
     queryset = SegmentPool.objects.all()
     permission_classes = (ChangePermissions,)
+    query_names = ("dry_run",)
 
     @extend_schema(
         request=DriftRepairSerializer,
-        responses={200: DriftRepairResultSerializer, **INVALID, **FORBIDDEN, **BUSY},
+        parameters=[DRY_RUN],
+        responses={200: DriftRepairResultSerializer, 202: StartedJobSerializer, **INVALID, **FORBIDDEN, **BUSY},
     )
     def post(self, request):
-        serializer = DriftRepairSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        values = dict(serializer.validated_data)
+        values = read_body(request, DriftRepairSerializer)
         values.pop("all")
-        results = repair_drift(user=request.user, **values)
+        items = clean_items(values.pop("items")) if "items" in values else None
+        if self._count(items) > REPAIRED_AT_ONCE:
+            job = DriftRepairJob.start(items, user=request.user, **values)
+            return describe_job(job, values["dry_run"], request)
+        results = repair_drift(items, user=request.user, **values)
         counts = Counter(result.status for result in results)
         answer = {status: counts[status] for status in STATUSES}
         return Response(DriftRepairResultSerializer({**answer, "results": results}).data)
+
+    def _count(self, items):
+        """Return how many repairs are asked for: those of some names, or all that are known."""
+        if items is not None:
+            return len(items)
+        return len(filter_drift(report_drift(self.request.user).findings, repairable=True))

@@ -94,7 +94,7 @@ class StatisticsExportView(ExportView):
     """
 
     queryset = SegmentPool.objects.all()
-    filterset_class = filtersets.SegmentPoolFilterSet
+    filterset_class = filtersets.PoolStatisticsFilterSet
     name = "statistics"
     columns = export.STATISTICS_COLUMNS
 

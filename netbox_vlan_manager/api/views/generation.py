@@ -5,9 +5,10 @@ from rest_framework.response import Response
 
 from ...models import SegmentPool
 from ...services.generation import generate_segments
-from ..schema import BUSY, FORBIDDEN, INVALID, NOT_FOUND
+from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
 from ..serializers.generation import GenerateResultSerializer, GenerateSerializer
 from .adoption import AdoptPermissions
+from .base import read_body
 
 __all__ = ("GenerationMixin",)
 
@@ -17,6 +18,7 @@ class GenerationMixin:
 
     @extend_schema(
         request=GenerateSerializer,
+        parameters=[DRY_RUN],
         responses={
             200: GenerateResultSerializer,
             201: GenerateResultSerializer,
@@ -26,7 +28,13 @@ class GenerationMixin:
             **BUSY,
         },
     )
-    @action(detail=True, methods=["post"], permission_classes=(AdoptPermissions,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(AdoptPermissions,),
+        filter_backends=(),
+        query_names=("dry_run",),
+    )
     def generate(self, request, pk):
         """
         Make segments of free VLAN IDs and free networks of the pool's containers, all of them or none: a number of
@@ -34,9 +42,7 @@ class GenerationMixin:
         """
         # NetBox restricts a POST to what the user may add.
         pool = get_object_or_404(SegmentPool.objects.restrict(request.user, "view"), pk=pk)
-        serializer = GenerateSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        asked = dict(serializer.validated_data)
+        asked = read_body(request, GenerateSerializer)
         dry_run = asked["dry_run"]
         result = generate_segments(pool, user=request.user, **asked)
         answer = {

@@ -6,6 +6,7 @@ from rest_framework.response import Response
 
 from ...services.import_files import MAX_SIZE, parse_csv, parse_file
 from ...services.importing import import_segments
+from ..names import FORM_TOKEN, check_names, read_flags
 from ..parsers import CSVParser, JSONParser, XLSXParser, YAMLParser
 from ..permissions import ImportPermissions
 from ..schema import BUSY, FORBIDDEN
@@ -14,7 +15,9 @@ from .base import PlainView
 
 __all__ = ("SegmentImportView",)
 
-BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+FLAGS = ("atomic", "dry_run")
+# What a body may have the rows in.
+SOURCES = ("rows", "csv", "file")
 
 
 class SegmentImportView(PlainView):
@@ -27,6 +30,7 @@ class SegmentImportView(PlainView):
 
     parser_classes = (JSONParser, MultiPartParser, CSVParser, XLSXParser, YAMLParser)
     permission_classes = (ImportPermissions,)
+    query_names = FLAGS
 
     @extend_schema(
         parameters=[
@@ -56,12 +60,9 @@ class SegmentImportView(PlainView):
         return Response(answer.data, status=200 if landed else 400)
 
     def _read_flags(self, request):
-        """Return the flags as the service takes them; those in the body count more than those in the URL."""
+        """Return the flags as the service takes them."""
         given = request.data if isinstance(request.data, dict) else {}
-        return {
-            name: _clean_flag(name, given.get(name, request.query_params.get(name, False)))
-            for name in ("atomic", "dry_run")
-        }
+        return dict.fromkeys(FLAGS, False) | read_flags(request, FLAGS, given)
 
     def _read_rows(self, data):
         """Return the rows as the service takes them."""
@@ -71,7 +72,8 @@ class SegmentImportView(PlainView):
             return _numberless(data)
         if not isinstance(data, dict):
             raise ValidationError({"rows": [_("Give a list of rows, or an object with rows, csv or file.")]})
-        given = [name for name in ("rows", "csv", "file") if name in data]
+        check_names([name for name in data if name != FORM_TOKEN], SOURCES + FLAGS)
+        given = [name for name in SOURCES if name in data]
         if len(given) != 1:
             raise ValidationError({"rows": [_("Give one of rows, csv and file.")]})
         source = data[given[0]]
@@ -92,11 +94,3 @@ class SegmentImportView(PlainView):
 def _numberless(rows):
     """Return rows that are lines of no file."""
     return [(None, row) for row in rows]
-
-
-def _clean_flag(name, value):
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in BOOLEANS:
-        return BOOLEANS[value.lower()]
-    raise ValidationError({name: [_("Give true or false.")]})

@@ -1,5 +1,4 @@
 from django.db.models import Q
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -14,8 +13,10 @@ from ...services.resizing import resize_pool
 from ...services.resolution import check_pool_permission
 from ...services.retiring import retire_pool
 from ..permissions import ChangePermissions
-from ..schema import BUSY, FORBIDDEN, INVALID, NOT_FOUND
+from ..references import find_pool
+from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
 from ..serializers import pool_moves as serializers
+from .base import read_body
 
 __all__ = ("PoolMovesMixin",)
 
@@ -34,55 +35,71 @@ class PoolMovesMixin:
 
     @extend_schema(
         request=serializers.MergePoolSerializer,
+        parameters=[DRY_RUN],
         responses={200: serializers.MergeResultSerializer, **REFUSALS},
     )
-    @action(detail=True, methods=["post"], permission_classes=(ChangePermissions,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(ChangePermissions,),
+        filter_backends=(),
+        query_names=("dry_run",),
+    )
     def merge(self, request, pk):
         """
         Move all segments and allocations of the pool into another one of its VRF, and delete it.
         """
         pool = self._get_pool(pk, "change")
         check_pool_permission(request.user, pool, "delete")
-        asked = self._get_asked(serializers.MergePoolSerializer)
+        asked = read_body(request, serializers.MergePoolSerializer)
         into = _find_into(asked.pop("into"), request.user)
         result = merge_pool(pool, into, user=request.user, **asked)
         return self._answer(serializers.MergeResultSerializer, result, asked)
 
     @extend_schema(
         request=serializers.RetirePoolSerializer,
+        parameters=[DRY_RUN],
         responses={200: serializers.RetireResultSerializer, **REFUSALS},
     )
-    @action(detail=True, methods=["post"], permission_classes=(DeletePermissions,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(DeletePermissions,),
+        filter_backends=(),
+        query_names=("dry_run",),
+    )
     def retire(self, request, pk):
         """
         Make no new allocations in the pool, and delete it with its segments when the last one is released.
         """
         pool = self._get_pool(pk, "delete")
-        asked = self._get_asked(serializers.RetirePoolSerializer)
+        asked = read_body(request, serializers.RetirePoolSerializer)
         return self._answer(serializers.RetireResultSerializer, retire_pool(pool, user=request.user, **asked), asked)
 
     @extend_schema(
         request=serializers.ResizePoolSerializer,
+        parameters=[DRY_RUN],
         responses={200: serializers.ResizeResultSerializer, **REFUSALS},
     )
-    @action(detail=True, methods=["post"], permission_classes=(ChangePermissions,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(ChangePermissions,),
+        filter_backends=(),
+        query_names=("dry_run",),
+    )
     def resize(self, request, pk):
         """
         Give the pool's VLAN group other VLAN IDs, or the pool other containers; no segment is left outside.
         """
         pool = self._get_pool(pk, "change")
-        asked = self._get_asked(serializers.ResizePoolSerializer)
+        asked = read_body(request, serializers.ResizePoolSerializer)
         result = resize_pool(pool, user=request.user, enforce=True, **asked)
         return self._answer(serializers.ResizeResultSerializer, result, asked)
 
     def _get_pool(self, pk, permission):
         """Return a pool that the user has the permission on. NetBox restricts a POST to what the user may add."""
         return get_object_or_404(SegmentPool.objects.restrict(self.request.user, permission), pk=pk)
-
-    def _get_asked(self, serializer_class):
-        serializer = serializer_class(data=self.request.data, context=self.get_serializer_context())
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
 
     def _answer(self, serializer_class, result, asked):
         result = {**vars(result), "dry_run": asked["dry_run"]}
@@ -91,7 +108,7 @@ class PoolMovesMixin:
 
 def _find_into(value, user):
     """
-    Return the pool that an id or a slug names, which the user may change.
+    Return the pool that an id, slug or name means, which the user may change.
 
     Raises:
         ValidationError: There is none, or none that the user may know of.
@@ -101,14 +118,9 @@ def _find_into(value, user):
         Q(pk__in=SegmentPool.objects.restrict(user, "view").order_by().values("pk"))
         | Q(pk__in=SegmentPool.objects.restrict(user, "change").order_by().values("pk"))
     )
-    text = str(value)
-    is_id = text.isascii() and text.isdecimal() and len(text) < 19
-    found = known.filter(pk=int(text)).first() if is_id else None
-    if found is None and isinstance(value, str) and text.isprintable():
-        found = known.filter(slug=text).first()
-    if found is None:
-        raise ValidationError(
-            {"into": [_("There is no pool {value!r}: give a pool's id or slug.").format(value=value)]}
-        )
+    try:
+        found = find_pool(known, value)
+    except ValidationError as error:
+        raise ValidationError({"into": error.detail}) from None
     check_pool_permission(user, found, "change")
     return found

@@ -1,5 +1,4 @@
-from django.db.models import F, FloatField, Prefetch
-from django.db.models.functions import Cast, NullIf
+from django.db.models import Prefetch
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
@@ -12,9 +11,11 @@ from utilities.api import get_prefetches_for_serializer
 
 from ... import filtersets
 from ...models import Allocation, SegmentPool
+from ...models.pools import UTILIZATION
 from ...services import available_segments, transactions
 from ...services.forecast import forecast
 from .. import serializers
+from ..names import ANSWER_SHAPE
 from ..schema import NOT_FOUND
 from .adoption import AdoptionMixin
 from .base import ServiceViewSet
@@ -25,9 +26,7 @@ __all__ = ("SegmentPoolViewSet",)
 
 
 class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolMovesMixin, ServiceViewSet):
-    queryset = SegmentPool.objects.with_usage().annotate(
-        utilization=Cast(F("allocated") * 100, FloatField()) / NullIf(F("total_segments"), 0)
-    )
+    queryset = SegmentPool.objects.with_usage().annotate(utilization=UTILIZATION)
     serializer_class = serializers.SegmentPoolSerializer
     filterset_class = filtersets.SegmentPoolFilterSet
     ordering_fields = {
@@ -83,6 +82,7 @@ class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolMovesMixin, Service
         serializer_class=serializers.SegmentSerializer,
         pagination_class=None,
         filter_backends=(),
+        query_names=(*ANSWER_SHAPE, "limit"),
     )
     def available_segments(self, request, pk):
         """

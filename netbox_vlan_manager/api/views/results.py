@@ -1,9 +1,19 @@
-"""How an answer shows what the reservation service returned."""
+"""How an answer shows what a service returned, or the job that does what was asked for."""
+
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
 
 __all__ = (
+    "describe_job",
     "describe_results",
     "get_outcome",
 )
+
+
+def describe_job(job, dry_run, request):
+    """Return the answer to a call that a job does, which has been started."""
+    url = reverse("core-api:job-detail", kwargs={"pk": job.pk}, request=request)
+    return Response({"job": job.pk, "url": url, "dry_run": dry_run}, status=202, headers={"Location": url})
 
 
 def get_outcome(result):

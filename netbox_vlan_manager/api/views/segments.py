@@ -19,9 +19,10 @@ from ...services import (
 )
 from ...services.resolution import check_pool_permission
 from .. import serializers
+from ..names import ANSWER_SHAPE, NoBodySerializer
 from ..permissions import ChangePermissions, MayWrite
-from ..schema import BUSY, CONFLICT, FORBIDDEN, INVALID, NOT_FOUND, SHARE_CONFLICT
-from .base import ServiceViewSet
+from ..schema import BUSY, CONFLICT, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND, SHARE_CONFLICT
+from .base import ServiceViewSet, read_body
 from .results import describe_results
 
 __all__ = ("SegmentViewSet",)
@@ -68,27 +69,38 @@ class SegmentViewSet(ServiceViewSet):
         request=serializers.DisableSerializer,
         responses={200: serializers.SegmentSerializer, **FORBIDDEN, **NOT_FOUND, **CONFLICT, **BUSY},
     )
-    @action(detail=True, methods=["post"], permission_classes=(ChangePermissions,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(ChangePermissions,),
+        filter_backends=(),
+        query_names=ANSWER_SHAPE,
+    )
     def disable(self, request, pk):
         """
         Take a segment out of use: it is not allocated until it is enabled. Refused while a cluster holds it.
         """
         segment = self.get_changeable(pk)
-        serializer = serializers.DisableSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        disable_segment(segment, user=request.user, **serializer.validated_data)
+        disable_segment(segment, user=request.user, **read_body(request, serializers.DisableSerializer))
         return self.answer(segment)
 
     @extend_schema(
         request=None,
         responses={200: serializers.SegmentSerializer, **FORBIDDEN, **NOT_FOUND, **BUSY},
     )
-    @action(detail=True, methods=["post"], permission_classes=(ChangePermissions,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(ChangePermissions,),
+        filter_backends=(),
+        query_names=ANSWER_SHAPE,
+    )
     def enable(self, request, pk):
         """
         Make a disabled segment available again.
         """
         segment = self.get_changeable(pk)
+        read_body(request, NoBodySerializer)
         enable_segment(segment, user=request.user)
         return self.answer(segment)
 
@@ -102,20 +114,20 @@ class SegmentViewSet(ServiceViewSet):
         url_path="end-quarantine",
         permission_classes=(ChangePermissions,),
         filter_backends=(),
+        query_names=ANSWER_SHAPE,
     )
     def end_quarantine(self, request, pk):
         """
         Make a quarantined segment available now, before its cool-down is over. Any other is left alone.
         """
         segment = self.get_changeable(pk)
-        serializer = serializers.EndQuarantineSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        reason = serializer.validated_data.get("reason", "")
+        reason = read_body(request, serializers.EndQuarantineSerializer).get("reason", "")
         end_quarantine(segment, user=request.user, changelog_message=reason)
         return self.answer(segment)
 
     @extend_schema(
         request=serializers.ShareSerializer,
+        parameters=[DRY_RUN],
         responses={
             200: serializers.AllocationResultSerializer,
             201: serializers.AllocationResultSerializer,
@@ -126,21 +138,27 @@ class SegmentViewSet(ServiceViewSet):
             **BUSY,
         },
     )
-    @action(detail=True, methods=["post"], permission_classes=(MayWrite,), filter_backends=())
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(MayWrite,),
+        filter_backends=(),
+        query_names=(*ANSWER_SHAPE, "dry_run"),
+    )
     def share(self, request, pk):
         """
         Let one more cluster hold the segment, beside those that hold it; one that is available is allocated.
         """
         segment = self.get_usable(pk, "allocate")
-        serializer = serializers.ShareSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        result = share(segment, user=request.user, **serializer.validated_data)
-        is_new = result.created and not serializer.validated_data.get("dry_run")
+        asked = read_body(request, serializers.ShareSerializer)
+        result = share(segment, user=request.user, **asked)
+        is_new = result.created and not asked.get("dry_run")
         (answer,) = self.describe([result])
         return Response(answer, status=201 if is_new else 200)
 
     @extend_schema(
         request=serializers.SetClustersSerializer,
+        parameters=[DRY_RUN],
         responses={
             200: serializers.AllocationResultSerializer(many=True),
             **INVALID,
@@ -150,18 +168,25 @@ class SegmentViewSet(ServiceViewSet):
             **BUSY,
         },
     )
-    @action(detail=True, methods=["put"], permission_classes=(MayWrite,), filter_backends=(), pagination_class=None)
+    @action(
+        detail=True,
+        methods=["put"],
+        permission_classes=(MayWrite,),
+        filter_backends=(),
+        pagination_class=None,
+        query_names=(*ANSWER_SHAPE, "dry_run"),
+    )
     def clusters(self, request, pk):
         """
         Make these clusters, and no others, hold the segment: the rest are released. All of it or nothing.
         """
         segment = self.get_usable(pk, "allocate", "release")
-        serializer = serializers.SetClustersSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        return Response(self.describe(set_clusters(segment, user=request.user, **serializer.validated_data)))
+        asked = read_body(request, serializers.SetClustersSerializer)
+        return Response(self.describe(set_clusters(segment, user=request.user, **asked)))
 
     def describe(self, results):
-        serializer = partial(serializers.AllocationSerializer, context=self.get_serializer_context())
+        context = self.get_serializer_context()
+        serializer = partial(serializers.AllocationSerializer, context=context, **self.field_kwargs)
         return describe_results(results, serializer)
 
     def get_usable(self, pk, *actions):

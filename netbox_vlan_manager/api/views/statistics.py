@@ -5,6 +5,7 @@ from rest_framework.response import Response
 from ... import filtersets
 from ...models import SegmentPool
 from ...services.statistics import pool_statistics
+from ..names import check_query
 from ..schema import FORBIDDEN, INVALID
 from ..serializers import PoolStatisticsSerializer
 from .base import PlainView
@@ -15,15 +16,23 @@ __all__ = (
 )
 
 
+# How NetBox names a saved filter.
+SAVED_FILTER = ("filter", "filter_id")
+
+
 class FilteredView(PlainView):
     """A view of the objects that the user may view and that the query's filters find."""
 
     queryset = None
     filterset_class = None
     filter_backends = (DjangoFilterBackend,)
+    # The filters are known when there is a filter set: those of custom fields are in the database.
+    query_names = None
 
     def get_filtered_queryset(self):
         queryset = self.queryset.restrict(self.request.user, "view")
+        filters = self.filterset_class(self.request.query_params, queryset, request=self.request).filters
+        check_query(self.request, (*filters, *SAVED_FILTER))
         return DjangoFilterBackend().filter_queryset(self.request, queryset, self)
 
 
@@ -33,7 +42,7 @@ class StatisticsView(FilteredView):
     """
 
     queryset = SegmentPool.objects.all()
-    filterset_class = filtersets.SegmentPoolFilterSet
+    filterset_class = filtersets.PoolStatisticsFilterSet
 
     @extend_schema(responses={200: PoolStatisticsSerializer(many=True), **INVALID, **FORBIDDEN}, filters=True)
     def get(self, request):
