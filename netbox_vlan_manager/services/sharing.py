@@ -13,6 +13,7 @@ from ..models import Allocation, Segment
 from ..validators import clean_cluster_name
 from . import allocation, audit, timing, transactions
 from .allocation import AllocationResult
+from .takeover import cluster_keys
 
 __all__ = (
     "set_clusters",
@@ -73,7 +74,9 @@ def set_clusters(segment, cluster_names, *, user, dry_run=False, changelog_messa
         As `share`.
     """
     user = audit.get_user(user)
-    names = {clean_cluster_name(name).casefold(): name for name in cluster_names}
+    cleaned = [clean_cluster_name(name) for name in cluster_names]
+    keys = cluster_keys(cleaned)
+    names = {keys[name]: name for name in cleaned}
     if len(names) < len(cluster_names):
         raise ValidationError({"cluster_names": _("A cluster is named twice: name each once.")})
     requests = [allocation.clean_request(name, pool=segment.pool, segment=segment) for name in names.values()]
@@ -93,15 +96,15 @@ def _prepare(requests):
 
 
 def _set_clusters(segment, requests, user, changelog_message):
-    wanted = {request.cluster_name.casefold() for request in requests}
     held = list(Allocation.objects.active().filter(segment=segment))
     keys = [(one.pool_id, one.cluster_name, one.purpose) for one in held]
     transactions.lock_clusters([*keys, *(key for request in requests for key in allocation.lock_keys(request))])
     _lock(segment)
     # Nobody comes to hold the segment, or lets it go, without the lock of its row.
-    others = [
-        one for one in Allocation.objects.active().filter(segment=segment) if one.cluster_name.casefold() not in wanted
-    ]
+    now = list(Allocation.objects.active().filter(segment=segment))
+    cluster_key = cluster_keys(one.cluster_name for one in (*requests, *now)).get
+    wanted = {cluster_key(request.cluster_name) for request in requests}
+    others = [one for one in now if cluster_key(one.cluster_name) not in wanted]
     # Shared before it is released: a segment that nobody held for a moment would be quarantined.
     results = _share_all(segment, requests, user, leaving=others)
     for one in others:

@@ -3,7 +3,8 @@ Allocations that are facts already: what an import or a migration brings along. 
 and no allocation event is sent, since nothing has been handed out.
 """
 
-from django.db.models.functions import Upper
+from django.db import connection
+from django.db.models.functions import Collate, Upper
 
 from virtualization.models import Cluster
 
@@ -14,6 +15,7 @@ from . import audit
 
 __all__ = (
     "cluster_key",
+    "cluster_keys",
     "find_clusters",
     "make_allocation",
     "write_allocations",
@@ -22,18 +24,42 @@ __all__ = (
 # How many objects are written with one call of `audit.write`.
 BATCH = 500
 
+# Up to about so many names of clusters each process remembers what they are compared by, which never changes.
+KEYS_REMEMBERED = 50_000
+_keys = {}
 
-def cluster_key(cluster_name):
-    """Return what cluster names are compared by: at least as coarse as the database's UPPER()."""
-    return cluster_name.upper().casefold()
+
+def cluster_keys(names):
+    """
+    Return {name: what it is compared by} of names of clusters: UPPER() of PostgreSQL, which our unique index has.
+
+    What that makes of a letter depends on the database's locale, which Python does not know. It takes one query, or
+    none where all names have been asked about lately.
+    """
+    names = set(names)
+    keys = {name: _keys[name] for name in names if name in _keys}
+    if unknown := list(names - keys.keys()):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name, upper(name) FROM unnest(%s::text[]) AS name", [unknown])
+            keys.update(cursor.fetchall())
+        if len(_keys) > KEYS_REMEMBERED:
+            _keys.clear()
+        _keys.update(keys)
+    return keys
+
+
+def cluster_key(name):
+    """Return what one name of a cluster is compared by. Who has many names asks about all with `cluster_keys` first."""
+    return cluster_keys([name])[name]
 
 
 def find_clusters(names):
-    """Return {cluster_key: id} of the virtualization.Clusters of these names, where there is exactly one; one query."""
+    """Return {cluster_key: id} of the virtualization.Clusters of these names, where there is exactly one."""
     found = {}
-    clusters = Cluster.objects.annotate(upper=Upper("name")).filter(upper__in={name.upper() for name in names})
-    for pk, name in clusters.order_by().values_list("pk", "name"):
-        found.setdefault(cluster_key(name), []).append(pk)
+    clusters = Cluster.objects.annotate(upper=Upper(Collate("name", "default")))
+    clusters = clusters.filter(upper__in=set(cluster_keys(names).values()))
+    for pk, key in clusters.order_by().values_list("pk", "upper"):
+        found.setdefault(key, []).append(pk)
     return {key: pks[0] for key, pks in found.items() if len(pks) == 1}
 
 

@@ -210,5 +210,6 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=()):
 
 def _cluster_number(pool_id, cluster_name, purpose):
     """Return the 64-bit key of a cluster's advisory lock."""
-    key = f"{pool_id}\0{cluster_name.casefold()}\0{purpose}".encode()
+    # Of names that are one to the database, by UPPER(), the key is one, whatever the database's locale.
+    key = f"{pool_id}\0{cluster_name.upper().casefold()}\0{purpose}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), signed=True)
