@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from django.core.exceptions import ValidationError
 from django.db import OperationalError
 from django.db.models import ProtectedError
-from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 from django.dispatch import receiver
 from django.utils.translation import gettext as _
 
@@ -20,7 +20,7 @@ from utilities.exceptions import AbortRequest
 
 from . import branching
 from .exceptions import Busy
-from .models import Allocation, Segment
+from .models import Allocation, Segment, SegmentPool
 from .services import guards
 from .services.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 
@@ -68,6 +68,23 @@ def refuse_in_form(sender, instance, **kwargs):
             CHECKS[sender][0](instance)
 
 
+@receiver(post_clean, sender=Prefix)
+def refuse_new_in_form(instance, **kwargs):
+    if _is_new(instance) and (errors := guards.check_network(instance)):
+        raise ValidationError(errors)
+
+
+@receiver(pre_save, sender=Prefix)
+def refuse_new(instance, raw=False, **kwargs):
+    if not raw and _is_new(instance) and (errors := guards.check_network(instance)):
+        raise AbortRequest(" ".join(errors.values()))
+
+
+def _is_new(prefix):
+    """Whether this is a new prefix, and none that `provisioning` has found a place for."""
+    return prefix._state.adding and not branching.is_active() and not getattr(prefix, "has_place", False)
+
+
 @receiver(pre_save, sender=VLAN)
 @receiver(pre_save, sender=Prefix)
 @receiver(pre_save, sender=VLANGroup)
@@ -88,7 +105,7 @@ def follow_vlan(instance, created, raw=False, update_fields=None, **kwargs):
         not created
         and not raw
         and not branching.is_active()
-        and _touches(update_fields, {"vid", "name", "description"})
+        and _touches(update_fields, {"vid", "name", "status", "description"})
     ):
         guards.follow_vlan(instance)
 
@@ -102,6 +119,19 @@ def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
 @refuses_deletion_of(Prefix)
 def keep_containers(instance, **kwargs):
     guards.check_container_deletion(instance)
+
+
+@receiver(m2m_changed, sender=SegmentPool.prefixes.through)
+def keep_containers_in_pool(instance, action, reverse, pk_set, **kwargs):
+    if action not in ("pre_remove", "pre_clear") or branching.is_active():
+        return
+    if reverse:
+        pools = instance.segment_pools.all() if pk_set is None else SegmentPool.objects.filter(pk__in=pk_set)
+        removed = [(pool, {instance.pk}) for pool in pools]
+    else:
+        removed = [(instance, pk_set)]
+    for pool, prefixes in removed:
+        guards.check_container_removal(pool, prefixes)
 
 
 @refuses_deletion_of(Region, SiteGroup, Site, Location)

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from core.models import ObjectChange
 from dcim.models import SiteGroup
-from ipam.models import VLAN, Prefix
+from ipam.models import VLAN, IPAddress, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release, update_pool
 from netbox_vlan_manager.services.snapshots import usage_history
@@ -341,6 +341,43 @@ def test_generate_tells_what_is_wrong_in_a_line(pool, args, message):
     assert Segment.objects.count() == 2
 
 
+# adopt
+
+ADOPT = ("adopt", "network1-site1", "--user", "alice")
+
+
+@pytest.fixture
+def candidates(pool):
+    for vid, status in ((105, "active"), (106, "reserved"), (107, "active")):
+        vlan = VLAN.objects.create(group=pool.vlan_group, vid=vid, name=f"web_{vid}", status=status)
+        Prefix.objects.create(prefix=f"10.0.{vid}.0/24", vrf=pool.vrf, vlan=vlan)
+    IPAddress.objects.create(address="10.0.107.7/24", vrf=pool.vrf)
+
+
+def test_adopt(candidates):
+    dry = run(*ADOPT, "--dry-run").lines
+    assert dry == [
+        "VLAN 105, 10.0.105.0/24, EPG web_105: available",
+        "VLAN 106, 10.0.106.0/24, EPG web_106: disabled, When it was made: VLAN reserved",
+        "VLAN 107, 10.0.107.0/24, EPG web_107: disabled, When it was made: in use",
+        "3 segments would be made; nothing was changed",
+    ]
+    assert Segment.objects.count() == 2
+    assert run(*ADOPT).lines == [*dry[:3], "3 segments made"]
+    assert Segment.objects.filter(status="disabled").count() == 2
+    assert run(*ADOPT).lines == ["0 segments made"]
+
+
+def test_adopt_as_available(candidates):
+    run(*ADOPT, "--as", "available")
+    assert not Segment.objects.exclude(status="available").exists()
+
+
+def test_adopt_tells_what_is_wrong_in_a_line(pool):
+    assert error("adopt", "nowhere", "--user", "alice") == "There is no pool with the slug 'nowhere'."
+    assert error("adopt", "network1-site1", "--user", "nobody") == "user: There is no user 'nobody'."
+
+
 # check
 
 
@@ -407,8 +444,8 @@ def test_check_repairs(drift):
 
 
 def test_check_with_what_is_merely_worth_knowing(pool):
-    VLAN.objects.filter(vid=101).update(status="deprecated")
-    assert run("check").lines == ["vlan_status: VLAN EPG_101 (101) of a segment has status Deprecated"]
+    IPAddress.objects.create(address="10.0.1.7/24", vrf=pool.vrf)
+    assert run("check").lines == ["segment_in_use: Segment EPG_101 (101) is available, but in use"]
 
 
 def test_check_options_that_go_with_repair(pool):

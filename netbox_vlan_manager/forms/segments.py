@@ -10,7 +10,7 @@ from netbox.forms import (
     PrimaryModelImportForm,
 )
 from tenancy.forms import ContactModelFilterForm
-from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES
+from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES, add_blank_choice
 from utilities.forms.fields import (
     CSVModelChoiceField,
     DynamicModelChoiceField,
@@ -23,6 +23,7 @@ from utilities.forms.widgets import BulkEditNullBooleanSelect
 from ..choices import SegmentStatusChoices
 from ..models import Segment, SegmentPool
 from ..services import create_segment, update_segment
+from ..services.provisioning import NEW_STATUSES
 from ..validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
 from .mixins import NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 
@@ -65,7 +66,9 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
     def save_by_service(self, user, values):
         if self.instance.pk:
             return update_segment(self.instance, user=user, **values)
-        return create_segment(self.cleaned_data["pool"], user=user, **values)
+        return create_segment(
+            self.cleaned_data["pool"], user=user, status=self.cleaned_data.get("made_as", ""), **values
+        )
 
     def save(self, commit=True):
         segment = super().save(commit)
@@ -80,8 +83,15 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
         selector=True,
     )
 
+    made_as = forms.ChoiceField(
+        label=_("Status"),
+        required=False,
+        choices=add_blank_choice([(status, dict(SegmentStatusChoices)[status]) for status in NEW_STATUSES]),
+        help_text=_("Left empty, a VLAN or prefix that is in use, or may be, is disabled, and all else available"),
+    )
+
     rows = ("vid", "epg_name", "prefix", "ipv6_prefix", "dhcp", "description", "tags")
-    fieldsets = (FieldSet("pool", *rows, name=_("Segment")),)
+    fieldsets = (FieldSet("pool", *rows[:4], "made_as", *rows[4:], name=_("Segment")),)
 
     class Meta:
         model = Segment
@@ -92,8 +102,8 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
 
         if not self.instance.pk:
             return
-        # A segment stays in its pool.
-        del self.fields["pool"]
+        # A segment stays in its pool, and changes its status otherwise.
+        del self.fields["pool"], self.fields["made_as"]
         self.fieldsets = (FieldSet(ObjectAttribute("pool"), *self.rows, name=_("Segment")),)
         for name in ("vid", "epg_name"):
             self.initial.setdefault(name, getattr(self.instance, name))

@@ -1,9 +1,12 @@
 """
-Adopts what is in NetBox already: a VLAN and its prefix become a segment, as they are.
+Adopts what is in NetBox already: a VLAN and its prefix become a segment.
 
 A candidate is a prefix with its VLAN set, in the pool's VRF and inside its containers, which is in no segment. A VLAN
 with one IPv4 and one IPv6 prefix makes one candidate. Candidates that have conflicts are shown with the way out and
-cannot be adopted. What was adopted is never deleted with its segment, and not handed out if it was reserved.
+cannot be adopted. What was adopted is never deleted with its segment.
+
+What NetBox knows as in use, or is not sure to be free, becomes a disabled segment, unless whoever adopts decides
+otherwise: it is free, or a cluster holds it.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ from operator import attrgetter, or_
 
 from django.core.exceptions import ValidationError
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from dcim.models import Location, Site, SiteGroup
@@ -19,12 +23,12 @@ from ipam.choices import PrefixStatusChoices
 from ipam.models import VLAN, Prefix
 
 from ..choices import SegmentStatusChoices
-from ..models import Segment
+from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
-from ..validators import clean_epg_name
-from . import audit, provisioning, timing, transactions
+from ..validators import clean_cluster_name, clean_epg_name
+from . import audit, provisioning, takeover, timing, transactions, usage
 from .permissions import permitted_ids
-from .provisioning import SegmentSpec
+from .provisioning import NEW_STATUSES, SegmentSpec
 from .resolution import enclosing_places
 from .spaces import Containers, PrefixSpace, vid_range_errors
 
@@ -32,12 +36,15 @@ __all__ = (
     "AdoptionResult",
     "AdoptionRow",
     "Candidate",
+    "Decision",
     "adopt",
     "find_candidates",
 )
 
 # How many of the prefixes or VLANs in the way a text names.
 LISTED = 5
+
+HELD = SegmentStatusChoices.ALLOCATED
 
 
 @dataclass
@@ -46,7 +53,8 @@ class Candidate:
     A VLAN with its prefix, and perhaps an IPv6 prefix beside it.
 
     `reasons` are texts that say why it is a candidate and what adopting changes; `conflicts` are {field of Segment:
-    texts} with what stands in the way.
+    texts} with what stands in the way. `use` is what uses it, as far as the user may view it, and `doubts` are texts
+    with that and what its statuses say: with any, it becomes disabled.
     """
 
     prefix: Prefix
@@ -54,15 +62,28 @@ class Candidate:
     ipv6_prefix: Prefix | None = None
     reasons: list = field(default_factory=list)
     conflicts: dict = field(default_factory=dict)
+    use: usage.Use | None = None
+    doubts: list = field(default_factory=list)
 
     @property
     def ready(self):
         return not self.conflicts
 
     @property
-    def is_held(self):
-        """Whether a prefix has the status that those of allocated segments have."""
-        return any(prefix.status == get_setting("prefix_status_allocated") for prefix in self.prefixes)
+    def will_be(self):
+        """The status that its segment gets if nobody decides otherwise."""
+        return SegmentStatusChoices.DISABLED if self.doubts else SegmentStatusChoices.AVAILABLE
+
+    def get_will_be_display(self):
+        return dict(SegmentStatusChoices)[self.will_be]
+
+    def get_will_be_color(self):
+        return SegmentStatusChoices.colors[self.will_be]
+
+    @property
+    def doubt(self):
+        """Why its segment is disabled, in words; empty if it is not."""
+        return ", ".join(self.doubts)
 
     @property
     def conflict_texts(self):
@@ -86,18 +107,40 @@ class Candidate:
             **fields,
         )
 
-    def make_own_spec(self, pool):
-        """Return the SegmentSpec for what it is by itself: what is reserved is in use, by nobody knows whom."""
-        if not self.is_held:
-            return self.make_spec(pool)
-        reason = _("Its prefix was reserved when it was adopted")
-        return self.make_spec(pool, status=SegmentStatusChoices.DISABLED, disabled_reason=reason)
+
+@dataclass(frozen=True)
+class Decision:
+    """
+    What becomes of a candidate: its segment gets the `status`, or is held by the cluster `cluster_name`.
+
+    Where both are empty, `Candidate.will_be` says it.
+    """
+
+    status: str = ""
+    cluster_name: str = ""
+
+    def __post_init__(self):
+        if self.status not in ("", *NEW_STATUSES):
+            text = _("{status!r} is no status of an adopted segment: use {statuses}.")
+            text = text.format(status=self.status[:60], statuses=", ".join(NEW_STATUSES))
+            raise ValidationError({"status": text})
+        if not self.cluster_name:
+            return
+        try:
+            object.__setattr__(self, "cluster_name", clean_cluster_name(self.cluster_name))
+        except ValidationError as error:
+            raise ValidationError({"cluster_name": error.messages}) from None
+        if self.status:
+            text = _("What a cluster holds is allocated: give a status or a cluster name, not both.")
+            raise ValidationError({"cluster_name": text})
 
 
 @dataclass
 class AdoptionRow:
     """
     What became of one prefix, or would: adopted, unchanged (it is a segment of the pool already) or failed.
+
+    `segment_status` is that of the segment made, and `disabled_reason` why it is disabled.
     """
 
     prefix: int
@@ -105,6 +148,14 @@ class AdoptionRow:
     segment: int | None = None
     errors: dict = field(default_factory=dict)
     candidate: Candidate | None = None
+    segment_status: str = ""
+    disabled_reason: str = ""
+
+    def get_segment_status_display(self):
+        return dict(SegmentStatusChoices).get(self.segment_status, "")
+
+    def get_segment_status_color(self):
+        return SegmentStatusChoices.colors.get(self.segment_status)
 
 
 @dataclass
@@ -157,8 +208,9 @@ def find_candidates(pool, user=None):
             _check_prefix(candidate, prefix, pool, containers, place, taken)
     _check_each_other(candidates)
     _check_siblings(candidates, siblings, user)
-    _check_duplicates(candidates, pool)
-    for candidate in candidates:
+    for candidate, use in zip(candidates, usage.find_use(map(usage.Network.of, candidates), user), strict=True):
+        candidate.use = use
+        candidate.doubts = usage.status_reasons(candidate.vlan, candidate.prefixes) + ([str(use)] if use else [])
         candidate.reasons = _reasons(candidate, pool)
     return candidates
 
@@ -281,6 +333,8 @@ def _check_prefix(candidate, prefix, pool, containers, place, taken):
                 prefix=network, vrf=pool.vrf
             ),
         )
+    if network in taken.duplicates:
+        candidate.add_conflict(name, taken.duplicate_text(network))
     if not place.holds_prefix(prefix):
         candidate.add_conflict(
             name,
@@ -341,20 +395,6 @@ def _check_siblings(candidates, siblings, user):
         )
 
 
-def _check_duplicates(candidates, pool):
-    """Add conflicts to candidates whose network is in the VRF twice: which of the two is meant nobody can tell."""
-    numbers = {}
-    networks = {str(prefix.prefix) for candidate in candidates for prefix in candidate.prefixes}
-    for network in Prefix.objects.filter(vrf=pool.vrf, prefix__in=networks).order_by().values_list("prefix", flat=True):
-        numbers[network] = numbers.get(network, 0) + 1
-    for candidate in candidates:
-        for prefix in candidate.prefixes:
-            if numbers.get(prefix.prefix, 0) > 1:
-                name = "ipv6_prefix" if prefix is candidate.ipv6_prefix else "prefix"
-                text = _("Prefix {prefix} is in VRF {vrf} more than once: delete the others.")
-                candidate.add_conflict(name, text.format(prefix=prefix.prefix, vrf=pool.vrf))
-
-
 def _list(names):
     names = list(names)
     more = len(names) - LISTED
@@ -372,48 +412,53 @@ def _reasons(candidate, pool):
     if candidate.vlan.group_id == pool.vlan_group_id:
         reasons.append(_("The VLAN is in VLAN group {group}.").format(group=pool.vlan_group))
     status = get_setting("prefix_status_available")
-    labels = dict(PrefixStatusChoices)
+    label = dict(PrefixStatusChoices).get(status, status)
     for prefix in candidate.prefixes:
         if prefix.status != status:
-            reasons.append(
-                _("The status of {prefix} becomes {new}; it is {old} now.").format(
-                    prefix=prefix.prefix, new=labels.get(status, status), old=prefix.get_status_display()
-                )
-            )
-    if candidate.is_held:
-        reasons.append(_("The segment is disabled until you enable it: what is reserved may be in use."))
+            text = _("Prefix {prefix} is {old} and becomes {new} unless a cluster holds the segment.")
+            reasons.append(text.format(prefix=prefix.prefix, old=prefix.get_status_display(), new=label))
     return reasons
 
 
-def adopt(pool, *, user, prefixes=None, enforce=True, dry_run=False):
+def adopt(pool, *, user, prefixes=None, decision=None, decisions=None, enforce=True, dry_run=False):
     """
     Make segments of candidates: of those chosen, or of all that have no conflict.
 
-    Locks the VRF and the VLAN group until the transaction ends. A dry run does the same and rolls it back.
+    Locks the VRF and the VLAN group until the transaction ends. A dry run does the same and rolls it back. A cluster
+    that is said to hold a segment is a fact already: no limit is asked and no allocation event sent.
 
     Args:
         pool: The SegmentPool.
         user: The User, or the user name, whom the change log names.
         prefixes: Ids of prefixes; either of a candidate that has two. None stands for all that are ready.
-        enforce: Hold the user to their object permissions: to view prefixes and VLANs, to add segments.
+        decision: The Decision for all for which `decisions` have none; None leaves it to what NetBox knows.
+        decisions: {id of a prefix: Decision}; of a candidate that has two, either.
+        enforce: Hold the user to their object permissions: to view prefixes and VLANs, to add segments, and to allocate
+            in the pool where a cluster is named.
         dry_run: Change nothing, and say what would be. Segments to be made have no id.
 
     Returns:
         AdoptionResult, with a row for each prefix that was chosen, or for each candidate that was ready.
 
     Raises:
+        ValidationError: A cluster is named, and the user may not allocate in the pool.
         Busy: Locks were not had in time, or the pool was changed meanwhile; nothing was changed.
     """
     with timing.operation("adopt", dry_run=dry_run, pool=pool, user=user) as operation:
         user = audit.get_user(user)
         viewer = user if enforce else None
         chosen = None if prefixes is None else list(dict.fromkeys(prefixes))
+        decisions = {None: decision or Decision(), **(decisions or {})}
+        names_clusters = any(one.cluster_name for one in decisions.values())
+        if viewer and names_clusters and not permitted_ids(SegmentPool, viewer, "allocate", [pool.pk]):
+            text = _("You may not allocate in this pool: leave this empty, or ask for the permission.")
+            raise ValidationError({"cluster_name": text})
         denied = set()
         with audit.change_tracking(user):
             while True:
                 rows = []
                 try:
-                    transactions.run(partial(_adopt, pool, chosen, viewer, denied, rows), dry_run)
+                    transactions.run(partial(_adopt, pool, chosen, decisions, user, viewer, denied, rows), dry_run)
                 except _Denied as error:
                     denied |= error.prefixes
                     continue
@@ -426,7 +471,7 @@ def adopt(pool, *, user, prefixes=None, enforce=True, dry_run=False):
                 return result
 
 
-def _adopt(pool, chosen, viewer, denied, rows):
+def _adopt(pool, chosen, decisions, user, viewer, denied, rows):
     """Fill `rows`; the caller's transaction holds all of it, or none after _Denied."""
     transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id])
     rows.clear()
@@ -438,8 +483,8 @@ def _adopt(pool, chosen, viewer, denied, rows):
         rows += [AdoptionRow(pk, candidate=by_prefix.get(pk)) for pk in chosen]
     _explain([row for row in rows if row.candidate is None], pool, viewer)
     wanted = {id(row.candidate): row.candidate for row in rows if row.candidate}
-    good = []
     problems = {}
+    good = []
     for candidate in wanted.values():
         if candidate.conflicts:
             problems[id(candidate)] = candidate.conflicts
@@ -447,8 +492,19 @@ def _adopt(pool, chosen, viewer, denied, rows):
             problems[id(candidate)] = {"prefix": [_("You may not add this segment: ask for the permission.")]}
         else:
             good.append(candidate)
+    # Under None is the decision for all others.
+    made_of = {
+        id(candidate): next(decisions[pk] for pk in (*(one.pk for one in candidate.prefixes), None) if pk in decisions)
+        for candidate in good
+    }
+    allocations = _plan_allocations(pool, good, made_of, user, problems)
+    good = [candidate for candidate in good if id(candidate) not in problems]
 
-    segments, errors = provisioning.build_segments([candidate.make_own_spec(pool) for candidate in good])
+    specs = [
+        candidate.make_spec(pool, status=HELD if id(candidate) in allocations else made_of[id(candidate)].status)
+        for candidate in good
+    ]
+    segments, errors = provisioning.build_segments(specs)
     made = {}
     for candidate, segment, error in zip(good, segments, errors, strict=True):
         if error:
@@ -459,11 +515,54 @@ def _adopt(pool, chosen, viewer, denied, rows):
             made[id(candidate)] = segment
     if viewer:
         _check_permitted(made.values(), viewer)
+    takeover.write_allocations([(made[key], [allocation]) for key, allocation in allocations.items() if key in made])
     for row in rows:
         if segment := made.get(id(row.candidate)):
             row.status, row.segment = "adopted", segment.pk
+            row.segment_status, row.disabled_reason = segment.status, segment.disabled_reason
         elif row.candidate:
             row.errors = problems[id(row.candidate)]
+
+
+def _plan_allocations(pool, candidates, decisions, user, problems):
+    """
+    Return {id(candidate): Allocation} of the candidates that clusters hold, and add to `problems` what cannot be.
+
+    Args:
+        decisions: {id(candidate): Decision}
+        problems: {id(candidate): {field: texts}}
+    """
+    named = [(candidate, name) for candidate in candidates if (name := decisions[id(candidate)].cluster_name)]
+    if not named:
+        return {}
+    active = Allocation.objects.active().filter(pool=pool, purpose="").order_by()
+    holders = list(active.values_list("cluster_name", flat=True))
+    names = {name for _candidate, name in named}
+    cluster_key = takeover.cluster_keys({*holders, *names}).get
+    taken = set(map(cluster_key, holders))
+    clusters = takeover.find_clusters(names)
+    allocations, now = {}, timezone.now()
+    for candidate, name in named:
+        if cluster_key(name) in taken:
+            text = _("Cluster {cluster} holds another segment of the pool: release that first.").format(cluster=name)
+            problems[id(candidate)] = {"cluster_name": [text]}
+            continue
+        taken.add(cluster_key(name))
+        try:
+            allocations[id(candidate)] = takeover.make_allocation(
+                pool,
+                cluster_name=name,
+                cluster_id=clusters.get(cluster_key(name)),
+                allocated_at=now,
+                allocated_by=user,
+                vid=candidate.vlan.vid,
+                epg_name=candidate.vlan.name,
+                prefix=candidate.prefix.prefix,
+                ipv6_prefix=candidate.ipv6_prefix and candidate.ipv6_prefix.prefix,
+            )
+        except ValidationError as error:
+            problems[id(candidate)] = {"cluster_name": error.messages}
+    return allocations
 
 
 def _check_permitted(segments, viewer):

@@ -38,8 +38,10 @@ from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
 from . import audit, generation, quarantine, thresholds, timing, transactions
+from .guards import disabling
 from .prepared import fetch_object, fetch_rows
 from .resolution import resolve_pool
+from .usage import status_reasons
 from .wishes import Wish, available_segments, clean_wish, lock_first
 
 __all__ = (
@@ -586,6 +588,9 @@ def release_locked(allocation, user, changelog_message="", reason=ReleaseReasonC
                 "status": SegmentStatusChoices.QUARANTINED,
                 "quarantined_until": released_at + timedelta(seconds=pool.cooldown),
             }
+        if reasons := status_reasons(segment.vlan, ()):
+            # Its VLAN was reserved or deprecated meanwhile: it is handed out to nobody, after a cool-down neither.
+            freed = {**disabling(segment, ", ".join(reasons)), "last_released_at": released_at}
         updates += [(segment, freed), *_prefix_updates(segment, get_setting("prefix_status_available"))]
     event = EXPIRED if reason == ReleaseReasonChoices.EXPIRED else RELEASED
     audit.write(updates=updates, events=[(allocation, event)])

@@ -10,11 +10,14 @@ from typing import NamedTuple
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
+from ipam.choices import VLANStatusChoices
+
 from ..choices import SegmentStatusChoices
 from ..exceptions import Busy, SegmentInUse
 from ..models import Segment
 from ..settings import get_setting
 from . import audit, timing, transactions
+from .guards import disabling
 
 __all__ = (
     "AvailabilityResult",
@@ -58,7 +61,8 @@ def disable_segment(segment, *, user, reason="", changelog_message=""):
 
 def enable_segment(segment, *, user, changelog_message=""):
     """
-    Make a disabled segment available again, and forget the reason; one that is not disabled is left alone.
+    Make a disabled segment available again, and forget the reason; one that is not disabled is left alone. Its VLAN
+    becomes active, as that of every segment that is handed out.
 
     Arguments, locks, result and Busy are those of `disable_segment`.
     """
@@ -79,16 +83,15 @@ def _disable(pk, reason, changelog_message):
         )
     if segment.status == SegmentStatusChoices.DISABLED and reason in ("", segment.disabled_reason):
         return AvailabilityResult(segment, changed=False)
-    values = {"status": SegmentStatusChoices.DISABLED, "disabled_reason": reason}
-    if segment.quarantined_until:
-        values["quarantined_until"] = None
-    return _write(segment, changelog_message, **values)
+    return _write(segment, changelog_message, **disabling(segment, reason))
 
 
 def _enable(pk, changelog_message):
     segment = lock_segment(pk)
     if segment.status != SegmentStatusChoices.DISABLED:
         return AvailabilityResult(segment, changed=False)
+    if segment.vlan.status != VLANStatusChoices.STATUS_ACTIVE:
+        audit.update(segment.vlan, status=VLANStatusChoices.STATUS_ACTIVE)
     return _write(segment, changelog_message, status=SegmentStatusChoices.AVAILABLE, disabled_reason="")
 
 

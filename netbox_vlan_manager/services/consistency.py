@@ -27,6 +27,8 @@ from ..choices import DriftSeverityChoices, SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import EPG_NAME, EPG_NAME_MAX_LENGTH
+from .guards import HANDED_OUT, disabling
+from .usage import status_reasons, used_ids
 
 __all__ = (
     "KINDS",
@@ -235,17 +237,38 @@ def _valid_name(segment):
 
 
 def inactive_vlans(pk):
-    """Find VLANs of segments that are not active."""
-    for segment in _segments(pk).exclude(vlan__status=VLANStatusChoices.STATUS_ACTIVE):
+    """Find segments that will be handed out though their VLAN is not active; `guards` disables them at such an edit."""
+    for segment in _segments(pk).filter(status__in=HANDED_OUT).exclude(vlan__status=VLANStatusChoices.STATUS_ACTIVE):
+        reasons = ", ".join(status_reasons(segment.vlan, ()))
         yield Drift(
             "vlan_status",
             segment.pool,
             segment,
-            _("VLAN {vlan} of a segment has status {status}").format(
-                vlan=segment.vlan, status=segment.vlan.get_status_display()
+            _("Segment {segment} is {status}, but its VLAN {vlan_status}").format(
+                segment=segment, status=segment.get_status_display(), vlan_status=segment.vlan.get_status_display()
             ),
-            repair=_("Set the status of the VLAN to Active."),
-            changes=((segment.vlan, {"status": VLANStatusChoices.STATUS_ACTIVE}),),
+            repair=_("Disable the segment."),
+            changes=((segment, disabling(segment, reasons)),),
+        )
+
+
+def used_segments(pk):
+    """
+    Find available segments that something in NetBox uses already.
+
+    Whoever enabled one, or made it available, may know better; whoever gets it may get somebody else's network.
+    """
+    available = _segments(pk).filter(status=SegmentStatusChoices.AVAILABLE)
+    for segment in available.filter(pk__in=used_ids(available)):
+        yield Drift(
+            "segment_in_use",
+            segment.pool,
+            segment,
+            _("Segment {segment} is available, but in use").format(segment=segment),
+            advice=_(
+                "Whether it is free is yours to say: see in NetBox what uses its VLAN and prefixes, and disable the "
+                "segment or remove that."
+            ),
         )
 
 
@@ -346,29 +369,23 @@ def overlapping_prefixes(pk, name):
         )
 
 
-def covered_prefixes(pk, name):
+def doubled_prefixes(pk, name):
     """
-    Find prefixes, made in NetBox, that equal or contain a segment's and are neither a segment's nor a container.
+    Find other prefixes, of no segment, that have the network of a segment's in its VRF.
 
-    What lies inside a segment's prefix is its user's own; so is what contains the pool's whole container.
+    What lies inside a segment's prefix is its holder's own; what is around it is found by `surrounding_prefixes`.
     """
-    containers = SegmentPool.prefixes.through.objects.filter(
-        segmentpool=OuterRef(OuterRef("pool")),
-        prefix__prefix__net_contains_or_equals=OuterRef("prefix"),
-    )
-    outer = (
+    others = (
         Prefix.objects.filter(
-            Exists(containers),
             segment__isnull=True,
             ipv6_segment__isnull=True,
-            segment_pools__isnull=True,
             vrf=OuterRef(f"{name}__vrf"),
-            prefix__net_contains_or_equals=OuterRef(f"{name}__prefix"),
+            prefix=OuterRef(f"{name}__prefix"),
         )
-        .exclude(status=CONTAINER)
+        .exclude(pk=OuterRef(name))
         .order_by("pk")
     )
-    for segment, other in _with_other(_segments(pk), outer):
+    for segment, other in _with_other(_segments(pk), others):
         yield Drift(
             f"{FAMILIES[name]}prefix_covered",
             segment.pool,
@@ -376,12 +393,49 @@ def covered_prefixes(pk, name):
             _("Prefix {prefix} of segment {segment} is also in use by another prefix, of no segment").format(
                 prefix=getattr(segment, name), segment=segment
             ),
-            advice=_(
-                "Whose the addresses are is yours to say: delete the other prefix or move it, or make it a "
-                "container if it only groups others."
-            ),
+            advice=_("Whose the addresses are is yours to say: delete the other prefix or change it."),
             other=other,
         )
+
+
+def surrounding_prefixes(pk):
+    """
+    Find prefixes inside a pool's containers that have segments inside and are no container and no segment's.
+
+    That is how many keep their networks in NetBox, so it is worth knowing only: it may stand for another use.
+    """
+    inner = Segment.objects.filter(
+        Q(prefix__vrf=OuterRef("vrf"), prefix__prefix__net_contained=OuterRef("prefix"))
+        | Q(ipv6_prefix__vrf=OuterRef("vrf"), ipv6_prefix__prefix__net_contained=OuterRef("prefix")),
+        # What contains the pool's whole container is nobody's mistake.
+        pool__prefixes__prefix__net_contains_or_equals=OuterRef("prefix"),
+    )
+    outer = _only(Prefix.objects.all(), pk).filter(
+        Exists(inner),
+        vrf__in=SegmentPool.objects.order_by().values("vrf"),
+        segment__isnull=True,
+        ipv6_segment__isnull=True,
+        segment_pools__isnull=True,
+    )
+    outer = outer.exclude(status=CONTAINER).annotate(pool_inside=Subquery(inner.order_by("pool").values("pool")[:1]))
+    yield from _in_pools(
+        "prefix_around",
+        outer.order_by("pool_inside", "prefix"),
+        "pool_inside",
+        gettext_lazy("Prefix {prefix} around segments of pool {pool} has status {status}, and is no container"),
+        gettext_lazy(
+            "Whether somebody else uses its addresses is yours to say: make it a container if it only groups others."
+        ),
+    )
+
+
+def _in_pools(kind, prefixes, pool_name, message, advice):
+    """Yield a Drift for each of `prefixes`, in the pool whose id it has as its attribute `pool_name`."""
+    pools = SegmentPool.objects.select_related("vrf", "vlan_group").in_bulk()
+    for prefix in prefixes:
+        pool = pools[getattr(prefix, pool_name)]
+        text = str(message).format(prefix=prefix, pool=pool, status=prefix.get_status_display())
+        yield Drift(kind, pool, prefix, text, advice=str(advice))
 
 
 def _with_other(segments, others):
@@ -559,21 +613,16 @@ def orphaned_prefixes(pk):
     orphans = orphans.select_related("vlan").annotate(
         container_of=Subquery(containers.order_by("segmentpool").values("segmentpool")[:1])
     )
-    pools = SegmentPool.objects.select_related("vrf", "vlan_group").in_bulk()
-    for prefix in orphans.order_by("container_of", "prefix"):
-        pool = pools[prefix.container_of]
-        yield Drift(
-            "prefix_orphan",
-            pool,
-            prefix,
-            _("Prefix {prefix} in a container of pool {pool} has status {status}, but is no segment's").format(
-                prefix=prefix, pool=pool, status=prefix.get_status_display()
-            ),
-            advice=_(
-                "Whether somebody uses it is yours to say: adopt it into the pool, or give it another status if nobody "
-                "does."
-            ),
-        )
+    yield from _in_pools(
+        "prefix_orphan",
+        orphans.order_by("container_of", "prefix"),
+        "container_of",
+        gettext_lazy("Prefix {prefix} in a container of pool {pool} has status {status}, but is no segment's"),
+        gettext_lazy(
+            "Whether somebody uses it is yours to say: adopt it into the pool, or give it another status if nobody "
+            "does."
+        ),
+    )
 
 
 def broken_pools(pk):
@@ -689,7 +738,7 @@ KINDS = {
     "vlan_renumbered": Kind(gettext_lazy("VLAN renumbered"), DriftSeverityChoices.ERROR, renumbered_vlans),
     "vid_out_of_range": Kind(gettext_lazy("VLAN ID out of range"), DriftSeverityChoices.WARNING, vids_out_of_range),
     "epg_name_invalid": Kind(gettext_lazy("EPG name not valid"), DriftSeverityChoices.WARNING, invalid_epg_names),
-    "vlan_status": Kind(gettext_lazy("Status of a VLAN"), DriftSeverityChoices.INFO, inactive_vlans),
+    "vlan_status": Kind(gettext_lazy("Status of a VLAN"), DriftSeverityChoices.WARNING, inactive_vlans),
     "prefix_vrf_changed": Kind(
         gettext_lazy("VRF of a prefix"), DriftSeverityChoices.ERROR, partial(moved_prefixes, name="prefix")
     ),
@@ -723,12 +772,12 @@ KINDS = {
         partial(overlapping_prefixes, name="ipv6_prefix"),
     ),
     "prefix_covered": Kind(
-        gettext_lazy("Prefix in use twice"), DriftSeverityChoices.ERROR, partial(covered_prefixes, name="prefix")
+        gettext_lazy("Prefix in use twice"), DriftSeverityChoices.ERROR, partial(doubled_prefixes, name="prefix")
     ),
     "ipv6_prefix_covered": Kind(
         gettext_lazy("IPv6 prefix in use twice"),
         DriftSeverityChoices.ERROR,
-        partial(covered_prefixes, name="ipv6_prefix"),
+        partial(doubled_prefixes, name="ipv6_prefix"),
     ),
     "segment_status": Kind(gettext_lazy("Status of a segment"), DriftSeverityChoices.ERROR, wrong_statuses),
     "prefix_status": Kind(
@@ -743,4 +792,6 @@ KINDS = {
     "allocated_twice": Kind(gettext_lazy("Cluster with two segments"), DriftSeverityChoices.ERROR, doubled_allocations),
     "allocation_stale": Kind(gettext_lazy("Outdated allocation"), DriftSeverityChoices.WARNING, stale_allocations),
     "prefix_orphan": Kind(gettext_lazy("Prefix without a segment"), DriftSeverityChoices.INFO, orphaned_prefixes),
+    "prefix_around": Kind(gettext_lazy("Prefix around segments"), DriftSeverityChoices.INFO, surrounding_prefixes),
+    "segment_in_use": Kind(gettext_lazy("Available, but in use"), DriftSeverityChoices.INFO, used_segments),
 }

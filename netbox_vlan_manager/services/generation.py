@@ -19,7 +19,7 @@ from netaddr import IPAddress, IPNetwork
 
 from ipam.models import VLAN
 
-from ..choices import AllocationOrderChoices
+from ..choices import AllocationOrderChoices, SegmentStatusChoices
 from ..exceptions import Busy
 from ..models import Segment, SegmentPool
 from ..validators import VID_MAX, VID_MIN, clean_vid, prefix_length_bounds, render_epg_name, validate_epg_template
@@ -315,7 +315,9 @@ def _plan(pool, vids, asked, fields):
     for vid, *both in zip(vids, *networks.values(), strict=True):
         epg_name = _epg_name(pool, asked["epg_template"], vid)
         prefixes = dict(zip(networks, both, strict=True))
-        specs.append(SegmentSpec(pool=pool, vid=vid, epg_name=epg_name, **prefixes, **fields))
+        # Nothing uses what has been looked for as free.
+        status = SegmentStatusChoices.AVAILABLE
+        specs.append(SegmentSpec(pool=pool, vid=vid, epg_name=epg_name, status=status, **prefixes, **fields))
     return specs
 
 

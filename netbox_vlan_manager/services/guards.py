@@ -14,20 +14,23 @@ from django.db.models import ProtectedError, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ipam.choices import PrefixStatusChoices
+from ipam.choices import PrefixStatusChoices, VLANStatusChoices
 from ipam.models import VLAN, Prefix, VLANGroup
 from netbox.context import current_request
+from utilities.exceptions import AbortRequest
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_epg_name
-from . import audit, transactions
+from . import audit, transactions, usage
 from .permissions import nameable
 from .spaces import Containers, PrefixSpace, family_errors, vid_range_errors
 
 __all__ = (
     "check_container_deletion",
+    "check_container_removal",
+    "check_network",
     "check_prefix",
     "check_scope_deletion",
     "check_segment_deletion",
@@ -35,12 +38,18 @@ __all__ = (
     "check_vlan_group",
     "delete_owned_objects",
     "detach_prefix",
+    "disabling",
     "find_outside",
     "follow_prefix",
     "follow_segment",
     "follow_vlan",
     "may_name_network",
+    "use_errors",
 )
+
+
+# What a segment is that a cluster gets, or will get once a cool-down is over.
+HANDED_OUT = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.QUARANTINED)
 
 
 def check_vlan(vlan):
@@ -86,17 +95,32 @@ def _lock(segment):
 
 
 def follow_vlan(vlan):
-    """Carry a VLAN's ID and name over to its segment, which counts as changed, and to the allocation that holds it."""
+    """
+    Carry a VLAN's ID and name over to its segment, which counts as changed, and to the allocation that holds it.
+
+    A VLAN that is not active is handed out to nobody: its segment is disabled, unless a cluster holds it.
+    """
     segments = Segment.objects.select_related("pool__vrf", "prefix", "ipv6_prefix").order_by()
     segment = segments.filter(vlan=vlan.pk).first()
     if segment is None:
         return
     segment.vlan = vlan
-    if segment.vid != vlan.vid:
-        _save(segment, vid=vlan.vid)
+    values = {} if segment.vid == vlan.vid else {"vid": vlan.vid}
+    if vlan.status != VLANStatusChoices.STATUS_ACTIVE and segment.status in HANDED_OUT:
+        _lock(segment)
+        if segment.status in HANDED_OUT:
+            values |= disabling(segment, ", ".join(usage.status_reasons(vlan, ())))
+    if values:
+        _save(segment, **values)
     else:
         _touch(segment)
     follow_segment(segment)
+
+
+def disabling(segment, reason):
+    """Return {field: value} with what `segment` has to become to be disabled for a reason."""
+    values = {"status": SegmentStatusChoices.DISABLED, "disabled_reason": reason}
+    return values | ({"quarantined_until": None} if segment.quarantined_until else {})
 
 
 def _save(instance, **values):
@@ -130,9 +154,9 @@ def check_prefix(prefix):
     Raises:
         ValidationError: A segment's prefix leaves its VRF, its VLAN or the pool's containers, overlaps another segment,
             gets a status other than the segment's, or would change while a cluster holds it; or a container leaves its
-            VRF or its segments, or becomes something else than a container.
+            VRF or its segments, or becomes something else than a container; or the network is a segment's already.
     """
-    errors = {}
+    errors = check_network(prefix)
     segment = _find_segment(prefix)
     if segment:
         errors |= _segment_prefix_errors(segment, prefix)
@@ -143,6 +167,25 @@ def check_prefix(prefix):
             errors |= _container_errors(pool, prefix, stored)
     if errors:
         raise ValidationError(errors)
+
+
+def check_network(prefix):
+    """
+    Return {field: text} with what is wrong with a prefix that has, or is to have, the network of a segment in its VRF.
+
+    Two prefixes of one network are two owners of it. A VRF that enforces unique space refuses that by itself.
+    """
+    # A segment is always in a VRF. A form without a valid network says so itself.
+    if prefix.vrf_id is None or not prefix.prefix:
+        return {}
+    twins = Prefix.objects.filter(vrf=prefix.vrf_id, prefix=str(prefix.prefix)).exclude(pk=prefix.pk)
+    if not twins.exclude(segment=None, ipv6_segment=None).order_by().exists():
+        return {}
+    # One that is there twice already may be edited.
+    if Prefix.objects.filter(pk=prefix.pk, vrf=prefix.vrf_id, prefix=str(prefix.prefix)).exists():
+        return {}
+    text = _("Prefix {prefix} belongs to a segment in VRF {vrf}: use that prefix, or another network.")
+    return {"prefix": text.format(prefix=prefix.prefix, vrf=prefix.vrf)}
 
 
 def _find_segment(prefix):
@@ -167,6 +210,7 @@ def _segment_prefix_errors(segment, prefix):
                 clean = containers.clean_ipv6 if name == "ipv6_prefix" else containers.clean
                 network = clean(prefix.prefix)
                 errors |= PrefixSpace(segment.pool.vrf, [network], exclude_prefix=prefix.pk).errors(network)
+                errors = errors or use_errors(segment, network)
                 if name == "prefix" and segment.ipv6_prefix:
                     for text in family_errors(network, segment.ipv6_prefix.prefix).values():
                         errors["prefix"] = text
@@ -183,6 +227,25 @@ def _segment_prefix_errors(segment, prefix):
             "The prefix belongs to a segment, which is {status}: allocate or release the segment instead."
         ).format(status=segment.get_status_display().lower())
     return errors
+
+
+def use_errors(segment, network, field="prefix", reasons=()):
+    """
+    Return {field: text} with what keeps a segment that is handed out to whoever asks from getting a network in use.
+
+    Args:
+        segment: The Segment. A cluster that holds one may be what uses the network.
+        network: What it is to get.
+        field: Its field for it.
+        reasons: What the statuses say against it (see `usage.status_reasons`).
+    """
+    if segment.status not in HANDED_OUT:
+        return {}
+    (use,) = usage.find_use([usage.Network(None, segment.pool.vrf_id, (network,))])
+    if not use and not reasons:
+        return {}
+    text = _("Prefix {prefix} is in use in VRF {vrf}: take a free one, or disable the segment first.")
+    return {field: text.format(prefix=network, vrf=segment.pool.vrf)}
 
 
 def _prefix_status(segment):
@@ -286,6 +349,28 @@ def check_container_deletion(prefix):
             needing.append(pool)
     if needing:
         raise ProtectedError(_("Segment pools hand out of this container."), needing)
+
+
+def check_container_removal(pool, prefixes):
+    """
+    Make sure that a script which takes containers out of a pool leaves it those of its segments, and one at least.
+
+    The services ask before, and set `checks_containers` on the pool: between the two halves of a set() there may be
+    segments outside.
+
+    Args:
+        pool: The SegmentPool.
+        prefixes: Ids of prefixes, or None for all.
+
+    Raises:
+        AbortRequest: A pool would be left with segments outside its containers, or with no container.
+    """
+    if getattr(pool, "checks_containers", False):
+        return
+    others = [] if prefixes is None else pool.prefixes.exclude(pk__in=prefixes).values_list("prefix", flat=True)
+    if not others or find_outside(pool, others):
+        text = _("Pool {pool} hands out of this container: give the pool another one first.")
+        raise AbortRequest(text.format(pool=_name(pool)))
 
 
 def check_scope_deletion(place):

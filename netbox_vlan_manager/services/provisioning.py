@@ -26,11 +26,12 @@ from ..exceptions import Busy, SegmentInUse
 from ..models import Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid
-from . import audit, guards, timing, transactions
+from . import audit, guards, timing, transactions, usage
 from .permissions import nameable
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
 
 __all__ = (
+    "NEW_STATUSES",
     "SegmentSpec",
     "build_segments",
     "check_containers",
@@ -44,6 +45,9 @@ __all__ = (
     "update_segment",
     "update_segment_in_transaction",
 )
+
+# What a caller may say of a new segment that nobody holds, whatever NetBox knows of its use.
+NEW_STATUSES = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.DISABLED)
 
 # Beyond so many new prefixes it is cheaper to count the hierarchy of the whole VRF than around each of them.
 HIERARCHY_SWEEP = 20
@@ -64,8 +68,9 @@ class SegmentSpec:
     owner: object = None
     custom_field_data: dict = field(default_factory=dict)
     changelog_message: str = ""
-    # What comes held or disabled; allocations are then the caller's business, in the same transaction.
-    status: str = SegmentStatusChoices.AVAILABLE
+    # Empty: disabled if NetBox knows that something uses its VLAN or networks (see `usage`), else available.
+    # Allocations of one that comes allocated are the caller's business, in the same transaction.
+    status: str = ""
     disabled_reason: str = ""
 
     @property
@@ -178,7 +183,9 @@ def _update_pool(pk, values):
     _check_segments_stay(pool, containers, *before)
     check_containers(pool.vrf, containers, vars(pool))
     pool.save()
+    pool.checks_containers = True
     pool.prefixes.set(containers)
+    pool.checks_containers = False
     return pool
 
 
@@ -353,12 +360,14 @@ def _clean_values(containers, **typed):
     return values
 
 
-def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
+def create_segment(pool, *, user, vid, epg_name, prefix, status="", **fields):
     """
     Create a segment with its VLAN and prefix, all or nothing.
 
     A VLAN of that ID and name, or a prefix of that CIDR, which is there and in no segment yet, becomes the segment's;
-    otherwise they are made, and are then removed with it. Locks the VRF and the VLAN group until the transaction ends.
+    otherwise they are made, and are then removed with it. What NetBox knows as in use is handed out to nobody: the
+    segment is then disabled, with the reason, unless the caller gives a status. Locks the VRF and the VLAN group until
+    the transaction ends.
 
     Args:
         pool: The SegmentPool.
@@ -366,6 +375,7 @@ def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
         vid: VLAN ID, 1 to 4094, in the ranges of the pool's VLAN group.
         epg_name: The VLAN's name.
         prefix: CIDR inside the pool's containers.
+        status: One of NEW_STATUSES, whatever NetBox knows of a use; empty leaves it to that.
         fields: ipv6_prefix, a CIDR inside them beside an IPv4 prefix; dhcp, description, comments, owner,
             custom_field_data, changelog_message.
 
@@ -378,8 +388,12 @@ def create_segment(pool, *, user, vid, epg_name, prefix, **fields):
     """
     with timing.operation("create segment", pool=pool, vid=vid, prefix=prefix, user=user) as operation:
         user = audit.get_user(user)
+        if status not in ("", *NEW_STATUSES):
+            text = _("A new segment has one of these statuses: {statuses}.").format(statuses=", ".join(NEW_STATUSES))
+            raise ValidationError({"status": text})
         with timing.part("checks"):
-            spec = clean_spec(pool, Containers(pool), vid=vid, epg_name=epg_name, prefix=prefix, **fields)
+            typed = {"vid": vid, "epg_name": epg_name, "prefix": prefix}
+            spec = clean_spec(pool, Containers(pool), **typed, status=status, **fields)
         with audit.change_tracking(user):
             segment = transactions.run(partial(_create_segment, spec))
         operation.outcome = "created"
@@ -425,6 +439,7 @@ def build_segments(specs):
         plans.append(None if problems else plan)
         errors.append(problems)
 
+    _disable_used(specs, plans)
     segments = [segment for segment in plans if segment]
     audit.create([segment.vlan for segment in segments if segment.owns_vlan])
     owned, adopted = [], []
@@ -440,10 +455,24 @@ def build_segments(specs):
                 changes["status"] = spec.prefix_status
             if changes:
                 adopted.append((prefix, changes))
+        if segment.status == SegmentStatusChoices.AVAILABLE and segment.vlan.status != VLANStatusChoices.STATUS_ACTIVE:
+            # What is handed out is what NetBox calls active; the caller says that it is free.
+            adopted.append((segment.vlan, {"status": VLANStatusChoices.STATUS_ACTIVE}))
     audit.write(updates=adopted)
     _create_prefixes(owned)
     audit.create(segments)
     return plans, errors
+
+
+def _disable_used(specs, segments):
+    """Disable those of the new segments, or Nones, that are in use, where their specs leave the status open."""
+    doubtful = [segment for spec, segment in zip(specs, segments, strict=True) if segment and not spec.status]
+    uses = usage.find_use([usage.Network.of(segment) for segment in doubtful])
+    for segment, use in zip(doubtful, uses, strict=True):
+        vlan = None if segment.owns_vlan else segment.vlan
+        reasons = usage.status_reasons(vlan, segment.get_prefixes(owned=False))
+        if reason := usage.disabled_reason(reasons, use):
+            segment.status, segment.disabled_reason = SegmentStatusChoices.DISABLED, reason
 
 
 def _create_prefixes(prefixes):
@@ -555,7 +584,7 @@ def _plan(spec, vlan_space, prefix_space):
         owner=spec.owner,
         custom_field_data=spec.custom_field_data,
         changelog_message=spec.changelog_message,
-        status=spec.status,
+        status=spec.status or SegmentStatusChoices.AVAILABLE,
         disabled_reason=spec.disabled_reason,
         owns_vlan=owns_vlan,
         **owns,
@@ -583,6 +612,8 @@ def _plan_prefix(spec, vlan, network, name, prefix_space, errors):
     prefix = prefix_space.by_network.get(network)
     if prefix is None:
         prefix = Prefix(prefix=network, vrf=pool.vrf, tenant=pool.tenant, role=pool.role, status=spec.prefix_status)
+        # The guard of new prefixes would ask for each what the PrefixSpace knows of all.
+        prefix.has_place = True
         _validate_prefix(prefix, pool.scope, name, errors)
         return prefix, True
     if prefix.vlan_id and prefix.vlan_id != vlan.pk:
@@ -718,6 +749,9 @@ def _add_ipv6_prefix(segment, network):
     spec = SegmentSpec(segment.pool, segment.vid, segment.epg_name, segment.prefix.prefix, status=segment.status)
     if not errors:
         prefix, owned = _plan_prefix(spec, segment.vlan, network, "ipv6_prefix", space, errors)
+    if not errors:
+        reasons = [] if owned else usage.status_reasons(None, [prefix])
+        errors = guards.use_errors(segment, network, "ipv6_prefix", reasons)
     if errors:
         raise ValidationError(errors)
     if owned:

@@ -153,13 +153,21 @@ class VLANSpace:
 
 
 class PrefixSpace:
-    """The prefixes and the segments of a VRF, as far as they matter to the networks asked about."""
+    """
+    The prefixes and the segments of a VRF, as far as they matter to the networks asked about.
+
+    `exclude_prefix` is the id of a prefix that is to get the network: it is in nobody's way, any other of it is.
+    """
 
     def __init__(self, vrf, networks, exclude_prefix=None):
         self.vrf = vrf
         networks = list(networks)
-        prefixes = Prefix.objects.filter(vrf=vrf, prefix__in=[str(network) for network in networks]).order_by()
-        self.by_network = {prefix.prefix: prefix for prefix in prefixes}
+        self.by_network, self.duplicates = {}, set()
+        prefixes = Prefix.objects.filter(vrf=vrf, prefix__in=[str(network) for network in networks])
+        for prefix in prefixes.exclude(pk=exclude_prefix).order_by("pk"):
+            if exclude_prefix or prefix.prefix in self.by_network:
+                self.duplicates.add(prefix.prefix)
+            self.by_network.setdefault(prefix.prefix, prefix)
         taken = self._find_taken("prefix", networks, exclude_prefix)
         if any(network.version == 6 for network in networks):
             taken += self._find_taken("ipv6_prefix", networks, exclude_prefix)
@@ -192,7 +200,14 @@ class PrefixSpace:
                     prefix=network, vrf=self.vrf
                 )
             }
+        if network in self.duplicates:
+            return {field: self.duplicate_text(network)}
         return {}
+
+    def duplicate_text(self, network):
+        """Return what is wrong with a network that is in the VRF more than once: nobody can tell which is meant."""
+        text = _("Prefix {prefix} is in VRF {vrf} more than once: delete the others.")
+        return text.format(prefix=network, vrf=self.vrf)
 
     @cached_property
     def _nameable(self):

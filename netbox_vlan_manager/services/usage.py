@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import BooleanField, Case, Count, Q, When
+from django.db.models import BooleanField, Case, Count, Exists, Func, OuterRef, Q, When
+from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
-from netaddr import IPAddress, IPNetwork
+from netaddr import IPNetwork
 
 from ipam.choices import VLANStatusChoices
-from ipam.models import VLAN, IPRange, Prefix
-from ipam.models import IPAddress as NetBoxIPAddress
+from ipam.fields import IPAddressField
+from ipam.models import VLAN, IPAddress, IPRange, Prefix
 from vpn.models import L2VPNTermination
 
 from ..models import Segment
@@ -27,15 +28,20 @@ from ..settings import get_setting
 __all__ = (
     "Network",
     "Use",
+    "disabled_reason",
     "find_segment_use",
     "find_use",
     "status_reasons",
+    "used_ids",
 )
 
-# Which rows of a table lie in, or reach into, the network of `asked`. They are served by NetBox's own indexes.
+# The first and the last address of the network of `asked`.
+FIRST, LAST = "host(asked.network)::inet", "host(broadcast(asked.network))::inet"
+
+# Which rows of a table lie in that network, or reach into it. They are served by NetBox's own indexes.
 INSIDE = {
-    NetBoxIPAddress: "host(used.address)::inet BETWEEN asked.first AND asked.last",
-    IPRange: "host(used.start_address)::inet <= asked.last AND host(used.end_address)::inet >= asked.first",
+    IPAddress: f"host(used.address)::inet BETWEEN {FIRST} AND {LAST}",
+    IPRange: f"host(used.start_address)::inet <= {LAST} AND host(used.end_address)::inet >= {FIRST}",
     Prefix: "used.prefix << asked.network",
 }
 
@@ -112,7 +118,7 @@ def find_use(asked, user=None):
         if total > visible:
             hidden[number] = True
 
-    rows = [(number, one.vrf, IPNetwork(network)) for number, one in enumerate(asked) for network in one.networks]
+    rows = [(number, one.vrf, network) for number, one in enumerate(asked) for network in one.networks]
     for model in INSIDE if rows else ():
         for number, total, visible in _count_inside(model, rows, user):
             add(number, model, total, visible)
@@ -137,7 +143,7 @@ def find_use(asked, user=None):
 def _count_inside(model, rows, user):
     """Return (number of the Network, objects in its networks, those of them that `user` may view) triples."""
     visible, params = "TRUE", ()
-    if user is not None:
+    if user is not None and not user.is_superuser:
         try:
             sql, params = model.objects.restrict(user, "view").order_by().values("pk").query.sql_with_params()
             visible = f"used.id IN ({sql})"
@@ -146,39 +152,35 @@ def _count_inside(model, rows, user):
     numbers, vrfs, networks = zip(*rows, strict=True)
     statement = f"""
         SELECT asked.number, count(*), count(*) FILTER (WHERE {visible})
-        FROM unnest(%s::integer[], %s::bigint[], %s::cidr[], %s::inet[], %s::inet[])
-          AS asked (number, vrf, network, first, last)
+        FROM unnest(%s::integer[], %s::bigint[], %s::cidr[]) AS asked (number, vrf, network)
         JOIN {model._meta.db_table} AS used ON used.vrf_id IS NOT DISTINCT FROM asked.vrf AND {INSIDE[model]}
         GROUP BY asked.number
     """
-    arrays = (
-        list(numbers),
-        list(vrfs),
-        [str(network.cidr) for network in networks],
-        [str(IPAddress(network.first, network.version)) for network in networks],
-        [str(IPAddress(network.last, network.version)) for network in networks],
-    )
     with connection.cursor() as cursor:
-        cursor.execute(statement, (*params, *arrays))
+        cursor.execute(statement, (*params, list(numbers), list(vrfs), list(map(str, networks))))
         return cursor.fetchall()
 
 
 def _count_related(vlans, user):
     """Yield (model, VLAN id, objects that have the VLAN, those of them that `user` may view) tuples."""
-    relations = [(L2VPNTermination, "vlan")]
-    for relation in VLAN._meta.get_fields(include_hidden=True):
-        # The tables behind many-to-many fields are asked by the field itself. A segment is what asks, and prefixes are
-        # asked for one by one.
-        if relation.auto_created and not relation.concrete:
-            model = relation.related_model
-            if not model._meta.auto_created and model not in (Segment, Prefix):
-                relations.append((model, relation.field.name))
-    for model, name in relations:
+    for model, name in _relations():
         objects = model._base_manager.filter(**{f"{name}__in": list(vlans)}).order_by()
         in_view = Count("pk", filter=_is_visible(model, user), distinct=True)
         counted = objects.values_list(name).annotate(in_all=Count("pk", distinct=True), in_view=in_view)
         for vlan, in_all, seen in counted:
             yield model, vlan, in_all, seen
+
+
+def _relations():
+    """Return (model, name of its field) pairs of all that can have a VLAN, but for segments and prefixes."""
+    relations = [(L2VPNTermination, "vlan")]
+    for relation in VLAN._meta.get_fields(include_hidden=True):
+        # The tables behind many-to-many fields are asked by the field itself.
+        if relation.auto_created and not relation.concrete:
+            model = relation.related_model
+            if not model._meta.auto_created and model not in (Segment, Prefix):
+                relations.append((model, relation.field.name))
+    return relations
 
 
 def _is_visible(model, user):
@@ -197,19 +199,65 @@ def _find_prefixes(vlans, user):
     return prefixes.values_list("vlan", "vrf", "prefix", visible)
 
 
+def used_ids(segments):
+    """
+    Return a queryset of the ids of those of `segments`, a queryset, that something uses as `find_use` says.
+
+    It is for all segments there are: a union, of which each part is a join of its own to PostgreSQL.
+    """
+    segments = segments.order_by().values("pk")
+    parts = [
+        segments.filter(Exists(model._base_manager.filter(**{name: OuterRef("vlan")}))) for model, name in _relations()
+    ]
+    own = Q(pk=OuterRef("prefix")) | Q(pk=OuterRef("ipv6_prefix"))
+    parts.append(segments.filter(Exists(Prefix.objects.filter(vlan=OuterRef("vlan")).exclude(own))))
+    for name in ("prefix", "ipv6_prefix"):
+        network = OuterRef(f"{name}__prefix")
+        first, last = _host(network), _host(Func(network, function="broadcast"))
+        inside = (
+            IPAddress.objects.alias(host=_host("address")).filter(host__gte=first, host__lte=last),
+            IPRange.objects.alias(start=_host("start_address"), end=_host("end_address")).filter(
+                start__lte=last, end__gte=first
+            ),
+            # A segment inside is an overlap, which is another matter.
+            Prefix.objects.filter(prefix__net_contained=network, segment=None, ipv6_segment=None),
+        )
+        parts += [segments.filter(Exists(objects.filter(vrf=OuterRef(f"{name}__vrf")))) for objects in inside]
+        parts.append(segments.filter(**{f"{name}__mark_utilized": True}))
+    return parts[0].union(*parts[1:]).order_by()
+
+
+def _host(address):
+    """Return the address without its mask, as NetBox's indexes have it."""
+    return Cast(Func(address, function="host"), IPAddressField())
+
+
 def status_reasons(vlan, prefixes):
     """
-    Return texts that say what the statuses of a VLAN, or None, and of its Prefixes speak against; empty if nothing.
+    Return short texts with what the statuses of a VLAN, or None, and of its Prefixes say against handing them out.
 
-    Any other status than that of a segment which is available may mean that somebody needs it.
+    Any other status than that of a segment which is available may mean that somebody needs them.
     """
     reasons = []
     if vlan and vlan.status != VLANStatusChoices.STATUS_ACTIVE:
-        reasons.append(_("the VLAN is {status}").format(status=vlan.get_status_display().lower()))
+        reasons.append(_("VLAN {status}").format(status=vlan.get_status_display().lower()))
+    available = get_setting("prefix_status_available")
     for prefix in prefixes:
-        if prefix.status != get_setting("prefix_status_available"):
-            text = _("prefix {prefix} is {status}")
-            reasons.append(text.format(prefix=prefix.prefix, status=prefix.get_status_display().lower()))
+        if prefix.status != available:
+            text = _("IPv6 prefix {status}") if len(prefixes) > 1 and prefix.family == 6 else _("prefix {status}")
+            reasons.append(text.format(status=prefix.get_status_display().lower()))
         if prefix.mark_utilized:
-            reasons.append(_("prefix {prefix} is marked as utilized").format(prefix=prefix.prefix))
+            reasons.append(_("prefix marked as utilized"))
     return reasons
+
+
+def disabled_reason(reasons, use):
+    """
+    Return the reason with which a segment is made disabled, for all who may view it; empty for one that is free.
+
+    Args:
+        reasons: What `status_reasons` found.
+        use: The Use of its VLAN and networks. Of what it is not everybody may know.
+    """
+    texts = [*reasons, _("in use")] if use else reasons
+    return _("When it was made: {reasons}").format(reasons=", ".join(texts)) if texts else ""

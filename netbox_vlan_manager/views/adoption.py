@@ -7,9 +7,12 @@ from netbox.views.generic.base import BaseObjectView
 from utilities.paginator import EnhancedPaginator, get_paginate_count
 from utilities.views import register_model_view
 
+from ..choices import SegmentStatusChoices
 from ..forms.errors import SERVICE_ERRORS, get_error_texts
 from ..models import SegmentPool
-from ..services.adoption import adopt, find_candidates
+from ..services.adoption import Decision, adopt, find_candidates
+from ..services.permissions import permitted_ids
+from ..services.provisioning import NEW_STATUSES
 
 __all__ = ("SegmentPoolAdoptView",)
 
@@ -22,6 +25,28 @@ STATUSES = {
 
 # How many rows of a result one page shows.
 ROWS_SHOWN = 500
+
+
+# What is decided about a candidate: a status, or a cluster's name. The fields' names end with the id of its prefix.
+FIELDS = ("as", "cluster")
+
+
+def _read_decisions(data):
+    """
+    Return what was decided on a page: ({name of a field: value}, Decision for all, {prefix id: Decision}).
+
+    Raises:
+        ValidationError: Some of it cannot be.
+    """
+    typed = {"as": data["as"]} if data.get("as") else {}
+    values = {}
+    for name, value in data.items():
+        field, _separator, pk = name.partition("_")
+        if field in FIELDS and pk.isdecimal() and len(pk) < 19 and value.strip():
+            typed[name] = value
+            values.setdefault(int(pk), {})[field] = value
+    decisions = {pk: Decision(one.get("as", ""), one.get("cluster", "")) for pk, one in values.items()}
+    return typed, Decision(typed.get("as", "")), decisions
 
 
 @register_model_view(SegmentPool, "adopt")
@@ -37,7 +62,10 @@ class SegmentPoolAdoptView(BaseObjectView):
         return "netbox_vlan_manager.view_segmentpool"
 
     def get(self, request, **kwargs):
-        pool = self.get_object(**kwargs)
+        return self._list(request, self.get_object(**kwargs))
+
+    def _list(self, request, pool, typed=None):
+        """Return the page with the candidates; `typed` is what was decided on it before."""
         candidates = find_candidates(pool, request.user)
         ready = sum(candidate.ready for candidate in candidates)
         show = request.GET.get("show")
@@ -46,6 +74,10 @@ class SegmentPoolAdoptView(BaseObjectView):
             "conflicts": [candidate for candidate in candidates if not candidate.ready],
         }.get(show, candidates)
         paginator = EnhancedPaginator(shown, get_paginate_count(request))
+        page = paginator.get_page(request.GET.get("page"))
+        for candidate in page:
+            candidate.decided = {name: (typed or {}).get(f"{name}_{candidate.prefix.pk}", "") for name in FIELDS}
+            candidate.is_chosen = typed and str(candidate.prefix.pk) in typed.getlist("pk")
         context = {
             "object": pool,
             "containers": pool.prefixes.restrict(request.user, "view"),
@@ -54,7 +86,10 @@ class SegmentPoolAdoptView(BaseObjectView):
             "ready": ready,
             "conflicts": len(candidates) - ready,
             "paginator": paginator,
-            "page": paginator.get_page(request.GET.get("page")),
+            "page": page,
+            "statuses": [(status, dict(SegmentStatusChoices)[status]) for status in NEW_STATUSES],
+            "decided": (typed or {}).get("as", ""),
+            "may_allocate": bool(permitted_ids(SegmentPool, request.user, "allocate", [pool.pk])),
         }
         return render(request, self.template_name, context)
 
@@ -65,12 +100,20 @@ class SegmentPoolAdoptView(BaseObjectView):
         chosen = [int(pk) for pk in request.POST.getlist("pk") if pk.isdecimal() and len(pk) < 19]
         if not (everything or chosen):
             messages.warning(request, _("Select at least one candidate."))
-            return redirect(request.path)
+            return self._list(request, pool, request.POST)
         try:
-            result = adopt(pool, user=request.user, prefixes=None if everything else chosen, dry_run=dry_run)
+            typed, decision, decisions = _read_decisions(request.POST)
+            result = adopt(
+                pool,
+                user=request.user,
+                prefixes=None if everything else chosen,
+                decision=decision,
+                decisions=decisions,
+                dry_run=dry_run,
+            )
         except SERVICE_ERRORS as error:
             messages.error(request, " ".join(get_error_texts(error)))
-            return redirect(request.path)
+            return self._list(request, pool, request.POST)
         if not dry_run and result.adopted:
             messages.success(
                 request,
@@ -86,6 +129,7 @@ class SegmentPoolAdoptView(BaseObjectView):
             "dry_run": dry_run,
             "everything": everything,
             "chosen": chosen,
+            "typed": typed,
             "adopted": result.adopted,
             "failed": result.failed,
             "more": max(len(rows) - ROWS_SHOWN, 0),

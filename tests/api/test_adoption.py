@@ -39,6 +39,7 @@ class AdoptionTestCase(PlainTestCase):
         self.assertEqual(answer["count"], 3)
         conflict, ready, _other = answer["results"]
         self.assertEqual((ready["ready"], ready["conflicts"]), (True, []))
+        self.assertEqual((ready["will_be"], ready["disabled_reason"]), ("available", ""))
         self.assertEqual(ready["prefix"], {"id": self.prefixes[0].pk, "display": "10.0.105.0/24"})
         self.assertEqual(ready["vlan"], {"id": self.prefixes[0].vlan_id, "vid": 105, "name": "web_105"})
         self.assertIsNone(ready["ipv6_prefix"])
@@ -69,7 +70,15 @@ class AdoptionTestCase(PlainTestCase):
         self.assertEqual((answer["adopted"], answer["failed"]), (1, 1))
         good, bad = answer["results"]
         self.assertEqual(
-            good, {"prefix": self.prefixes[0].pk, "status": "adopted", "segment": segment.pk, "errors": {}}
+            good,
+            {
+                "prefix": self.prefixes[0].pk,
+                "status": "adopted",
+                "segment": segment.pk,
+                "segment_status": "available",
+                "disabled_reason": "",
+                "errors": {},
+            },
         )
         self.assertEqual((bad["status"], bad["segment"], list(bad["errors"])), ("failed", None, ["vid"]))
 
@@ -81,6 +90,37 @@ class AdoptionTestCase(PlainTestCase):
         self.assertEqual(self.post(self.url, {"all": True}), {"adopted": 0, "failed": 0, "results": []})
         (row,) = self.post(self.url, {"prefixes": [self.prefixes[0].pk]})["results"]
         self.assertEqual(row["status"], "unchanged")
+
+    def test_each_as_decided(self):
+        self.grant_all()
+        self.grant("allocate", model=SegmentPool, pk=self.pool.pk)
+        more = self.make_candidate(107, "10.0.107.0/24")
+        VLAN.objects.update(status="reserved")
+        _conflict, listed, *_others = self.get(self.list_url)["results"]
+        self.assertEqual((listed["will_be"], listed["disabled_reason"]), ("disabled", "VLAN reserved"))
+        first, second = (prefix.pk for prefix in self.prefixes[:2])
+        candidates = [{"prefix": first, "cluster_name": "prod-01"}, {"prefix": second, "as": "available"}]
+        answer = self.post(self.url, {"all": True, "candidates": candidates, "dry_run": True})
+        rows = {row["prefix"]: (row["segment_status"], row["disabled_reason"]) for row in answer["results"]}
+        expected = {
+            first: ("allocated", ""),
+            second: ("available", ""),
+            more.pk: ("disabled", "When it was made: VLAN reserved"),
+        }
+        self.assertEqual(rows, expected)
+        self.assertFalse(Allocation.objects.exists())
+        answer = self.post(self.url, {"candidates": candidates, "as": "disabled"})
+        self.assertEqual([row["segment_status"] for row in answer["results"]], ["allocated", "available"])
+        self.assertEqual(Allocation.objects.get().cluster_name, "prod-01")
+        self.assertEqual(self.post(self.url, {"prefixes": [more.pk], "as": "available"})["adopted"], 1)
+        self.assertEqual(Segment.objects.get(vid=107).status, "available")
+
+    def test_cluster_without_the_permission_to_allocate(self):
+        self.grant_all()
+        candidates = [{"prefix": self.prefixes[0].pk, "cluster_name": "prod-01"}]
+        answer = self.post(self.url, {"candidates": candidates}, status=400)
+        self.assertIn("You may not allocate in this pool", str(answer))
+        self.assertFalse(Segment.objects.exists())
 
     def test_nothing_landed(self):
         self.grant_all()
@@ -101,6 +141,14 @@ class AdoptionTestCase(PlainTestCase):
             {"prefixes": [1], "all": True},
             {"all": "perhaps"},
             {"all": True, "dry_run": "perhaps"},
+            {"all": True, "as": "allocated"},
+            {"prefixes": [1], "candidates": [{"prefix": 1}]},
+            {"candidates": []},
+            {"candidates": [1]},
+            {"candidates": [{}]},
+            {"candidates": [{"prefix": 1, "as": "x"}]},
+            {"candidates": [{"prefix": 1, "as": "available", "cluster_name": "a"}]},
+            {"candidates": [{"prefix": 1, "cluster_name": "a,b"}]},
         ):
             self.post(self.url, body, status=400)
         self.assertFalse(Segment.objects.exists())

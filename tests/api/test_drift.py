@@ -67,7 +67,8 @@ class ReportTestCase(DriftTestCase):
     def test_filters_and_pages(self):
         self.allow()
         self.assertEqual(self.kinds(pool_id=self.other.pk), ["prefix_vlan_changed"])
-        self.assertEqual(self.kinds(severity="info"), ["vlan_status"])
+        self.assertEqual(self.kinds(severity=["info", "error"]), [])
+        self.assertEqual(len(self.kinds(severity="warning")), 5)
         self.assertEqual(
             self.kinds(kind=["allocation_stale", "vlan_status"], pool_id=self.pool.pk),
             ["allocation_stale", "vlan_status"],

@@ -3,7 +3,7 @@ from django.urls import reverse
 from core.choices import ObjectChangeActionChoices
 from core.models import ObjectChange, ObjectType
 from extras.models import CustomField, Tag
-from ipam.models import VLAN, Prefix
+from ipam.models import VLAN, IPAddress, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
 from tests.api.base import ModelTests, PlainTestCase, client_of, url_of
@@ -148,6 +148,23 @@ class SegmentsTestCase(PlainTestCase):
         segment = self.post(self.list_url, self.new(prefix=prefix.pk), status=201)
         self.assertEqual(segment["prefix"]["id"], prefix.pk)
         self.assertFalse(Segment.objects.get(pk=segment["id"]).owns_prefix)
+
+    def test_create_of_what_is_in_use(self):
+        for vid, asked, status, reason in (
+            (201, {}, "disabled", "When it was made: VLAN reserved, prefix deprecated, in use"),
+            (202, {"as": "available"}, "available", ""),
+            (203, {"as": "disabled"}, "disabled", ""),
+        ):
+            VLAN.objects.create(group=self.pool.vlan_group, vid=vid, name=f"EPG_{vid}", status="reserved")
+            Prefix.objects.create(prefix=f"10.0.{vid}.0/24", vrf=self.pool.vrf, status="deprecated")
+            IPAddress.objects.create(address=f"10.0.{vid}.7/24", vrf=self.pool.vrf)
+            body = self.new(vid=vid, epg_name=f"EPG_{vid}", prefix=f"10.0.{vid}.0/24", **asked)
+            segment = self.post(self.list_url, body, status=201)
+            self.assertEqual((segment["status"]["value"], segment["disabled_reason"]), (status, reason))
+            # The body that made it changes nothing more.
+            again = self.call("put", url_of("segment-detail", pk=segment["id"]), body)
+            self.assertEqual((again["status"]["value"], again["disabled_reason"]), (status, reason))
+        self.post(self.list_url, self.new(**{"as": "allocated"}), status=400)
 
     def test_pool_by_attributes(self):
         self.post(self.list_url, self.new(pool={"slug": self.pool.slug}), status=201)

@@ -20,17 +20,21 @@ def test_adopt(page, live_netbox):
         vlans[vid] = call(live_netbox, "POST", "ipam/vlans/", json=values)["id"]
         values = {"prefix": f"10.71.{vid - 760}.0/24", "vrf": made["vrf"]["id"], "vlan": vlans[vid]}
         call(live_netbox, "POST", "ipam/prefixes/", json=values)
+    values = {"address": "10.71.0.7/24", "vrf": made["vrf"]["id"]}
+    call(live_netbox, "POST", "ipam/ip-addresses/", json=values)
 
     page.goto(f"{POOLS_URL}{pool}/")
     page.get_by_role("button", name="More").click()
     page.get_by_role("link", name="Adopt segments").click()
     expect(page.get_by_role("row").filter(has_text="no name (763)")).to_contain_text("Conflict")
-    page.get_by_role("link", name="Ready 3").click()
-    expect(page.get_by_role("checkbox", name=re.compile("^Select EPG"))).to_have_count(3)
+    expect(page.get_by_role("row").filter(has_text="EPG_760 (760)")).to_contain_text("1 IP address")
+    page.get_by_label("The cluster that holds EPG_761 (761)").fill("prod-01")
     for vid in (760, 761):
         page.get_by_role("checkbox", name=f"Select EPG_{vid} ({vid})").check()
     page.get_by_role("button", name="Preview selected").click()
     expect(page.get_by_text("Nothing has been written yet: 2 segments would be made.")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="EPG_760 (760)")).to_contain_text("Disabled")
+    expect(page.get_by_role("row").filter(has_text="EPG_761 (761)")).to_contain_text("Allocated")
     assert find_segments(live_netbox, pool) == {}
 
     page.get_by_role("button", name="Adopt 2 segments").click()
@@ -38,6 +42,8 @@ def test_adopt(page, live_netbox):
     expect(page.locator("#object_list tbody tr")).to_have_count(2)
 
     page.goto(f"{POOLS_URL}{pool}/adopt/")
+    page.get_by_role("link", name="Ready 1").click()
+    expect(page.get_by_role("checkbox", name=re.compile("^Select EPG"))).to_have_count(1)
     page.get_by_role("button", name="Adopt all 1").click()
     page.get_by_role("button", name="Adopt 1 segment").click()
     expect(page.get_by_role("link", name="EPG_762")).to_be_visible()
@@ -46,6 +52,8 @@ def test_adopt(page, live_netbox):
         vid: vlans[vid] for vid in (760, 761, 762)
     }
     assert segments[762]["prefix"]["prefix"] == "10.71.2.0/24"
+    statuses = {vid: segment["status"]["value"] for vid, segment in segments.items()}
+    assert statuses == {760: "disabled", 761: "allocated", 762: "available"}
 
 
 def test_generate(page, live_netbox):

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from core.models import ObjectChange
 from dcim.models import Site
-from ipam.models import VLAN, VRF, Prefix, VLANGroup
+from ipam.models import VLAN, VRF, IPAddress, Prefix, VLANGroup
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, audit, drift
@@ -98,8 +98,8 @@ REPAIRABLE = {
     ),
     "VLAN status": (
         ["vlan_status"],
-        lambda: vlan(status="deprecated"),
-        lambda: has(VLAN, vid=100, status="active"),
+        lambda: vlan(101, status="deprecated"),
+        lambda: has(Segment, vid=101, status="disabled", disabled_reason="VLAN deprecated"),
     ),
     "no VRF": (
         ["prefix_vrf_changed"],
@@ -279,8 +279,10 @@ def overlap():
 
 
 def cover(network="10.0.0.0/23", **values):
+    """Make a prefix, past NetBox, which refuses some of them."""
     vrf = SegmentPool.objects.get().vrf
-    return Prefix.objects.create(prefix=network, vrf=vrf, **{"status": "active", **values})
+    (prefix,) = Prefix.objects.bulk_create([Prefix(prefix=network, vrf=vrf, **{"status": "active", **values})])
+    return prefix
 
 
 # What only people can decide: (kinds, function)
@@ -318,16 +320,21 @@ UNREPAIRABLE = {
         lambda: prefix("2001:db8:0:1::/64", prefix="2001:db8:0:2:1::/80"),
     ),
     "same prefix": (["prefix_covered"], lambda: cover("10.0.0.0/24")),
-    "around two": (["prefix_covered", "prefix_covered"], cover),
+    "around two": (["prefix_around"], cover),
+    "IPv6 around": (["prefix_around"], lambda: cover("2001:db8::/48")),
     "IPv6 covered": (["ipv6_prefix_covered"], lambda: cover("2001:db8::/64")),
     "moved, and its place taken": (
         ["prefix_vrf_changed"],
         lambda: (prefix(vrf=other_vrf()), cover("10.0.0.0/24", status="container")),
     ),
     "orphan": (["prefix_orphan"], lambda: cover("10.0.200.0/24", status="reserved")),
+    "available, but in use": (
+        ["segment_in_use"],
+        lambda: IPAddress.objects.create(address="10.0.1.7/24", vrf=SegmentPool.objects.get().vrf),
+    ),
     "no containers": (
         ["container_missing", *["prefix_outside_containers"] * 3, *["ipv6_prefix_outside_containers"] * 3],
-        lambda: SegmentPool.objects.get().prefixes.clear(),
+        lambda: SegmentPool.prefixes.through.objects.all().delete(),
     ),
     "scope": (["pool_scope"], lambda: SegmentPool.objects.update(scope_id=0)),
 }
@@ -511,8 +518,8 @@ def test_queries_do_not_grow_with_findings(pool, bob):
     for number in range(5):
         make_segment(make_pool(f"Other{number}", segments=4), 110, 10)
         vrf = VRF.objects.get(name=f"Other{number}")
-        for third in range(4):
-            Prefix.objects.create(prefix=f"10.0.{third}.0/24", vrf=vrf)
+        # Past NetBox, which refuses a second prefix of a segment's network.
+        Prefix.objects.bulk_create(Prefix(prefix=f"10.0.{third}.0/24", vrf=vrf) for third in range(4))
     VLAN.objects.filter(vid=101).update(name="EPG 1", status="reserved", group=None)
     Prefix.objects.filter(segment__isnull=False).update(status="deprecated", vlan=None)
     with CaptureQueriesContext(connection) as many:

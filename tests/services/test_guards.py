@@ -11,12 +11,13 @@ from django.db import connection, connections, transaction
 from django.db.models import ProtectedError
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from netaddr import IPNetwork
 
 from core.models import ObjectChange
 from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VLAN, VRF, Prefix, Role, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, transactions
+from netbox_vlan_manager.services import allocate, enable_segment, release, transactions, update_pool
 from netbox_vlan_manager.services.audit import change_tracking
 from netbox_vlan_manager.services.consistency import find_drift
 from tests.factories import make_pool, make_segment, make_site, make_user
@@ -250,6 +251,43 @@ def test_other_fields_of_a_vlan_may_change(netbox, held):
     assert held.vlan.description == "Rack 7"
 
 
+@pytest.mark.parametrize("status", ["reserved", "deprecated"])
+def test_vlan_that_is_not_active_is_handed_out_to_nobody(netbox, free, status):
+    assert netbox.edit(free.vlan, status=status) == {}
+    free.refresh_from_db()
+    assert (free.status, free.disabled_reason) == ("disabled", f"VLAN {status}")
+    assert find_drift() == []
+    change = ObjectChange.objects.filter(changed_object_id=free.pk, changed_object_type__model="segment").latest("time")
+    assert (change.user_name, change.prechange_data["status"]) == ("root", "available")
+    # Whoever enables the segment says that it is free, and its VLAN with it.
+    enable_segment(free, user="root")
+    assert VLAN.objects.get(pk=free.vlan_id).status == "active"
+    assert find_drift() == []
+
+
+def test_cool_down_ends_with_a_vlan_that_is_not_active(netbox, pool):
+    update_pool(pool, user=make_user(), cooldown=60)
+    segment = allocate("prod-01", pool=pool, user=make_user()).allocation.segment
+    release("prod-01", pool=pool, user=make_user())
+    assert netbox.edit(segment.vlan, status="reserved") == {}
+    segment.refresh_from_db()
+    assert (segment.status, segment.quarantined_until) == ("disabled", None)
+
+
+def test_status_of_the_vlan_of_an_allocated_segment_may_change(netbox, held):
+    assert netbox.edit(held.vlan, status="deprecated") == {}
+    held.refresh_from_db()
+    assert held.status == "allocated"
+    assert find_drift() == []
+    # Nobody gets it afterwards.
+    update_pool(held.pool, user=make_user(), cooldown=60)
+    release("prod-01", pool=held.pool, user=make_user())
+    held.refresh_from_db()
+    assert (held.status, held.disabled_reason, held.quarantined_until) == ("disabled", "VLAN deprecated", None)
+    assert held.last_released_at is not None
+    assert find_drift() == []
+
+
 def test_saving_some_other_field_of_a_vlan_asks_nothing(free):
     with CaptureQueriesContext(connection) as queries:
         free.vlan.save(update_fields=["description"])
@@ -375,7 +413,52 @@ def test_prefix_may_be_made_inside_a_segment_and_around_it(client, held):
         response = client.post(reverse("ipam-api:prefix-list"), data, content_type="application/json")
         assert response.status_code == 201
     # What is around is told of, for it may stand for another use of the same addresses.
-    assert {drift.kind for drift in find_drift()} == {"prefix_covered"}
+    assert {drift.kind for drift in find_drift()} == {"prefix_around"}
+
+
+def test_network_of_a_segment_is_given_to_no_other_prefix(netbox, client, held, free, stranger):
+    VRF.objects.update(enforce_unique=False)
+    before = state()
+    data = {"prefix": "10.0.0.0/24", "vrf": held.pool.vrf_id}
+    response = client.post(reverse("ipam-api:prefix-list"), data, content_type="application/json")
+    assert response.json() == {
+        "prefix": ["Prefix 10.0.0.0/24 belongs to a segment in VRF Network1: use that prefix, or another network."]
+    }
+    text = "belongs to a segment in VRF Network1"
+    assert text in netbox.edit(stranger[1], prefix="10.0.0.0/24", vrf=held.pool.vrf_id)["prefix"][0]
+    with pytest.raises(AbortRequest, match=text), transaction.atomic():
+        Prefix.objects.create(prefix=IPNetwork("10.0.0.0/24"), vrf=held.pool.vrf, status="container")
+    assert text in save(stranger[1], prefix=IPNetwork("10.0.0.0/24"), vrf=held.pool.vrf)
+    assert state() == before
+    # In another VRF, or in none, it is another network.
+    for vrf in (None, VRF.objects.create(name="Other")):
+        Prefix.objects.create(prefix=IPNetwork("10.0.0.0/24"), vrf=vrf)
+    assert find_drift() == []
+
+
+@pytest.mark.parametrize("prefix", ["", "nonsense", "10.0.0.1/24"])
+def test_form_of_a_prefix_says_itself_that_it_is_not_valid(client, held, prefix):
+    data = {"prefix": prefix, "vrf": held.pool.vrf_id, "status": "active"}
+    for url in (reverse("ipam:prefix_add"), reverse("ipam:prefix_edit", args=[held.prefix_id])):
+        response = client.post(url, data)
+        assert response.status_code == 200
+        assert "prefix" in response.context["form"].errors
+
+
+def test_prefix_of_a_segment_does_not_move_onto_another_prefix(netbox, free):
+    VRF.objects.update(enforce_unique=False)
+    Prefix.objects.create(prefix=IPNetwork("10.0.50.0/24"), vrf=free.pool.vrf)
+    assert "in VRF Network1 more than once" in netbox.edit(free.prefix, prefix="10.0.50.0/24")["prefix"][0]
+    assert netbox.edit(free.prefix, prefix="10.0.51.0/24") == {}
+    assert find_drift() == []
+
+
+def test_prefix_that_is_there_twice_already_may_be_edited(netbox, free):
+    VRF.objects.update(enforce_unique=False)
+    twin = Prefix(prefix=IPNetwork("10.0.1.0/24"), vrf=free.pool.vrf)
+    Prefix.objects.bulk_create([twin])
+    assert netbox.edit(twin, description="Rack 7") == {}
+    assert netbox.edit(free.prefix, description="Rack 7") == {}
 
 
 # Containers
@@ -502,6 +585,28 @@ def test_container_that_no_segment_needs_may_go(netbox, pool, container):
     pool.prefixes.add(spare)
     assert netbox.delete(spare) == ""
     assert list(pool.prefixes.all()) == [container]
+
+
+def test_script_takes_no_container_away_that_segments_need(pool, container):
+    spare = Prefix.objects.create(prefix="10.5.0.0/16", vrf=pool.vrf, status="container")
+    update_pool(pool, user=make_user(), prefixes=[container, spare])
+    for take_away in (
+        lambda: pool.prefixes.remove(container),
+        lambda: pool.prefixes.clear(),
+        lambda: pool.prefixes.set([spare]),
+        lambda: container.segment_pools.remove(pool),
+        lambda: container.segment_pools.clear(),
+    ):
+        with pytest.raises(AbortRequest, match="hands out of this container"), transaction.atomic():
+            take_away()
+    assert set(pool.prefixes.all()) == {container, spare}
+    pool.prefixes.remove(spare)
+    assert find_drift() == []
+    # What the service has checked may go through moments at which segments lie outside.
+    wider = update_pool(pool, user=make_user(), prefixes=["10.0.0.0/8"])
+    assert [str(prefix) for prefix in wider.prefixes.all()] == ["10.0.0.0/8"]
+    with pytest.raises(AbortRequest), transaction.atomic():
+        wider.prefixes.clear()
 
 
 def test_last_container_of_an_empty_pool_stays(netbox):
@@ -690,7 +795,9 @@ def test_bulk_edit_of_what_segments_use(client, held, free):
     assert bulk_edit(client, VLAN, [held.vlan, free.vlan], status="deprecated") == ""
     assert bulk_edit(client, Prefix, [held.prefix, free.prefix], description="Rack 7") == ""
     assert VLAN.objects.filter(status="deprecated").count() == 2
-    assert {drift.kind for drift in find_drift()} == {"vlan_status"}
+    statuses = Segment.objects.filter(vid__in=(100, 101)).order_by("vid").values_list("status", flat=True)
+    assert list(statuses) == ["allocated", "disabled"]
+    assert find_drift() == []
 
 
 def test_bulk_edit_that_would_break_one_segment_changes_nothing(client, held, free, unchanged):
@@ -733,7 +840,7 @@ def queries_of_ours(work):
 def test_saving_a_stranger_costs_few_queries(stranger):
     vlan, prefix = stranger
     assert queries_of_ours(vlan.save) <= 4
-    assert queries_of_ours(prefix.save) <= 4
+    assert queries_of_ours(prefix.save) <= 5
 
 
 def test_saving_a_stranger_costs_the_same_among_many_segments(pool, stranger):

@@ -7,9 +7,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from netaddr import IPNetwork
 
-from ipam.models import VLAN, Prefix
+from ipam.models import VLAN, IPAddress, Prefix
 from netbox_vlan_manager.exceptions import Busy
-from netbox_vlan_manager.models import Segment, SegmentPool
+from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import adoption
 from tests.factories import make_pool, make_user, permit
 
@@ -57,7 +57,10 @@ class TestPage:
         response = client.get(url_of(pool))
         assert boxes_of(response) == [good.pk]
         text = text_of(response)
-        assert "web_105 (105) 10.0.0.80/28 Ready Prefix 10.0.0.80/28 is in VRF Network1" in text
+        assert (
+            "web_105 (105) 10.0.0.80/28 Available As shown Available Disabled Prefix 10.0.0.80/28 is in VRF Network1"
+            in text
+        )
         assert "web_99 (99) 10.0.0.144/28 Conflict VLAN ID 99 is not in VLAN group" in text
         assert f'href="{bad.get_absolute_url()}"' in response.content.decode()
         assert "Adopt all 1" in text
@@ -102,6 +105,64 @@ class TestPage:
         assert url_of(pool) not in client.get(pool.get_absolute_url()).content.decode()
 
 
+class TestDeciding:
+    @pytest.fixture
+    def prefixes(self, pool):
+        prefixes = [make_candidate(pool, vid) for vid in (105, 106, 107)]
+        IPAddress.objects.create(address=IPNetwork("10.0.0.81/28"), vrf=pool.vrf)
+        VLAN.objects.filter(vid=106).update(status="reserved")
+        return prefixes
+
+    def test_what_each_will_be(self, client, user, pool, prefixes):
+        text = text_of(client.get(url_of(pool)))
+        assert "web_105 (105) 10.0.0.80/28 Disabled something that you may not view" in text
+        assert "web_106 (106) 10.0.0.96/28 Disabled VLAN reserved" in text
+        assert "web_107 (107) 10.0.0.112/28 Available" in text
+        client.force_login(permit(user, IPAddress, "view"))
+        assert "web_105 (105) 10.0.0.80/28 Disabled 1 IP address" in text_of(client.get(url_of(pool)))
+
+    def test_clusters_are_asked_for_of_who_may_allocate(self, client, user, pool, prefixes):
+        assert "cluster_" not in client.get(url_of(pool)).content.decode()
+        client.force_login(permit(user, pool, "allocate"))
+        assert f'name="cluster_{prefixes[0].pk}"' in client.get(url_of(pool)).content.decode()
+
+    def test_preview_carries_decisions_on(self, client, user, pool, prefixes):
+        client.force_login(permit(user, pool, "allocate"))
+        first, second, third = (prefix.pk for prefix in prefixes)
+        data = {f"as_{first}": "available", f"cluster_{third}": "prod-01", f"as_{second}": "", "as": "disabled"}
+        response = client.post(url_of(pool), {"_preview_all": "", **data})
+        text = text_of(response)
+        for shown in ("10.0.0.80/28 Available", "10.0.0.96/28 Disabled", "10.0.0.112/28 Allocated"):
+            assert shown in text
+        hidden = dict(
+            re.findall(
+                r'<input type="hidden" name="(_all|as\w*|cluster_\d+)" value="([^"]*)"', response.content.decode()
+            )
+        )
+        assert hidden == {"_all": "1", "as": "disabled", f"as_{first}": "available", f"cluster_{third}": "prod-01"}
+        client.post(url_of(pool), {"_adopt": "", **hidden})
+        assert list(Segment.objects.values_list("status", flat=True)) == ["available", "disabled", "allocated"]
+        assert Allocation.objects.get().cluster_name == "prod-01"
+
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            ({"as": "allocated"}, "is no status of an adopted segment"),
+            ({"as_1": "x"}, "is no status of an adopted segment"),
+            ({"cluster_1": "a,b"}, "leave out commas"),
+            ({"cluster_1": "a"}, "You may not allocate in this pool"),
+        ],
+    )
+    def test_what_cannot_be_is_kept_to_be_corrected(self, client, user, pool, prefixes, data, text):
+        data |= {f"as_{prefixes[1].pk}": "available", "pk": [prefixes[2].pk]}
+        response = client.post(url_of(pool), {"_adopt": "", **data})
+        page = response.content.decode()
+        assert text in html.unescape(page)
+        assert re.search(rf'name="as_{prefixes[1].pk}".*?value="available" selected', page, re.DOTALL)
+        assert re.search(rf'name="pk" value="{prefixes[2].pk}" class="form-check-input" checked', page)
+        assert not Segment.objects.exists()
+
+
 class TestAdopting:
     def test_selected(self, client, user, pool):
         chosen, _other = make_candidate(pool, 105), make_candidate(pool, 106)
@@ -136,7 +197,7 @@ class TestAdopting:
 
     def test_nothing_selected(self, client, user, pool):
         make_candidate(pool, 105)
-        response = client.post(url_of(pool), {"_adopt": "", "pk": ["x", "9" * 30]}, follow=True)
+        response = client.post(url_of(pool), {"_adopt": "", "pk": ["x", "9" * 30]})
         assert "Select at least one candidate." in response.content.decode()
         assert not Segment.objects.exists()
 
@@ -151,5 +212,5 @@ class TestAdopting:
             raise Busy
 
         monkeypatch.setattr(adoption.provisioning, "build_segments", refuse)
-        response = client.post(url_of(pool), {"_adopt": "", "_all": "1"}, follow=True)
+        response = client.post(url_of(pool), {"_adopt": "", "_all": "1"})
         assert "Nothing was changed; try again." in response.content.decode()

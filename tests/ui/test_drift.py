@@ -78,8 +78,8 @@ def test_report(client, user, pool):
     ):
         assert text in content, text
     found = items()
-    # What people have to decide has neither box nor button, and what is worse comes first.
-    assert boxes(content) == [found["prefix_vlan_changed"], found["vlan_status"]]
+    # What people have to decide has neither box nor button.
+    assert boxes(content) == [found["vlan_status"], found["prefix_vlan_changed"]]
 
 
 def test_filters(client, user, pool):

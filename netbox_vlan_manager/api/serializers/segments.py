@@ -10,6 +10,7 @@ from netbox.api.serializers import BaseModelSerializer
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment
 from ...services import create_segment, update_segment
+from ...services.provisioning import NEW_STATUSES
 from ...services.resolution import visible_pools
 from ...validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
 from ..fields import PrefixField
@@ -22,7 +23,18 @@ __all__ = (
     "DisableSerializer",
     "EndQuarantineSerializer",
     "SegmentSerializer",
+    "as_field",
 )
+
+
+def as_field():
+    """Return the field `as`, by which a caller says what a new segment is, whatever NetBox knows of its use."""
+    return serializers.ChoiceField(
+        choices=NEW_STATUSES,
+        required=False,
+        write_only=True,
+        help_text=_("The status that the segment gets; left out, what is in use or may be is disabled"),
+    )
 
 
 class DisableSerializer(RequestSerializer):
@@ -93,6 +105,11 @@ class SegmentSerializer(ServiceModelSerializer):
         brief_fields = ("id", "url", "display", "vid", "epg_name", "prefix", "ipv6_prefix", "description")
         read_only_fields = ("quarantined_until", "last_released_at")
 
+    def get_fields(self):
+        fields = super().get_fields()
+        # A word of Python's, so that it cannot be declared above.
+        return fields if self.nested else {**fields, "as": as_field()}
+
     def to_internal_value(self, data):
         if self.nested:
             # Even an id names a segment only to those who may know of its pool: the services' errors speak of it.
@@ -122,6 +139,10 @@ class SegmentSerializer(ServiceModelSerializer):
             raise serializers.ValidationError(
                 {"pool": _("A segment stays in its pool: create one in the other pool instead.")}
             )
+        # It says how a segment is made; later changes are for the calls that disable and enable.
+        made_as = data.pop("as", "")
+        if made_as and not self.instance:
+            data["status"] = made_as
         for name in ("prefix", "ipv6_prefix"):
             if isinstance(data.get(name), Prefix):
                 data[name] = self._get_network(data[name], name, pool)

@@ -66,12 +66,12 @@ class AdoptionMixin:
     )
     def adopt(self, request, pk):
         """
-        Make segments of those candidates, or of all that are ready. Their VLANs and prefixes stay when the segment is
-        deleted. 200 when anything was adopted or had been before, 400 when all failed.
+        Make segments of those candidates, or of all that are ready. What is in use, or may be, becomes a disabled
+        segment, unless the caller says that it is available, or which cluster holds it. The VLANs and prefixes stay
+        when the segment is deleted. 200 when anything was adopted or had been before, 400 when all failed.
         """
         pool = self.get_viewable(pk)
-        asked = read_body(request, AdoptSerializer)
-        result = adopt(pool, user=request.user, prefixes=asked.get("prefixes"), dry_run=asked.get("dry_run", False))
+        result = adopt(pool, user=request.user, **read_body(request, AdoptSerializer))
         answer = AdoptResultSerializer(result).data
         return Response(answer, status=400 if result.failed and result.failed == len(result.results) else 200)
 
