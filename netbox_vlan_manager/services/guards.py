@@ -200,7 +200,8 @@ def _segment_prefix_errors(segment, prefix):
     stored = getattr(segment, name)
     if str(prefix.prefix) != str(stored.prefix):
         if connection.in_atomic_block:
-            transactions.lock_spaces([segment.pool.vrf_id])
+            # NetBox may have written other rows before, in the same transaction.
+            transactions.lock_spaces([segment.pool.vrf_id], exclude_netbox=False)
         _lock(segment)
         if segment.status == SegmentStatusChoices.ALLOCATED:
             errors["prefix"] = _("The prefix's segment is allocated: release it before its prefix changes.")

@@ -13,6 +13,7 @@ from itertools import batched
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Exists, F, OuterRef, ProtectedError
 from django.utils.translation import gettext as _
+from rq.timeouts import BaseTimeoutException
 
 from core.models import ObjectChange
 from ipam.models import Prefix
@@ -96,10 +97,13 @@ def delete_drained():
     Delete the retiring pools that have no active allocation, each in a transaction of its own; return how many.
 
     One that cannot be deleted, or whose locks are not had in time, is logged and left to the next run.
+
+    Raises:
+        ExceptionGroup: Of what was no refusal, once all that could be deleted are.
     """
     held = Allocation.objects.active().filter(pool=OuterRef("pk")).order_by()
     retiring = SegmentPool.objects.filter(~Exists(held), status=SegmentPoolStatusChoices.RETIRING)
-    total = 0
+    total, errors = 0, []
     for pool in list(retiring.order_by("pk")):
         try:
             user = _find_retirer(pool)
@@ -108,6 +112,14 @@ def delete_drained():
         except (VLANManagerError, AbortRequest) as error:
             # Quoted: a name with a line end in it must not make a line of its own.
             logger.warning("Retiring pool %a (%s) cannot be deleted: %a", str(pool), pool.pk, str(error.message))
+        except BaseTimeoutException:
+            # It is the job's time that is over, for all of them.
+            raise
+        except Exception as error:
+            logger.exception("Retiring pool %a (%s) was not deleted", str(pool), pool.pk)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"Deleted {total} retiring pools; {len(errors)} could not be deleted", errors)
     return total
 
 
@@ -133,8 +145,8 @@ def _lock_pool(pk):
     pool = SegmentPool.objects.filter(pk=pk).first()
     if pool is None:
         return None
-    # Nobody makes segments for it, or moves them, meanwhile.
-    transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id])
+    # Nobody makes segments for it, or moves them, meanwhile. NetBox's endpoints may: nothing is made here.
+    transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id], exclude_netbox=False)
     return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
 
 

@@ -3,8 +3,8 @@ Transactions, locks and retries of the services, and nothing about segments.
 
 All locks belong to the transaction: session-scoped ones stop excluding behind PgBouncer in transaction pooling, and
 leases lose safety when they run out. Whoever takes several takes them in this order: an idempotency key, cluster keys
-sorted, then spaces (VRFs, then VLAN groups, each by id), then segments by (pool, vid). Every function here expects READ
-COMMITTED.
+sorted, then spaces (VRFs, then VLAN groups, each by id, then the keys of NetBox's endpoints), then segments by (pool,
+vid). Every function here expects READ COMMITTED.
 """
 
 import copy
@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from core.signals import _signals_received
+from netbox.constants import ADVISORY_LOCK_KEYS
 from netbox.context import events_queue
 
 from .. import branching, metrics
@@ -49,6 +50,9 @@ LONGEST_PAUSE = 1
 
 # Whether this is inside a call of `run`.
 _is_running = ContextVar("netbox_vlan_manager_running", default=False)
+
+# Whether this is inside a dry run.
+_is_dry_run = ContextVar("netbox_vlan_manager_dry_run", default=False)
 
 # Classes of PostgreSQL's two-key advisory locks; clusters take the one-key form, a number space of its own.
 VRF_SPACE = 0x564C5652
@@ -122,10 +126,13 @@ def _run_dry(work):
     def undo():
         raise _DryRun(work())
 
+    token = _is_dry_run.set(True)
     try:
         run(undo)
     except _DryRun as outcome:
         return outcome.result
+    finally:
+        _is_dry_run.reset(token)
 
 
 @contextmanager
@@ -194,11 +201,22 @@ def lock_idempotency_key(user_id, key):
 
 
 @timing.part("locks")
-def lock_spaces(vrf_ids=(), vlan_group_ids=()):
+def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
     """
     Keep other transactions from making or moving segments in these VRFs and VLAN groups until this one ends.
 
     Overlap and free VLAN IDs are checked against what is there, so two that add to one space must take turns.
+
+    NetBox's own endpoints `available-prefixes` and `available-vlans` take turns by one key each, for all VRFs and all
+    groups. Services share that key, so that they wait for NetBox's endpoints and not for each other. It comes last,
+    so that nobody holds it who waits for a space. A dry run leaves nothing behind that NetBox could hand out too, and
+    does not take it. What IP addresses NetBox hands out does not depend on prefixes, so that their key is not taken
+    either.
+
+    Args:
+        vrf_ids, vlan_group_ids: Ids.
+        exclude_netbox: Whether prefixes or VLANs may be made or moved. False where rows that NetBox's endpoints write
+            are locked before, since their transactions wait for rows with the key held.
     """
     set_lock_timeout(get_setting("lock_timeout"))
     with connection.cursor() as cursor:
@@ -206,6 +224,10 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=()):
             for pk in sorted(set(ids)):
                 # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
                 cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [space, pk % 2**31])
+        if exclude_netbox and not _is_dry_run.get():
+            for name, ids in (("available-prefixes", vrf_ids), ("available-vlans", vlan_group_ids)):
+                if ids:
+                    cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ADVISORY_LOCK_KEYS[name]])
 
 
 def _cluster_number(pool_id, cluster_name, purpose):

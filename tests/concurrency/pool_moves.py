@@ -7,13 +7,13 @@ import django
 
 django.setup()
 
-from netbox_vlan_manager.exceptions import Busy, VLANManagerError  # noqa: E402
+from netbox_vlan_manager.exceptions import VLANManagerError  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
 from netbox_vlan_manager.services import allocate, release_allocation  # noqa: E402
 from netbox_vlan_manager.services.importing import import_segments  # noqa: E402
 from netbox_vlan_manager.services.merging import merge_pool  # noqa: E402
 from netbox_vlan_manager.services.retiring import delete_drained, retire_pool  # noqa: E402
-from tests.concurrency.scenarios import ask, in_processes, make_big_pool, report  # noqa: E402
+from tests.concurrency.scenarios import ask, in_processes, make_big_pool, patiently, report  # noqa: E402
 from tests.factories import make_pool, make_user  # noqa: E402
 
 
@@ -36,16 +36,6 @@ def make_pair(segments):
     ]
     import_segments(rows, user=make_user(), atomic=True, enforce=False)
     return pool, into
-
-
-def patiently(work):
-    """Do what a client does: try again when told that it is busy."""
-    for _try in range(60):
-        try:
-            return work()
-        except Busy:
-            time.sleep(0.05)
-    return "busy for good"
 
 
 def merge_user():

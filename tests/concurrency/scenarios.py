@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import zip_longest
 from unittest.mock import patch
 
 import django
@@ -28,7 +29,7 @@ from django.utils import timezone  # noqa: E402
 
 from core.models import Job, ObjectChange  # noqa: E402
 from ipam.models import VLAN, Prefix, VLANGroup  # noqa: E402
-from netbox_vlan_manager.exceptions import VLANManagerError  # noqa: E402
+from netbox_vlan_manager.exceptions import Busy, VLANManagerError  # noqa: E402
 from netbox_vlan_manager.jobs import LifeCycleJob  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
 from netbox_vlan_manager.services import (  # noqa: E402
@@ -39,6 +40,7 @@ from netbox_vlan_manager.services import (  # noqa: E402
     create_segment,
     disable_segment,
     enable_segment,
+    generate_segments,
     release,
     release_allocation,
     renew,
@@ -150,6 +152,16 @@ def wait_until_blocked(session, count=1):
                 return
         time.sleep(0.01)
     raise TimeoutError("No session came to wait for a lock")
+
+
+def patiently(work):
+    """Do what a client does: try again when told that it is busy."""
+    for _try in range(60):
+        try:
+            return work()
+        except Busy:
+            time.sleep(0.05)
+    return "busy for good"
 
 
 def ask(cluster_name, pool, **asked):
@@ -736,6 +748,49 @@ def growth_beside_an_import():
 
     asks = [lambda n=n: ask_grown(f"cluster-{n}", pool) for n in range(96)]
     report(in_processes([lambda: bring(1), lambda: bring(1025), *asks], 14), segments=Segment.objects.count())
+
+
+def beside_netbox():
+    """
+    16 processes ask a pool that grows, generate, and take what NetBox's own endpoints say is available: 25 networks of
+    the pool's container and 25 VLAN IDs of its group.
+    """
+    pool = growing_pool()
+    container, group = pool.prefixes.get(), pool.vlan_group
+    user = make_user("root", is_superuser=True)
+    client = client_of(user)
+
+    def take(path, body, field):
+        response = client.post(f"/api/ipam/{path}/", body, format="json")
+        return {"status": response.status_code, field: response.json().get(field)}
+
+    def take_prefix():
+        return take(f"prefixes/{container.pk}/available-prefixes", {"prefix_length": 24}, "prefix")
+
+    def take_vlan(number):
+        return take(f"vlan-groups/{group.pk}/available-vlans", {"name": f"netbox-{number}"}, "vid")
+
+    def generate():
+        return {"generated": len(generate_segments(pool, user=user, count=12, prefix_length=24).segments)}
+
+    asks = [lambda n=n: patiently(lambda: ask_grown(f"cluster-{n}", pool)) for n in range(20)]
+    vlans = [lambda n=n: take_vlan(n) for n in range(25)]
+    # Each process gets some of each kind.
+    tasks = [
+        task
+        for four in zip_longest(asks, [lambda: patiently(generate)] * 6, [take_prefix] * 25, vlans)
+        for task in four
+        if task
+    ]
+    outcomes = in_processes(tasks, 16)
+    networks = Prefix.objects.filter(vrf=pool.vrf).exclude(pk=container.pk)
+    report(
+        outcomes,
+        networks=networks.count(),
+        distinct=networks.order_by().values("prefix").distinct().count(),
+        segments=Segment.objects.count(),
+        vlans=VLAN.objects.filter(group=group).count(),
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from threading import Barrier
 
 import pytest
@@ -312,5 +314,57 @@ def test_one_idempotency_key_posted_eight_times_at_once(stack, fresh_database):
                 "SELECT count(*) FROM netbox_vlan_manager_allocation WHERE cluster_name = 'idempotent'"
             )
             assert count.fetchone() == (1,)
+    finally:
+        live.stop()
+
+
+def test_nothing_is_given_twice_beside_netbox_s_own_endpoints(scenario):
+    report = scenario("beside_netbox")
+
+    assert report["others"] == {}
+    taken = [answer for answer in report["answers"] if "status" in answer]
+    assert Counter(answer["status"] for answer in taken) == {201: 50}
+    assert sum(answer.get("generated", 0) for answer in report["answers"]) == 72
+    # Clusters take what was generated where there is any, and their pool grows where there is none.
+    assert 72 <= report["segments"] <= 92
+    assert report["networks"] == report["distinct"] == report["segments"] + 25
+    assert report["vlans"] == report["segments"] + 25
+    assert report["drift"] == []
+
+
+POOL = """
+from tests.factories import make_pool
+
+pool = make_pool(container="10.0.0.0/8", vid_ranges=((1, 4094),), auto_grow=True, grow_prefix_length=24)
+print("IDS", pool.pk, pool.prefixes.get().pk, pool.vlan_group_id)
+"""
+
+
+def test_nothing_is_given_twice_by_http_beside_netbox_s_own_endpoints(stack, fresh_database):
+    live = stack.serve(fresh_database(), workers=6)
+    try:
+        output = live.database.netbox("nbshell", "-c", POOL).stdout
+        pool, container, group = (int(word) for word in output.partition("IDS ")[2].split()[:3])
+        plugin = "plugins/vlan-manager"
+        asks = [(f"{plugin}/allocations/", {"pool": pool, "cluster_name": f"c{number}"}) for number in range(20)]
+        generate = (f"{plugin}/pools/{pool}/generate/", {"count": 12, "prefix_length": 24})
+        prefix = (f"ipam/prefixes/{container}/available-prefixes/", {"prefix_length": 24})
+        vlans = [(f"ipam/vlan-groups/{group}/available-vlans/", {"name": f"n{number}"}) for number in range(25)]
+        calls = [call for four in zip_longest(asks, [generate] * 6, [prefix] * 25, vlans) for call in four if call]
+
+        def post(call):
+            headers = {"Authorization": f"Bearer {live.token}"}
+            return requests.post(f"{live.url}/api/{call[0]}", json=call[1], headers=headers, timeout=120).status_code
+
+        with ThreadPoolExecutor(18) as clients:
+            assert Counter(clients.map(post, calls)) == {201: 76}
+        with live.database.connect() as connection:
+            networks = "SELECT count(*), count(DISTINCT prefix) FROM ipam_prefix WHERE vrf_id IS NOT NULL"
+            total, distinct = connection.execute(networks).fetchone()
+            (segments,) = connection.execute("SELECT count(*) FROM netbox_vlan_manager_segment").fetchone()
+            (vids,) = connection.execute("SELECT count(DISTINCT vid) FROM ipam_vlan").fetchone()
+        # With the container.
+        assert total == distinct == segments + 25 + 1
+        assert vids == segments + 25
     finally:
         live.stop()
