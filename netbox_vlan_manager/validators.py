@@ -20,6 +20,8 @@ __all__ = (
     "clean_epg_name",
     "clean_purpose",
     "clean_vid",
+    "new_prefix_errors",
+    "pool_errors",
     "prefix_length_bounds",
     "render_epg_name",
     "validate_epg_template",
@@ -28,6 +30,9 @@ __all__ = (
 # IEEE 802.1Q, 9.6: 0 marks priority-tagged frames and 4095 is reserved.
 VID_MIN = 1
 VID_MAX = 4094
+
+# The length of an address by IP version.
+ADDRESS_BITS = {4: 32, 6: 128}
 
 CLUSTER_NAME_MAX_LENGTH = 100
 EPG_NAME_MAX_LENGTH = 64
@@ -255,6 +260,74 @@ def prefix_length_bounds(pool, version, pool_versions):
     if version != min(pool_versions, default=version):
         return shortest, longest
     return pool.min_prefix_length or shortest, pool.max_prefix_length or longest
+
+
+def new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length):
+    """
+    Return {field: text} with what is wrong with the lengths of prefixes that a pool shall make.
+
+    Args:
+        pool: The SegmentPool.
+        networks: Its containers, netaddr.IPNetworks of which there is at least one.
+        prefix_length: Of the first prefix; None if none is given.
+        ipv6_prefix_length: Of the IPv6 prefix beside it; None for none.
+    """
+    errors = {}
+    versions = {network.version for network in networks}
+    lengths = {"prefix_length": (min(versions), prefix_length), "ipv6_prefix_length": (6, ipv6_prefix_length)}
+    for name, (version, length) in lengths.items():
+        if not length:
+            continue
+        shortest, longest = prefix_length_bounds(pool, version, versions)
+        if name == "ipv6_prefix_length" and versions != {4, 6}:
+            errors[name] = _("The pool has no IPv6 container beside an IPv4 one: add it, or leave this empty.")
+        elif not shortest <= length <= longest:
+            errors[name] = _("Length /{length} is out of bounds: this pool takes /{min} to /{max}.").format(
+                length=length, min=shortest, max=longest
+            )
+        elif not any(network.version == version and network.prefixlen < length for network in networks):
+            errors[name] = _("No container has room for a /{length}: use a longer one, or add a container.").format(
+                length=length
+            )
+    return errors
+
+
+def pool_errors(pool, networks):
+    """
+    Return {field: texts} with what keeps a pool from using its own values, whatever is free.
+
+    Args:
+        pool: The SegmentPool, which may be unsaved.
+        networks: Its containers, netaddr.IPNetworks.
+    """
+    if not networks:
+        return {"prefixes": [_("A pool needs at least one container prefix.")]}
+    errors = {}
+    for network in networks:
+        try:
+            clean_cidr(network)
+        except ValidationError as error:
+            errors.setdefault("prefixes", []).extend(error.messages)
+    versions = {network.version for network in networks}
+    version = min(versions)
+    bits = ADDRESS_BITS[version]
+    for name in ("min_prefix_length", "max_prefix_length"):
+        if (getattr(pool, name) or 0) > bits:
+            text = _("The pool's containers are IPv{version}: use a length up to /{longest}.")
+            errors[name] = [text.format(version=version, longest=bits)]
+    shortest, longest = prefix_length_bounds(pool, version, versions)
+    if shortest > longest:
+        # With both set the database says so.
+        name = "min_prefix_length" if pool.min_prefix_length else "max_prefix_length"
+        text = _("The shortest length, /{min}, is longer than the longest, /{max}: set both.")
+        errors.setdefault(name, [text.format(min=shortest, max=longest)])
+    elif not any(network.version == version and network.prefixlen < longest for network in networks):
+        text = _("No container has room for a segment, whose prefix is /{max} at most: add a larger container.")
+        errors.setdefault("prefixes", []).append(text.format(max=longest))
+    if not errors:
+        new = new_prefix_errors(pool, networks, pool.grow_prefix_length, pool.grow_ipv6_prefix_length)
+        errors = {f"grow_{name}": [text] for name, text in new.items()}
+    return errors
 
 
 def _shown(value):

@@ -7,7 +7,7 @@ to its allocations); the locks here make concurrent callers meet neither as an e
 business.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -292,7 +292,9 @@ def _allocate_all(requests, user, dry_run):
     except PoolExhausted as error:
         # Not in the block above, which drops its events when it fails.
         if not dry_run:
-            thresholds.refresh([error.pool])
+            # What is wrong with the pool is logged, and is not what the caller asked for.
+            with suppress(ExceptionGroup):
+                thresholds.refresh([error.pool])
         raise
 
 

@@ -26,7 +26,7 @@ from utilities.data import ranges_to_string
 from ..choices import DriftSeverityChoices, SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
-from ..validators import EPG_NAME, EPG_NAME_MAX_LENGTH
+from ..validators import EPG_NAME, EPG_NAME_MAX_LENGTH, pool_errors
 from .guards import HANDED_OUT, disabling
 from .usage import status_reasons, used_ids
 
@@ -626,7 +626,7 @@ def orphaned_prefixes(pk):
 
 
 def broken_pools(pk):
-    """Find pools whose containers or scope no longer fit."""
+    """Find pools whose containers, scope or values do not fit."""
     scopes = GenericPrefetch(
         "scope",
         [
@@ -665,6 +665,7 @@ def broken_pools(pk):
                 changes=((pool, stale),),
             )
         yield from _broken_containers(pool, blocked)
+        yield from _unusable_values(pool)
 
 
 def _broken_containers(pool, blocked):
@@ -711,6 +712,21 @@ def _broken_containers(pool, blocked):
         )
 
 
+def _unusable_values(pool):
+    errors = pool_errors(pool, [prefix.prefix for prefix in pool.prefixes.all()])
+    # That there is no container is a finding of its own.
+    if pool.prefixes.all() and errors:
+        yield Drift(
+            "pool_values",
+            pool,
+            pool,
+            _("Pool {pool} has values that it cannot use: {reasons}").format(
+                pool=pool, reasons=" ".join(text for texts in errors.values() for text in texts)
+            ),
+            advice=_("What the pool shall be like is yours to say: edit it."),
+        )
+
+
 def _stale_places(pool):
     """Return {field: place} of the places that `pool` has cached and that are others by now."""
     true = copy(pool)
@@ -734,6 +750,7 @@ KINDS = {
     "container_missing": Kind(gettext_lazy("No container"), DriftSeverityChoices.ERROR, broken_pools),
     "container_vrf": Kind(gettext_lazy("VRF of a container"), DriftSeverityChoices.ERROR, broken_pools),
     "container_status": Kind(gettext_lazy("Status of a container"), DriftSeverityChoices.WARNING, broken_pools),
+    "pool_values": Kind(gettext_lazy("Values of the pool"), DriftSeverityChoices.WARNING, broken_pools),
     "vlan_group_changed": Kind(gettext_lazy("VLAN group"), DriftSeverityChoices.ERROR, regrouped_vlans),
     "vlan_renumbered": Kind(gettext_lazy("VLAN renumbered"), DriftSeverityChoices.ERROR, renumbered_vlans),
     "vid_out_of_range": Kind(gettext_lazy("VLAN ID out of range"), DriftSeverityChoices.WARNING, vids_out_of_range),

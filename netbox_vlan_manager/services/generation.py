@@ -2,9 +2,9 @@
 Makes segments of what is free: the lowest VLAN IDs of a pool's VLAN group, paired with the first networks of its
 containers.
 
-A VLAN ID is free when no VLAN of the group has it, a network when no prefix of the VRF lies in it: whatever NetBox
-knows of is left alone, gaps are filled. The pages ask for many at once; a pool that grows makes one when it has none
-left (see `allocation`).
+A VLAN ID is free when no VLAN of the group has it, a network when no prefix, IP range or IP address of the VRF lies in
+it: whatever NetBox knows of is left alone, gaps are filled. The pages ask for many at once; a pool that grows makes one
+when it has none left (see `allocation`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,15 @@ from ipam.models import VLAN
 from ..choices import AllocationOrderChoices, SegmentStatusChoices
 from ..exceptions import Busy
 from ..models import Segment, SegmentPool
-from ..validators import VID_MAX, VID_MIN, clean_vid, prefix_length_bounds, render_epg_name, validate_epg_template
+from ..validators import (
+    ADDRESS_BITS,
+    VID_MAX,
+    VID_MIN,
+    clean_vid,
+    new_prefix_errors,
+    render_epg_name,
+    validate_epg_template,
+)
 from . import audit, provisioning, timing, transactions
 from .permissions import permitted_ids
 from .provisioning import SegmentSpec
@@ -53,38 +61,59 @@ ORDER BY CASE WHEN %(highest)s THEN -vid ELSE vid END
 LIMIT %(count)s
 """
 
-# The free space between the prefixes in each container, where a network of that length fits in: the first such network
-# and the last address. The row above each container's prefixes and the one below stand for its ends.
-FREE_SPACE = """
+# The free space in {space}, rows of a first and a last address, between what {used} has of each, where a network of
+# that length fits in: the first such network and the last address. No address is counted past the end of a space, which
+# may be the last one of the family.
+GAPS = """
+SELECT first, last FROM (
+  SELECT last, CASE
+    WHEN set_masklen(network(set_masklen(first, %(length)s))::inet, %(bits)s) = first THEN first
+    WHEN set_masklen(broadcast(set_masklen(first, %(length)s)), %(bits)s) < last
+      THEN set_masklen(broadcast(set_masklen(first, %(length)s)), %(bits)s) + 1
+  END AS first
+  FROM (
+    SELECT CASE WHEN before IS NULL THEN space_first WHEN before < space_last THEN before + 1 END AS first,
+      CASE WHEN used_first IS NULL THEN space_last WHEN used_first > space_first THEN used_first - 1 END AS last
+    FROM (
+      SELECT space.first AS space_first, space.last AS space_last, used.first AS used_first,
+        max(used.last) OVER (
+          PARTITION BY space.first ORDER BY used.first NULLS LAST ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before
+      -- The row without addresses stands for the end of the space.
+      FROM {space} AS space CROSS JOIN LATERAL ({used} UNION ALL SELECT NULL::inet, NULL::inet) AS used (first, last)
+    ) AS step
+  ) AS gap
+  WHERE first <= last
+) AS aligned
+WHERE set_masklen(broadcast(set_masklen(first, %(length)s)), %(bits)s) <= last
+"""
+
+# A container of the pool inside another one does not use it, but no segment takes the container's own network.
+USED_BY_NETWORKS = """
+SELECT set_masklen(network(prefix)::inet, %(bits)s), set_masklen(broadcast(prefix), %(bits)s)
+FROM ipam_prefix
+WHERE vrf_id = %(vrf)s AND prefix << space.prefix AND (id != ALL (%(own)s) OR masklen(prefix) >= %(length)s)
+UNION ALL
+SELECT host(start_address)::inet, host(end_address)::inet
+FROM ipam_iprange
+WHERE vrf_id = %(vrf)s AND host(start_address)::inet <= space.last AND host(end_address)::inet >= space.first
+"""
+
+# Each address takes the network that it lies in. Looked for between the prefixes only: most addresses lie in these.
+USED_BY_ADDRESSES = """
+SELECT DISTINCT set_masklen(network(set_masklen(address, %(length)s))::inet, %(bits)s),
+  set_masklen(broadcast(set_masklen(address, %(length)s)), %(bits)s)
+FROM ipam_ipaddress
+WHERE vrf_id = %(vrf)s AND host(address)::inet BETWEEN space.first AND space.last
+"""
+
+FREE_SPACE = f"""
 WITH container AS (
-  SELECT network(prefix) AS prefix, CASE family(prefix) WHEN 4 THEN 32 ELSE 128 END AS bits
+  SELECT prefix, set_masklen(prefix, %(bits)s) AS first, set_masklen(broadcast(prefix), %(bits)s) AS last
   FROM unnest(%(containers)s::inet[]) AS prefix
-), used AS (
-  SELECT container.prefix AS container, bits,
-    set_masklen(network(taken.prefix)::inet, bits) AS first, set_masklen(broadcast(taken.prefix), bits) AS last
-  FROM container JOIN ipam_prefix AS taken ON taken.vrf_id = %(vrf)s AND taken.prefix << container.prefix
-  WHERE taken.id != ALL (%(own)s)
-  UNION ALL
-  SELECT prefix, bits, set_masklen(broadcast(prefix), bits) + 1, set_masklen(broadcast(prefix), bits) + 1
-  FROM container
-), gap AS (
-  SELECT container, bits, first - 1 AS last,
-    greatest(
-      max(last + 1) OVER (
-        PARTITION BY container ORDER BY first, last DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-      ),
-      set_masklen(container::inet, bits)
-    ) AS first
-  FROM used
-), aligned AS (
-  SELECT container, bits, last,
-    CASE WHEN set_masklen(network(set_masklen(first, %(length)s))::inet, bits) = first THEN first
-      ELSE set_masklen(broadcast(set_masklen(first, %(length)s)), bits) + 1 END AS first
-  FROM gap WHERE first <= last
-)
-SELECT host(first), host(last) FROM aligned
-WHERE masklen(container) <= %(length)s AND set_masklen(broadcast(set_masklen(first, %(length)s)), bits) <= last
-ORDER BY container, first
+), room AS MATERIALIZED ({GAPS.format(space="container", used=USED_BY_NETWORKS)})
+SELECT host(first), host(last) FROM ({GAPS.format(space="room", used=USED_BY_ADDRESSES)}) AS free
+ORDER BY free.first
 LIMIT %(count)s
 """
 
@@ -226,24 +255,11 @@ def clean_generation(
 
 def _length_errors(pool, prefix_length, ipv6_prefix_length):
     """Return {field: text} with what is wrong with the lengths of new prefixes of `pool`."""
-    errors = {}
-    versions = {prefix.prefix.version for prefix in pool.prefixes.all()}
-    first = min(versions, default=4)
+    networks = [prefix.prefix for prefix in pool.prefixes.all()]
+    # That there is no container shows in that there is no room.
+    errors = new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length) if networks else {}
     if not prefix_length:
         errors["prefix_length"] = _("Give the prefix length of the new segments, such as 24.")
-    lengths = [("prefix_length", first, prefix_length)]
-    if ipv6_prefix_length:
-        lengths.append(("ipv6_prefix_length", 6, ipv6_prefix_length))
-        if versions != {4, 6}:
-            errors["ipv6_prefix_length"] = _(
-                "The pool has no IPv6 container beside an IPv4 one: add it, or leave this empty."
-            )
-    for name, version, length in lengths:
-        shortest, longest = prefix_length_bounds(pool, version, versions)
-        if length and name not in errors and not shortest <= length <= longest:
-            errors[name] = _("Length /{length} is out of bounds: this pool takes /{min} to /{max}.").format(
-                length=length, min=shortest, max=longest
-            )
     return errors
 
 
@@ -323,7 +339,9 @@ def _plan(pool, vids, asked, fields):
 
 def _epg_name(pool, template, vid):
     try:
-        return render_epg_name(template, site=pool.scope.name, vrf=pool.vrf.name, pool=pool.name, vid=vid)
+        # A pool whose scope is gone still grows.
+        site = pool.scope.name if pool.scope else ""
+        return render_epg_name(template, site=site, vrf=pool.vrf.name, pool=pool.name, vid=vid)
     except ValidationError as error:
         raise ValidationError({"epg_template": error.messages}) from None
 
@@ -354,7 +372,9 @@ def find_vids(group, first, last, count, highest=False):
 
 def find_networks(pool, length, count, version=None):
     """
-    Return up to `count` networks of a length in a pool's containers in which no prefix of the VRF lies, lowest first.
+    Return up to `count` networks of a length that are free in a pool's containers, lowest first.
+
+    No prefix, IP range or IP address of the VRF lies in them, and none is a container of the pool.
 
     Args:
         pool: The SegmentPool.
@@ -364,13 +384,19 @@ def find_networks(pool, length, count, version=None):
     """
     prefixes = [prefix for prefix in pool.prefixes.all() if prefix.vrf_id == pool.vrf_id]
     version = version or min((prefix.prefix.version for prefix in prefixes), default=4)
+    bits = ADDRESS_BITS[version]
     containers = [prefix.prefix for prefix in prefixes if prefix.prefix.version == version]
     outermost = [one for one in containers if not any(one != other and one in other for other in containers)]
+    # A container is itself no segment's network.
+    roomy = [network for network in outermost if network.prefixlen < length <= bits]
+    if not roomy:
+        return []
     values = {
-        "containers": [str(network) for network in outermost],
+        "containers": [str(network) for network in roomy],
         "own": [prefix.pk for prefix in prefixes],
         "vrf": pool.vrf_id,
         "length": length,
+        "bits": bits,
         # Each gap has room for one at least.
         "count": count,
     }
@@ -461,9 +487,12 @@ def with_room(usage, pool):
     """
     Return the SegmentUsage of a pool as if it had made all the segments that it may make itself.
 
-    It takes two queries, or three, where the pool grows, and none where it does not.
+    It takes three queries, or four, where the pool grows, and none where it does not.
     """
     count = _rest(pool, usage.total_segments) if pool.auto_grow else 0
+    if count and _length_errors(pool, pool.grow_prefix_length, pool.grow_ipv6_prefix_length):
+        # It would refuse to grow.
+        count = 0
     if count:
         count = len(find_vids(pool.vlan_group, VID_MIN, VID_MAX, count))
     for length, version in ((pool.grow_prefix_length, None), (pool.grow_ipv6_prefix_length, 6)):

@@ -124,7 +124,8 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
     for instance in (pool, into):
         instance.snapshot()
         instance._changelog_message = changelog_message
-    provisioning.check_containers(into.vrf, [*into.prefixes.all(), *containers], vars(into))
+    if containers:
+        provisioning.check_containers(into, [*into.prefixes.all(), *containers])
     into.prefixes.add(*containers)
     _move(segments, pool=into)
     # After the segments: a VLAN may go where the pool of its segment is.

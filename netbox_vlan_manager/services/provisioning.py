@@ -25,7 +25,7 @@ from ..choices import SegmentStatusChoices
 from ..exceptions import Busy, SegmentInUse
 from ..models import Segment, SegmentPool
 from ..settings import get_setting
-from ..validators import clean_cidr, clean_epg_name, clean_vid
+from ..validators import clean_cidr, clean_epg_name, clean_vid, pool_errors
 from . import audit, guards, timing, transactions, usage
 from .permissions import nameable
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
@@ -130,9 +130,9 @@ def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, field
     tenant, role = fields.get("tenant"), fields.get("role")
     vlan_group = vlan_group or get_vlan_group(vrf, scope, vid_ranges, tenant=tenant)
     containers = _get_containers(prefixes, vrf, scope, tenant, role)
-    check_containers(vrf, containers, fields)
     pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug or slugify(name), **fields)
     pool.full_clean()
+    check_containers(pool, containers)
     pool.save()
     pool.prefixes.set(containers)
     return pool
@@ -173,6 +173,7 @@ def _update_pool(pk, values):
 
     pool = SegmentPool.objects.select_related("vrf", "vlan_group").get(pk=pk)
     before = pool.vrf, pool.vlan_group
+    checked_before = _checked_values(pool, pool.prefixes.all())
     pool.snapshot()
     for name, value in values.items():
         if name != "prefixes":
@@ -181,12 +182,21 @@ def _update_pool(pk, values):
     prefixes = values.get("prefixes", pool.prefixes.all())
     containers = _get_containers(prefixes, pool.vrf, pool.scope, pool.tenant, pool.role)
     _check_segments_stay(pool, containers, *before)
-    check_containers(pool.vrf, containers, vars(pool))
+    # What is there already stands in the way of no other change; the drift report has it.
+    if _checked_values(pool, containers) != checked_before:
+        check_containers(pool, containers)
     pool.save()
     pool.checks_containers = True
     pool.prefixes.set(containers)
     pool.checks_containers = False
     return pool
+
+
+def _checked_values(pool, containers):
+    """Return what `check_containers` looks at."""
+    names = ("vrf_id", "min_prefix_length", "max_prefix_length", "auto_grow", "grow_prefix_length")
+    values = [getattr(pool, name) for name in (*names, "grow_ipv6_prefix_length")]
+    return values, {(prefix.pk, str(prefix.prefix)) for prefix in containers}
 
 
 def _check_segments_stay(pool, containers, vrf, vlan_group):
@@ -285,26 +295,24 @@ def get_container(vrf, cidr, scope=None, tenant=None, role=None):
     return container
 
 
-def check_containers(vrf, prefixes, lengths):
+def check_containers(pool, prefixes):
     """
-    Make sure that `prefixes` can be the containers of a pool in `vrf`.
+    Make sure that `prefixes` can be the containers of a pool, and that it can use its own values with them.
 
     Args:
-        vrf: The VRF.
+        pool: The SegmentPool, which may be unsaved.
         prefixes: Prefixes.
-        lengths: A mapping with the pool's min_prefix_length and max_prefix_length, if it has any.
 
     Raises:
-        ValidationError: There is none, one lies in another VRF or is no container, or the lengths are none of theirs.
+        ValidationError: Keyed by field: there is none, one lies in another VRF or is no container, or see
+            `validators.pool_errors`.
     """
     errors = []
-    if not prefixes:
-        errors.append(_("A pool needs at least one container prefix."))
     for prefix in prefixes:
-        if prefix.vrf_id != vrf.pk:
+        if prefix.vrf_id != pool.vrf_id:
             errors.append(
                 _("Prefix {prefix} is in VRF {other}: a container must be in the pool's VRF, {vrf}.").format(
-                    prefix=prefix, other=prefix.vrf or _("Global"), vrf=vrf
+                    prefix=prefix, other=prefix.vrf or _("Global"), vrf=pool.vrf
                 )
             )
         elif prefix.status != PrefixStatusChoices.STATUS_CONTAINER:
@@ -315,11 +323,8 @@ def check_containers(vrf, prefixes, lengths):
             )
     if errors:
         raise ValidationError({"prefixes": errors})
-    longest = 32 if any(prefix.family == 4 for prefix in prefixes) else 128
-    too_long = [name for name in ("min_prefix_length", "max_prefix_length") if (lengths.get(name) or 0) > longest]
-    if too_long:
-        text = _("The pool's containers are IPv4: use a length up to /{longest}.").format(longest=longest)
-        raise ValidationError(dict.fromkeys(too_long, text))
+    if errors := pool_errors(pool, [prefix.prefix for prefix in prefixes]):
+        raise ValidationError(errors)
 
 
 def clean_spec(pool, containers, *, vid, epg_name, prefix, ipv6_prefix=None, **fields):

@@ -336,6 +336,7 @@ UNREPAIRABLE = {
         ["container_missing", *["prefix_outside_containers"] * 3, *["ipv6_prefix_outside_containers"] * 3],
         lambda: SegmentPool.prefixes.through.objects.all().delete(),
     ),
+    "values": (["pool_values"], lambda: SegmentPool.objects.update(auto_grow=True, grow_prefix_length=64)),
     "scope": (["pool_scope"], lambda: SegmentPool.objects.update(scope_id=0)),
 }
 
