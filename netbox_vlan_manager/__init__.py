@@ -30,6 +30,8 @@ class VLANManagerConfig(PluginConfig):
         "ipv6_prefix_lengths": (48, 127),
         # What allocate-vlan and release-vlan call the place in their answers: "slug", "name", or what was "asked".
         "site_in_answers": "slug",
+        # What EPG names may have besides letters, digits and "_". Cisco ACI takes these; "/" may be added without it.
+        "epg_name_characters": ".:-",
         # How long a call waits for a lock before it answers "busy", in milliseconds.
         "lock_timeout": 5000,
         # How long it waits for the last available segment, which another transaction holds, in milliseconds.

@@ -38,6 +38,9 @@ def check_settings():
             and 1 <= bounds[0] <= bounds[1] <= longest
         ):
             errors.append(f"{PLUGIN}: {name} is {bounds!r}; use two lengths between 1 and {longest}, the shorter first")
+    characters = get_setting("epg_name_characters")
+    if not isinstance(characters, str) or not set(characters) <= set("_.:-/"):
+        errors.append(f"{PLUGIN}: epg_name_characters is {characters!r}; use a text of some of . : - /")
     for name in ("lock_timeout", "last_segment_timeout", "import_max_rows", "snapshot_retention", "lease_warning"):
         if type(get_setting(name)) is not int or get_setting(name) < 1:
             errors.append(f"{PLUGIN}: {name} is {get_setting(name)!r}; use a whole number above 0")

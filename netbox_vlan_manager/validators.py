@@ -20,6 +20,8 @@ __all__ = (
     "clean_epg_name",
     "clean_purpose",
     "clean_vid",
+    "epg_name_pattern",
+    "make_epg_name",
     "new_prefix_errors",
     "pool_errors",
     "prefix_length_bounds",
@@ -44,7 +46,6 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 EPG_TEMPLATE = "EPG_{site}_{vid}"
 EPG_TEMPLATE_NAMES = ("site", "vrf", "pool", "vid")
 
-EPG_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PURPOSE = re.compile(r"[a-z0-9_-]{0,50}")
 
 # Addresses that no segment may carry: RFC 1122 (0/8, 127/8), RFC 3927, RFC 5771, RFC 1112 (240/4); RFC 4291 for IPv6,
@@ -89,19 +90,35 @@ def clean_vid(value):
 
 def clean_epg_name(value):
     """
-    Return `value`, trimmed, as an EPG name: 1 to 64 of A-Z a-z 0-9 _ -, what Cisco ACI takes and a VLAN name can hold.
+    Return `value`, trimmed, as an EPG name: 1 to 64 of A-Z a-z 0-9 _ . : -.
+
+    Cisco ACI takes these names (class fvAEPg, property name), and a VLAN's name can be as long. With the setting
+    `epg_name_characters` it is less, or more.
 
     Raises:
         ValidationError: It is empty, too long, or has another character.
     """
     name = "" if value is None else str(value).strip()
-    if not EPG_NAME.fullmatch(name):
-        raise ValidationError(
-            _("EPG name {value} is not valid: use 1 to {max} letters (A-Z, a-z), digits, _ or -.").format(
-                value=_shown(value), max=EPG_NAME_MAX_LENGTH
-            )
-        )
+    if not re.fullmatch(epg_name_pattern(), name):
+        text = _("EPG name {value} is not valid: use 1 to {max} letters (A-Z, a-z), digits and {characters}.")
+        characters = " ".join(_epg_characters())
+        raise ValidationError(text.format(value=_shown(value), max=EPG_NAME_MAX_LENGTH, characters=characters))
     return name
+
+
+def epg_name_pattern():
+    """Return a regular expression for the whole of an EPG name, which Python and PostgreSQL read alike."""
+    return f"[A-Za-z0-9{_epg_characters()}]{{1,{EPG_NAME_MAX_LENGTH}}}"
+
+
+def make_epg_name(text):
+    """Return `text` with "_" for whatever no EPG name may have; it may still be too long, or empty."""
+    return re.sub(f"[^A-Za-z0-9{_epg_characters()}]+", "_", text)
+
+
+def _epg_characters():
+    # In the order in which a character class takes them as they are.
+    return "".join(character for character in "_.:/-" if character in f"_{get_setting('epg_name_characters')}")
 
 
 def validate_epg_template(value):
@@ -142,7 +159,7 @@ def render_epg_name(template, *, site, vrf, pool, vid):
     """
     name = template or EPG_TEMPLATE
     for placeholder, value in {"site": site, "vrf": vrf, "pool": pool, "vid": vid}.items():
-        name = name.replace(f"{{{placeholder}}}", re.sub(r"[^A-Za-z0-9_-]+", "_", str(value)))
+        name = name.replace(f"{{{placeholder}}}", make_epg_name(str(value)))
     return clean_epg_name(name)
 
 
@@ -327,6 +344,8 @@ def pool_errors(pool, networks):
     if not errors:
         new = new_prefix_errors(pool, networks, pool.grow_prefix_length, pool.grow_ipv6_prefix_length)
         errors = {f"grow_{name}": [text] for name, text in new.items()}
+    if pool.auto_grow and not pool.grow_prefix_length:
+        errors["grow_prefix_length"] = [_("A pool that grows needs to know the length to grow by.")]
     return errors
 
 

@@ -225,7 +225,7 @@ def test_import_of_a_bad_row_lands_the_others(pool, write):
     assert str(caught.value) == "2 created, 0 updated, 0 unchanged, 1 failed"
     assert stderr.getvalue().splitlines() == [
         "Line 4: vlan_id: VLAN ID '4095' is not valid: use a whole number from 1 to 4094.",
-        "Line 4: epg_name: EPG name 'EPG 1' is not valid: use 1 to 64 letters (A-Z, a-z), digits, _ or -.",
+        "Line 4: epg_name: EPG name 'EPG 1' is not valid: use 1 to 64 letters (A-Z, a-z), digits and _ . : -.",
     ]
     assert Segment.objects.count() == 4
 

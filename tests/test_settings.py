@@ -40,6 +40,9 @@ def test_unknown_setting_is_none():
         ("ipv6_prefix_lengths", (1, 128)),
         ("site_in_answers", "name"),
         ("site_in_answers", "asked"),
+        ("epg_name_characters", ""),
+        ("epg_name_characters", "-"),
+        ("epg_name_characters", "_.:/-"),
         ("lock_timeout", 1),
         ("last_segment_timeout", 60000),
         ("import_max_rows", 1),
@@ -64,6 +67,11 @@ def test_right_values(configure, name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("epg_name_characters", None),
+        ("epg_name_characters", [".", ":"]),
+        ("epg_name_characters", ".:- "),
+        ("epg_name_characters", "]"),
+        ("epg_name_characters", "A-Z"),
         ("metrics_per_pool", 1),
         ("metrics_per_pool", "yes"),
         ("health_rate", "fast"),

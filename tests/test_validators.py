@@ -50,7 +50,7 @@ def test_long_value_is_cut_in_the_message():
     assert len(refusal(clean_vid, "9" * 4000)) < 200
 
 
-@pytest.mark.parametrize("name", ["a", "EPG_1", "epg-1", "-", "_", "0", "A" * 64])
+@pytest.mark.parametrize("name", ["a", "EPG_1", "epg-1", "-", "_", "0", "A" * 64, "EPG.1", "EPG:1", "10.1.1.0_24-Mgmt"])
 def test_epg_name(name):
     assert clean_epg_name(name) == name
 
@@ -62,13 +62,13 @@ def test_epg_name_is_trimmed():
 @pytest.mark.parametrize(
     "name",
     [
-        None, "", " ", "A" * 65, "EPG 1", "EPG.1", "EPG:1", "EPG/1", "EPG\n1", "EPG\0", "ÉPG",
+        None, "", " ", "A" * 65, "EPG 1", "EPG/1", "EPG;1", "EPG\\1", "EPG]1", "EPG\n1", "EPG\0", "ÉPG",
         "EPG_\N{FULLWIDTH DIGIT ONE}",
     ],
     ids=ascii,
 )  # fmt: skip
 def test_epg_name_with_other_characters_or_length(name):
-    assert refusal(clean_epg_name, name).endswith("is not valid: use 1 to 64 letters (A-Z, a-z), digits, _ or -.")
+    assert refusal(clean_epg_name, name).endswith("is not valid: use 1 to 64 letters (A-Z, a-z), digits and _ . : -.")
 
 
 def test_epg_name_message_names_the_value():

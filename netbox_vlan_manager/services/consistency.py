@@ -26,7 +26,7 @@ from utilities.data import ranges_to_string
 from ..choices import DriftSeverityChoices, SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
-from ..validators import EPG_NAME, EPG_NAME_MAX_LENGTH, pool_errors
+from ..validators import EPG_NAME_MAX_LENGTH, epg_name_pattern, make_epg_name, pool_errors
 from .guards import HANDED_OUT, disabling
 from .usage import status_reasons, used_ids
 
@@ -200,7 +200,7 @@ def invalid_epg_names(pk):
     """Find VLANs whose name is no EPG name."""
     # An allocation that was not carried along remembers the name that the cluster was told.
     told = Allocation.objects.active().filter(segment=OuterRef("pk")).order_by("pk").values("epg_name")[:1]
-    segments = _segments(pk).exclude(vlan__name__regex=f"^{EPG_NAME.pattern}$").annotate(told=Subquery(told))
+    segments = _segments(pk).exclude(vlan__name__regex=f"^{epg_name_pattern()}$").annotate(told=Subquery(told))
     segments = list(segments)
     names = {segment: _valid_name(segment) for segment in segments}
     taken = set(
@@ -212,7 +212,7 @@ def invalid_epg_names(pk):
         name = names[segment]
         advice = ""
         if not name or (segment.vlan.group_id, name) in taken:
-            advice = _("No name follows from this one: rename the VLAN, with letters (A-Z, a-z), digits, _ and -.")
+            advice = _("No name follows from this one: give the VLAN an EPG name.")
         yield Drift(
             "epg_name_invalid",
             segment.pool,
@@ -230,10 +230,10 @@ def invalid_epg_names(pk):
 
 def _valid_name(segment):
     """Return the EPG name that the VLAN of `segment` had or nearly has, or an empty text."""
-    if EPG_NAME.fullmatch(segment.told or ""):
+    if re.fullmatch(epg_name_pattern(), segment.told or ""):
         return segment.told
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", segment.epg_name.strip())[:EPG_NAME_MAX_LENGTH]
-    return name if name.strip("_-") else ""
+    name = make_epg_name(segment.epg_name.strip())[:EPG_NAME_MAX_LENGTH]
+    return name if name.strip("_.:/-") else ""
 
 
 def inactive_vlans(pk):
@@ -563,7 +563,7 @@ def stale_allocations(pk):
     ):
         values = _stale_values(allocation)
         advice = ""
-        if not EPG_NAME.fullmatch(allocation.segment.epg_name):
+        if not re.fullmatch(epg_name_pattern(), allocation.segment.epg_name):
             advice = _("The name of its VLAN is no valid EPG name: repair that one first.")
         yield Drift(
             "allocation_stale",

@@ -14,7 +14,7 @@ from ..forms.generation import GenerateSegmentsForm
 from ..jobs import GenerateSegmentsJob
 from ..models import SegmentPool
 from ..services.generation import clean_generation, generate_segments
-from ..validators import VID_MIN
+from ..validators import VID_MIN, make_epg_name
 from .pool_moves import PoolMoveView
 from .progress import answer_htmx, get_job, get_progress
 
@@ -85,7 +85,9 @@ class SegmentPoolGenerateView(PoolMoveView):
     def get_extra_context(self, pool):
         first = min((vids.lower for vids in pool.vlan_group.vid_ranges), default=VID_MIN)
         # What the template's placeholders stand for, for the example below it.
-        return {"names": {"site": pool.scope.name, "vrf": pool.vrf.name, "pool": pool.name, "vid": str(first)}}
+        site = pool.scope.name if pool.scope else ""
+        names = {"site": site, "vrf": pool.vrf.name, "pool": pool.name, "vid": str(first)}
+        return {"names": {placeholder: make_epg_name(name) for placeholder, name in names.items()}}
 
 
 @register_model_view(SegmentPool, "generate_job", path="generate/jobs/<int:job_pk>")

@@ -36,7 +36,7 @@ PERMISSION = "netbox_vlan_manager.add_segment"
 COLUMNS = {
     "site": _("Id, slug or name of a site, location, site group or region"),
     "vlan_id": _("1 to 4094, in the ranges of the pool's VLAN group"),
-    "epg_name": _("The VLAN's name: letters (A-Z, a-z), digits, _ and -"),
+    "epg_name": _("The VLAN's name: letters (A-Z, a-z), digits and _ . : -"),
     "segment": _("A network inside the pool's containers, such as 192.168.1.0/24"),
     "vrf": _("Id, name or RD of a VRF"),
     "ipv6_prefix": _("An IPv6 network beside the IPv4 one, such as 2001:db8:1::/64"),

@@ -163,14 +163,14 @@ def test_cluster_name(value):
 
 
 @tries
-@given(st.one_of(ANYTHING, st.from_regex(r"\s*[A-Za-z0-9_\-]{0,70}\s*")))
+@given(st.one_of(ANYTHING, st.from_regex(r"\s*[A-Za-z0-9_.:\-]{0,70}\s*")))
 def test_epg_name(value):
     try:
         name = clean_epg_name(value)
     except ValidationError:
-        assert not (isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value))
+        assert not (isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value))
         return
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name, re.ASCII)
+    assert re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", name, re.ASCII)
     assert clean_epg_name(name) == name
 
 
