@@ -9,7 +9,9 @@ before stays. Permissions are the caller's business.
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count
 
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db.backends.postgresql.psycopg_any import NumericRange
 from django.utils.text import slugify
@@ -106,9 +108,9 @@ def create_pool(
         vrf: The VRF that the pool hands out in.
         scope: The Region, SiteGroup, Site or Location that it serves.
         prefixes: Its containers: Prefixes of that VRF, or CIDRs.
-        name: Empty: "<VRF> <scope>".
-        slug: Empty: made from the name.
-        vlan_group: The VLANGroup; None takes or makes the one named "<VRF>-<scope>" at that scope.
+        name: Empty: "<VRF> <scope>", with the VRF's RD or ids where that is taken.
+        slug: Empty: made from the name, with ids where it gives none or one that is taken.
+        vlan_group: The VLANGroup; None takes or makes one (see `get_vlan_group`).
         vid_ranges: The VLAN IDs of a group that is made: (first, last) pairs; None stands for 1 to 4094.
         fields: Any other field of SegmentPool, and changelog_message.
 
@@ -126,11 +128,14 @@ def create_pool(
 
 def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, fields):
     transactions.lock_spaces([vrf.pk])
-    name = name or f"{vrf.name} {scope.name}"[:100]
+    pools = SegmentPool.objects.order_by()
+    if not name:
+        name = next(name for name in _names(vrf, scope, " ") if not pools.filter(name=name).exists())
     tenant, role = fields.get("tenant"), fields.get("role")
     vlan_group = vlan_group or get_vlan_group(vrf, scope, vid_ranges, tenant=tenant)
     containers = _get_containers(prefixes, vrf, scope, tenant, role)
-    pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug or slugify(name), **fields)
+    slug = slug or _make_slug(pools, name, vrf, scope)
+    pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug, **fields)
     pool.full_clean()
     check_containers(pool, containers)
     pool.save()
@@ -221,28 +226,62 @@ def get_vlan_group(vrf, scope, vid_ranges=None, tenant=None):
     """
     Return the VLAN group "<VRF>-<scope>" at `scope`, made from `vid_ranges` where there is none.
 
+    One of that name which only pools of other VRFs use is theirs: the VRF's RD, or its id, then comes after the name.
+
     Raises:
-        ValidationError: A range is not valid, or the group is there with other ranges than those asked for.
+        ValidationError: A range is not valid, the group is there with other ranges than those asked for, or NetBox does
+            not take the new group, which is told at `vlan_group`.
     """
-    name = f"{vrf.name}-{scope.name}"[:100]
     ranges = _clean_vid_ranges(vid_ranges)
-    group = VLANGroup(name=name, slug=slugify(name), scope=scope, tenant=tenant)
+    at_scope = VLANGroup.objects.filter(scope_type=ContentType.objects.get_for_model(scope), scope_id=scope.pk)
+    for name in _names(vrf, scope, "-"):
+        existing = at_scope.filter(name=name).first()
+        if existing is None:
+            break
+        users = set(existing.segment_pools.order_by().values_list("vrf", flat=True))
+        if not users or vrf.pk in users:
+            return _check_ranges(existing, ranges)
+    group = VLANGroup(name=name, slug=_make_slug(at_scope, name, vrf, scope), scope=scope, tenant=tenant)
     if ranges:
         group.vid_ranges = ranges
-    existing = VLANGroup.objects.filter(scope_type=group.scope_type, scope_id=scope.pk, name=name).first()
-    if existing:
-        if ranges and {(r.lower, r.upper) for r in existing.vid_ranges} != {(r.lower, r.upper) for r in ranges}:
-            text = _("The VLAN group of this VRF and place exists with other ranges: leave these out to use it.")
-            if nameable(VLANGroup.objects).filter(pk=existing.pk).exists():
-                text = _("VLAN group {group} exists with the ranges {ranges}: leave these out to use it, or edit it.")
-            raise ValidationError({"vid_ranges": text.format(group=existing, ranges=existing.vid_ranges_list)})
-        return existing
     try:
         group.full_clean()
     except ValidationError as error:
-        raise ValidationError({"vid_ranges": error.messages}) from None
+        errors = {}
+        _add_texts(errors, error, {"vid_ranges": "vid_ranges"}, "vlan_group")
+        raise ValidationError(errors) from None
     group.save()
     return group
+
+
+def _check_ranges(group, ranges):
+    """Return a VLAN group, which is there; raise a ValidationError if it has other ranges than are asked for."""
+    if ranges and {(r.lower, r.upper) for r in group.vid_ranges} != {(r.lower, r.upper) for r in ranges}:
+        text = _("The VLAN group of this VRF and place exists with other ranges: leave these out to use it.")
+        if nameable(VLANGroup.objects).filter(pk=group.pk).exists():
+            text = _("VLAN group {group} exists with the ranges {ranges}: leave these out to use it, or edit it.")
+        raise ValidationError({"vid_ranges": text.format(group=group, ranges=group.vid_ranges_list)})
+    return group
+
+
+def _names(vrf, scope, separator):
+    """Yield names for what is made for a VRF and a place, up to 100 characters, until one is free."""
+    base = f"{vrf.name}{separator}{scope.name}"
+    yield base[:100]
+    ids = f"VRF {vrf.pk}, {scope._meta.model_name} {scope.pk}"
+    for number in count(1):
+        for suffix in (vrf.rd, ids):
+            if suffix:
+                ending = f" ({suffix})" if number == 1 else f" ({suffix}, {number})"
+                yield base[: 100 - len(ending)] + ending
+
+
+def _make_slug(queryset, name, vrf, scope):
+    """Return a slug of `name` that nothing of `queryset` has; where it gives none, or a taken one, ids are in it."""
+    slug = slugify(name)[:100]
+    ids = f"vrf-{vrf.pk}-{scope._meta.model_name}-{scope.pk}"
+    slugs = chain([slug], (f"{slug}-{ids}"[-100:].strip("-"),), (f"{slug[:40]}-{ids}-{n}".strip("-") for n in count(2)))
+    return next(one for one in slugs if one and not queryset.filter(slug=one).exists())
 
 
 def _clean_vid_ranges(vid_ranges):
@@ -290,7 +329,12 @@ def get_container(vrf, cidr, scope=None, tenant=None, role=None):
     container = Prefix(
         prefix=network, vrf=vrf, scope=scope, tenant=tenant, role=role, status=PrefixStatusChoices.STATUS_CONTAINER
     )
-    container.full_clean()
+    try:
+        container.full_clean()
+    except ValidationError as error:
+        errors = {}
+        _add_texts(errors, error, {}, "prefixes")
+        raise ValidationError(errors) from None
     container.save()
     return container
 
