@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from dcim.forms.mixins import ScopedImportForm
 from dcim.models import Location, Region, Site, SiteGroup
+from extras.models import CustomField
 from ipam.choices import PrefixStatusChoices
 from ipam.models import VRF, Prefix, Role, VLANGroup
 from netbox.forms import (
@@ -25,6 +26,7 @@ from utilities.forms.fields import (
     DynamicModelChoiceField,
     DynamicModelMultipleChoiceField,
     GenericObjectChoiceField,
+    JSONField,
     NumericRangeArrayField,
     SlugField,
     TagFilterField,
@@ -36,6 +38,7 @@ from ..choices import AllocationOrderChoices, PoolLevelChoices, SegmentPoolStatu
 from ..models import SegmentPool
 from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
+from ..services.custom_fields import POOL_FIELDS
 from ..validators import clean_cidr, validate_epg_template
 from .mixins import NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 
@@ -79,6 +82,17 @@ class VIDRangesField(NumericRangeArrayField):
 
 
 class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
+    segment_custom_fields = JSONField(
+        label=_("Of segments"),
+        required=False,
+        help_text=_('Values for the segments that the pool makes, by name, such as {"cost_center": "A1"}'),
+    )
+    vlan_custom_fields = JSONField(
+        label=_("Of VLANs"), required=False, help_text=_("The same for the VLANs that are made in the pool")
+    )
+    prefix_custom_fields = JSONField(
+        label=_("Of prefixes"), required=False, help_text=_("The same for the prefixes that are made in the pool")
+    )
     vid_ranges = VIDRangesField(
         label=_("VLAN IDs"),
         required=False,
@@ -107,6 +121,7 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         "grow_prefix_length",
         "grow_ipv6_prefix_length",
         "grow_limit",
+        *POOL_FIELDS,
         "description",
         "owner",
         "comments",
@@ -122,6 +137,7 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
 
     def get_service_values(self):
         values = super().get_service_values()
+        values |= {name: values[name] or {} for name in POOL_FIELDS if name in values}
         return {
             name: value for name, value in values.items() if value not in (None, "") or name not in self.with_default
         }
@@ -252,6 +268,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             ),
             name=_("Growth"),
         ),
+        FieldSet(*POOL_FIELDS, name=_("Custom fields of what is made")),
         FieldSet("tenant_group", "tenant", name=_("Tenancy")),
     )
 
@@ -277,6 +294,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
             "grow_prefix_length",
             "grow_ipv6_prefix_length",
             "grow_limit",
+            *POOL_FIELDS,
             "tenant",
             "role",
             "description",
@@ -306,6 +324,10 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
 
+        for name, model in POOL_FIELDS.items():
+            # Left in, it would be a field that can only be left empty.
+            if not CustomField.objects.get_for_model(model):
+                del self.fields[name]
         if self.instance.pk:
             del self.fields["vid_ranges"]
             self.fields["vlan_group"].required = True
@@ -408,6 +430,7 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
             "grow_prefix_length",
             "grow_ipv6_prefix_length",
             "grow_limit",
+            *POOL_FIELDS,
             "description",
             "owner",
             "comments",

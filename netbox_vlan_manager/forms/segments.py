@@ -2,7 +2,8 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from dcim.models import Location, Region, Site, SiteGroup
-from ipam.models import VRF, VLANGroup
+from extras.models import CustomField
+from ipam.models import VLAN, VRF, Prefix, VLANGroup
 from netbox.forms import (
     PrimaryModelBulkEditForm,
     PrimaryModelFilterSetForm,
@@ -15,6 +16,7 @@ from utilities.forms.fields import (
     CSVModelChoiceField,
     DynamicModelChoiceField,
     DynamicModelMultipleChoiceField,
+    JSONField,
     TagFilterField,
 )
 from utilities.forms.rendering import FieldSet, ObjectAttribute
@@ -47,7 +49,7 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
     epg_name = forms.CharField(
         label=_("EPG name"),
         max_length=EPG_NAME_MAX_LENGTH,
-        help_text=_("The VLAN's name: letters (A-Z, a-z), digits, _ and -"),
+        help_text=_("The VLAN's name: letters (A-Z, a-z), digits and _ . : -"),
     )
     prefix = forms.CharField(
         label=_("Prefix"),
@@ -61,7 +63,33 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
         help_text=_("Beside an IPv4 prefix: a network inside the pool's containers, such as 2001:db8:1::/64"),
     )
 
-    service_fields = ("vid", "epg_name", "prefix", "ipv6_prefix", "dhcp", "description", "owner", "comments")
+    vlan_custom_fields = JSONField(
+        label=_("Custom fields of the VLAN"),
+        required=False,
+        help_text=_('Values by name, such as {"cost_center": "A1"}; those of the pool when empty'),
+    )
+    prefix_custom_fields = JSONField(
+        label=_("Custom fields of the prefix"),
+        required=False,
+        help_text=_("The same for the prefix, and for the IPv6 prefix"),
+    )
+
+    part_fields = {"vlan_custom_fields": VLAN, "prefix_custom_fields": Prefix}
+    service_fields = (
+        "vid",
+        "epg_name",
+        "prefix",
+        "ipv6_prefix",
+        "dhcp",
+        "description",
+        "owner",
+        "comments",
+        *part_fields,
+    )
+
+    def get_service_values(self):
+        values = super().get_service_values()
+        return {name: value for name, value in values.items() if value is not None or name not in self.part_fields}
 
     def save_by_service(self, user, values):
         if self.instance.pk:
@@ -90,7 +118,17 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
         help_text=_("Left empty, a VLAN or prefix that is in use, or may be, is disabled, and all else available"),
     )
 
-    rows = ("vid", "epg_name", "prefix", "ipv6_prefix", "dhcp", "description", "tags")
+    rows = (
+        "vid",
+        "epg_name",
+        "prefix",
+        "ipv6_prefix",
+        "dhcp",
+        "description",
+        "vlan_custom_fields",
+        "prefix_custom_fields",
+        "tags",
+    )
     fieldsets = (FieldSet("pool", *rows[:4], "made_as", *rows[4:], name=_("Segment")),)
 
     class Meta:
@@ -100,6 +138,10 @@ class SegmentForm(SegmentServiceForm, PrimaryModelForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
 
+        for name, model in self.part_fields.items():
+            # Left in, it would be a field that can only be left empty.
+            if not CustomField.objects.get_for_model(model):
+                del self.fields[name]
         if not self.instance.pk:
             return
         # A segment stays in its pool, and changes its status otherwise.

@@ -231,6 +231,24 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixi
         validators=(MinValueValidator(1), MaxValueValidator(VID_MAX)),
         help_text=_("The pool stops growing when it has so many segments; at the end of its space when empty"),
     )
+    segment_custom_fields = models.JSONField(
+        verbose_name=_("custom fields of segments"),
+        default=dict,
+        blank=True,
+        help_text=_("Values for the segments that the pool makes, by the names of their custom fields"),
+    )
+    vlan_custom_fields = models.JSONField(
+        verbose_name=_("custom fields of VLANs"),
+        default=dict,
+        blank=True,
+        help_text=_("Values for the VLANs that are made in the pool, by the names of their custom fields"),
+    )
+    prefix_custom_fields = models.JSONField(
+        verbose_name=_("custom fields of prefixes"),
+        default=dict,
+        blank=True,
+        help_text=_("Values for the prefixes that are made in the pool, by the names of their custom fields"),
+    )
     level = models.CharField(
         verbose_name=_("level"),
         max_length=50,
@@ -262,6 +280,9 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixi
         "grow_prefix_length",
         "grow_ipv6_prefix_length",
         "grow_limit",
+        "segment_custom_fields",
+        "vlan_custom_fields",
+        "prefix_custom_fields",
     )
     hot_columns = ("level",)
     prerequisite_models = ("ipam.VRF",)
@@ -305,8 +326,6 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixi
 
         if self.scope_type and self.scope_type.model not in POOL_SCOPE_MODELS:
             raise ValidationError({"scope_type": _("A pool serves a region, site group, site or location.")})
-        if self.auto_grow and not self.grow_prefix_length:
-            raise ValidationError({"grow_prefix_length": _("A pool that grows needs to know the length to grow by.")})
         # It ends with the pool's deletion, which is a permission of its own.
         retiring = SegmentPoolStatusChoices.RETIRING
         if self.status == retiring and not SegmentPool.objects.filter(pk=self.pk, status=retiring).exists():

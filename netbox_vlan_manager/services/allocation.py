@@ -37,7 +37,7 @@ from ..exceptions import (
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
-from . import audit, generation, quarantine, thresholds, timing, transactions
+from . import audit, custom_fields, generation, quarantine, thresholds, timing, transactions
 from .guards import disabling
 from .prepared import fetch_object, fetch_rows
 from .resolution import resolve_pool
@@ -376,6 +376,10 @@ def hand_over(segment, request, user, shared=False):
         **request.fields,
     )
     allocation.record_segment(segment)
+    if request.has_custom_fields:
+        allocation.custom_field_data = custom_fields.fill(Allocation, allocation.custom_field_data)
+        if texts := custom_fields.errors_of(Allocation, allocation.custom_field_data):
+            raise ValidationError({"custom_fields": texts})
     # Custom validators see the allocation; what they cannot change is excluded, since each check would be a query.
     allocation.full_clean(
         exclude=("segment", "pool", "cluster", "allocated_by"), validate_unique=False, validate_constraints=False

@@ -176,7 +176,8 @@ def generate_segments(
         epg_template: What they are named by (see `validators.render_epg_name`); empty for the pool's own.
         dry_run: Say what would be made, and change nothing.
         enforce: Hold the user to their object permissions on segments.
-        fields: dhcp, description, comments, custom_field_data of the segments.
+        fields: dhcp, description, comments, custom_field_data of the segments; vlan_custom_fields and
+            prefix_custom_fields of their VLANs and prefixes, {name: value}.
 
     Returns:
         GenerateResult
@@ -349,6 +350,7 @@ def _epg_name(pool, template, vid):
 def _raise_first(specs, errors):
     """Raise a ValidationError for the first of the specs that cannot be made."""
     names = {"epg_name": "epg_template", "prefix": "prefix_length", "ipv6_prefix": "ipv6_prefix_length"}
+    names |= {name: name for name in ("custom_fields", "vlan_custom_fields", "prefix_custom_fields")}
     for spec, problems in zip(specs, errors, strict=True):
         if problems:
             raise ValidationError(

@@ -18,6 +18,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from netaddr import IPNetwork
 
+from extras.models import CustomField
 from ipam.choices import PrefixStatusChoices, VLANStatusChoices
 from ipam.models import VLAN, Prefix, VLANGroup
 from ipam.signals import handle_prefix_saved
@@ -28,7 +29,7 @@ from ..exceptions import Busy, SegmentInUse
 from ..models import Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid, pool_errors
-from . import audit, guards, timing, transactions, usage
+from . import audit, custom_fields, guards, timing, transactions, usage
 from .permissions import nameable
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
 
@@ -68,7 +69,10 @@ class SegmentSpec:
     description: str = ""
     comments: str = ""
     owner: object = None
+    # Beside what the pool has for them, {name: value}.
     custom_field_data: dict = field(default_factory=dict)
+    vlan_custom_fields: dict = field(default_factory=dict)
+    prefix_custom_fields: dict = field(default_factory=dict)
     changelog_message: str = ""
     # Empty: disabled if NetBox knows that something uses its VLAN or networks (see `usage`), else available.
     # Allocations of one that comes allocated are the caller's business, in the same transaction.
@@ -132,8 +136,9 @@ def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, field
     if not name:
         name = next(name for name in _names(vrf, scope, " ") if not pools.filter(name=name).exists())
     tenant, role = fields.get("tenant"), fields.get("role")
+    _check_custom_fields(fields)
     vlan_group = vlan_group or get_vlan_group(vrf, scope, vid_ranges, tenant=tenant)
-    containers = _get_containers(prefixes, vrf, scope, tenant, role)
+    containers = _get_containers(prefixes, vrf, scope, tenant, role, fields.get("prefix_custom_fields"))
     slug = slug or _make_slug(pools, name, vrf, scope)
     pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug, **fields)
     pool.full_clean()
@@ -184,8 +189,9 @@ def _update_pool(pk, values):
         if name != "prefixes":
             setattr(pool, "_changelog_message" if name == "changelog_message" else name, value)
     pool.full_clean()
+    _check_custom_fields(values)
     prefixes = values.get("prefixes", pool.prefixes.all())
-    containers = _get_containers(prefixes, pool.vrf, pool.scope, pool.tenant, pool.role)
+    containers = _get_containers(prefixes, pool.vrf, pool.scope, pool.tenant, pool.role, pool.prefix_custom_fields)
     _check_segments_stay(pool, containers, *before)
     # What is there already stands in the way of no other change; the drift report has it.
     if _checked_values(pool, containers) != checked_before:
@@ -195,6 +201,16 @@ def _update_pool(pk, values):
     pool.prefixes.set(containers)
     pool.checks_containers = False
     return pool
+
+
+def _check_custom_fields(values):
+    """Make sure that those of a pool's `values` which are for what it makes are of custom fields that are there."""
+    errors = {}
+    for name, model in custom_fields.POOL_FIELDS.items():
+        if texts := custom_fields.value_errors(model, values.get(name, {})):
+            errors[name] = texts
+    if errors:
+        raise ValidationError(errors)
 
 
 def _checked_values(pool, containers):
@@ -241,7 +257,8 @@ def get_vlan_group(vrf, scope, vid_ranges=None, tenant=None):
         users = set(existing.segment_pools.order_by().values_list("vrf", flat=True))
         if not users or vrf.pk in users:
             return _check_ranges(existing, ranges)
-    group = VLANGroup(name=name, slug=_make_slug(at_scope, name, vrf, scope), scope=scope, tenant=tenant)
+    slug = _make_slug(at_scope, name, vrf, scope)
+    group = VLANGroup(name=name, slug=slug, scope=scope, tenant=tenant, custom_field_data=custom_fields.fill(VLANGroup))
     if ranges:
         group.vid_ranges = ranges
     try:
@@ -304,17 +321,17 @@ def _clean_vid_ranges(vid_ranges):
     return ranges
 
 
-def _get_containers(prefixes, vrf, scope, tenant, role):
+def _get_containers(prefixes, vrf, scope, tenant, role, values):
     """Return the containers among `prefixes`, Prefixes or CIDRs, of which those that are not there yet are made."""
     return [
-        prefix if isinstance(prefix, Prefix) else get_container(vrf, prefix, scope, tenant=tenant, role=role)
+        prefix if isinstance(prefix, Prefix) else get_container(vrf, prefix, scope, tenant, role, values)
         for prefix in prefixes
     ]
 
 
-def get_container(vrf, cidr, scope=None, tenant=None, role=None):
+def get_container(vrf, cidr, scope=None, tenant=None, role=None, values=None):
     """
-    Return the container prefix `cidr` of `vrf`, made where there is none.
+    Return the container prefix `cidr` of `vrf`, made where there is none, with these values of custom fields.
 
     Raises:
         ValidationError: The CIDR is not valid, or is there in NetBox without being a container.
@@ -327,8 +344,16 @@ def get_container(vrf, cidr, scope=None, tenant=None, role=None):
     if existing:
         return existing
     container = Prefix(
-        prefix=network, vrf=vrf, scope=scope, tenant=tenant, role=role, status=PrefixStatusChoices.STATUS_CONTAINER
+        prefix=network,
+        vrf=vrf,
+        scope=scope,
+        tenant=tenant,
+        role=role,
+        status=PrefixStatusChoices.STATUS_CONTAINER,
+        custom_field_data=custom_fields.fill(Prefix, values or {}),
     )
+    if texts := custom_fields.errors_of(Prefix, container.custom_field_data):
+        raise ValidationError({"prefixes": texts})
     try:
         container.full_clean()
     except ValidationError as error:
@@ -426,7 +451,8 @@ def create_segment(pool, *, user, vid, epg_name, prefix, status="", **fields):
         prefix: CIDR inside the pool's containers.
         status: One of NEW_STATUSES, whatever NetBox knows of a use; empty leaves it to that.
         fields: ipv6_prefix, a CIDR inside them beside an IPv4 prefix; dhcp, description, comments, owner,
-            custom_field_data, changelog_message.
+            custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value} of what is
+            made with it.
 
     Returns:
         The Segment.
@@ -620,7 +646,13 @@ def _plan(spec, vlan_space, prefix_space):
             role=pool.role,
             status=VLANStatusChoices.STATUS_ACTIVE,
         )
-        _validate(vlan, errors, {"name": "epg_name"}, "vid")
+        values = pool.vlan_custom_fields, spec.vlan_custom_fields
+        if _set_custom_fields(vlan, "vlan_custom_fields", errors, *values):
+            _validate(vlan, errors, {"name": "epg_name"}, "vid")
+    elif spec.vlan_custom_fields:
+        errors["vlan_custom_fields"] = _("VLAN {vid} is there already and keeps its own: leave these out.").format(
+            vid=spec.vid
+        )
     prefixes, owns = {}, {}
     for name, network in spec.networks.items():
         prefixes[name], owns[f"owns_{name}"] = _plan_prefix(spec, vlan, network, name, prefix_space, errors)
@@ -631,14 +663,14 @@ def _plan(spec, vlan_space, prefix_space):
         description=spec.description,
         comments=spec.comments,
         owner=spec.owner,
-        custom_field_data=spec.custom_field_data,
         changelog_message=spec.changelog_message,
         status=spec.status or SegmentStatusChoices.AVAILABLE,
         disabled_reason=spec.disabled_reason,
         owns_vlan=owns_vlan,
         **owns,
     )
-    _validate(segment, errors, {"description": "description", "comments": "comments"}, "vid")
+    if _set_custom_fields(segment, "custom_fields", errors, pool.segment_custom_fields, spec.custom_field_data):
+        _validate(segment, errors, {"description": "description", "comments": "comments"}, "vid")
     segment.vlan = vlan
     for name, prefix in prefixes.items():
         setattr(segment, name, prefix)
@@ -663,14 +695,44 @@ def _plan_prefix(spec, vlan, network, name, prefix_space, errors):
         prefix = Prefix(prefix=network, vrf=pool.vrf, tenant=pool.tenant, role=pool.role, status=spec.prefix_status)
         # The guard of new prefixes would ask for each what the PrefixSpace knows of all.
         prefix.has_place = True
-        _validate_prefix(prefix, pool.scope, name, errors)
+        values = pool.prefix_custom_fields, spec.prefix_custom_fields
+        if _set_custom_fields(prefix, "prefix_custom_fields", errors, *values):
+            _validate_prefix(prefix, pool.scope, name, errors)
         return prefix, True
+    if spec.prefix_custom_fields:
+        text = _("Prefix {prefix} is there already and keeps its own: leave these out.")
+        errors["prefix_custom_fields"] = text.format(prefix=prefix)
     if prefix.vlan_id and prefix.vlan_id != vlan.pk:
         text = _("Prefix {prefix} belongs to another VLAN: use another prefix.")
         if nameable(VLAN.objects).filter(pk=prefix.vlan_id).exists():
             text = _("Prefix {prefix} belongs to VLAN {vlan}: use another prefix, or that VLAN.")
         errors[name] = text.format(prefix=prefix, vlan=prefix.vlan)
     return prefix, False
+
+
+def _set_custom_fields(instance, name, errors, pool_values, values):
+    """
+    Give a new object the values of its custom fields, and return whether they are right.
+
+    Args:
+        instance: A VLAN, Prefix or Segment.
+        name: The field that an error stands at.
+        errors: {field: texts}, to which is added what is wrong.
+        pool_values: What the pool has for it; values of custom fields that are gone by now are left out.
+        values: What the caller gives, {name: value}.
+    """
+    model = type(instance)
+    if texts := custom_fields.value_errors(model, values):
+        errors[name] = texts
+        return False
+    known = {field.name for field in CustomField.objects.get_for_model(model)} if pool_values else ()
+    instance.custom_field_data = custom_fields.fill(
+        model, {name: value for name, value in pool_values.items() if name in known}, values
+    )
+    if texts := custom_fields.errors_of(model, instance.custom_field_data):
+        errors[name] = texts
+        return False
+    return True
 
 
 def _validate(instance, errors, fields, default):
@@ -720,7 +782,8 @@ def update_segment(segment, *, user, **values):
         segment: The Segment.
         user: The User, or the user name, whom the change log names.
         values: Any of vid, epg_name, prefix (CIDR), ipv6_prefix (CIDR, or None for none), dhcp, description, comments,
-            owner, custom_field_data, changelog_message.
+            owner, custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value} that
+            its VLAN and prefixes get.
 
     Returns:
         The Segment, as it is now.
@@ -739,6 +802,9 @@ def update_segment(segment, *, user, **values):
 
 def update_segment_in_transaction(segment, values):
     """Do the part of `update_segment` that needs locks, in the caller's transaction."""
+    of_prefixes = "prefix_custom_fields"
+    given = {name: values[name] for name in ("vlan_custom_fields", of_prefixes) if name in values}
+    values = {name: value for name, value in values.items() if name not in given}
     transactions.lock_spaces([segment.pool.vrf_id], [segment.pool.vlan_group_id])
     segments = Segment.objects.select_related("vlan__group", "prefix__vrf", "ipv6_prefix__vrf", "pool__vrf")
     segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=segment.pk)
@@ -771,6 +837,9 @@ def update_segment_in_transaction(segment, values):
         _save_changed(prefix, {"prefix": "prefix"}, "prefix", prefix=wanted["prefix"])
     if ipv6_prefix and wanted["ipv6_prefix"] and wanted["ipv6_prefix"] != now["ipv6_prefix"]:
         _save_changed(ipv6_prefix, {"prefix": "ipv6_prefix"}, "ipv6_prefix", prefix=wanted["ipv6_prefix"])
+    for part, name in ((vlan, "vlan_custom_fields"), (prefix, of_prefixes), (ipv6_prefix, of_prefixes)):
+        if part and given.get(name):
+            _change_custom_fields(part, name, given[name])
     # Saved even where only its VLAN or prefix changed: the segment's ETag stands for all that it shows.
     segment.refresh_from_db(fields=("vid",))
     segment.snapshot()
@@ -778,7 +847,7 @@ def update_segment_in_transaction(segment, values):
     if drops:
         _set_ipv6_prefix(segment, None, owned=False)
     elif ipv6_prefix is None and wanted["ipv6_prefix"]:
-        _add_ipv6_prefix(segment, wanted["ipv6_prefix"])
+        _add_ipv6_prefix(segment, wanted["ipv6_prefix"], given.get(of_prefixes, {}))
     for name, value in values.items():
         if name not in typed:
             setattr(segment, "_changelog_message" if name == "changelog_message" else name, value)
@@ -791,11 +860,26 @@ def update_segment_in_transaction(segment, values):
     return segment
 
 
-def _add_ipv6_prefix(segment, network):
+def _change_custom_fields(instance, name, values):
+    """Set values of custom fields on a VLAN or prefix, if any is another; errors stand at the field `name`."""
+    if texts := custom_fields.value_errors(type(instance), values):
+        raise ValidationError({name: texts})
+    if any(instance.custom_field_data.get(field) != value for field, value in values.items()):
+        _save_changed(instance, {}, name, custom_field_data={**instance.custom_field_data, **values})
+
+
+def _add_ipv6_prefix(segment, network, values):
     """Take or make the prefix of `network` for a segment that has no IPv6 prefix, and for whoever holds it."""
     space = PrefixSpace(segment.pool.vrf, [network])
     errors = space.errors(network, "ipv6_prefix")
-    spec = SegmentSpec(segment.pool, segment.vid, segment.epg_name, segment.prefix.prefix, status=segment.status)
+    spec = SegmentSpec(
+        segment.pool,
+        segment.vid,
+        segment.epg_name,
+        segment.prefix.prefix,
+        status=segment.status,
+        prefix_custom_fields=values,
+    )
     if not errors:
         prefix, owned = _plan_prefix(spec, segment.vlan, network, "ipv6_prefix", space, errors)
     if not errors:

@@ -173,7 +173,7 @@ def test_addresses_and_ranges_are_use(user, pool):
 def test_ipv6_addresses_are_use(user, pool):
     pool = update_pool(pool, user=user, prefixes=["10.0.0.0/16", "2001:db8::/48"])
     IPAddress.objects.create(address="2001:db8::1/64", vrf=pool.vrf)
-    IPRange.objects.create(start_address="2001:db8:0:1::5/64", end_address="2001:db8:0:1::9/64", size=5, vrf=pool.vrf)
+    make_range("2001:db8:0:1::5/64", "2001:db8:0:1::9/64", pool.vrf)
     segments = generate_segments(pool, user=user, count=1, prefix_length=24, ipv6_prefix_length=64).segments
     assert [(str(s.prefix), str(s.ipv6_prefix)) for s in segments] == [("10.0.0.0/24", "2001:db8:0:2::/64")]
 

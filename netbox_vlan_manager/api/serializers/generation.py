@@ -50,6 +50,13 @@ class GenerateSerializer(RequestSerializer):
     description = serializers.CharField(
         required=False, allow_blank=True, max_length=Segment._meta.get_field("description").max_length
     )
+    custom_fields = serializers.JSONField(
+        required=False,
+        source="custom_field_data",
+        help_text=_("Values of the segments' custom fields, by their names; without them, those of the pool"),
+    )
+    vlan_custom_fields = serializers.JSONField(required=False, help_text=_("The same for their VLANs"))
+    prefix_custom_fields = serializers.JSONField(required=False, help_text=_("The same for their prefixes"))
     dry_run = serializers.BooleanField(default=False, help_text=_("Say what would be made, and change nothing"))
 
 

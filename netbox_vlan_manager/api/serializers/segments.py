@@ -70,6 +70,16 @@ class SegmentSerializer(ServiceModelSerializer):
     ipv6_prefix = PrefixField(
         required=False, allow_null=True, help_text=_("CIDR or id of an IPv6 prefix beside the IPv4 one")
     )
+    vlan_custom_fields = serializers.JSONField(
+        write_only=True,
+        required=False,
+        help_text=_("Values of the VLAN's custom fields, by their names; without them, those of the pool"),
+    )
+    prefix_custom_fields = serializers.JSONField(
+        write_only=True,
+        required=False,
+        help_text=_("Values of the prefixes' custom fields, by their names; without them, those of the pool"),
+    )
     vlan = VLANSerializer(nested=True, read_only=True)
     status = ChoiceField(choices=SegmentStatusChoices, read_only=True)
     # By this name it is no relation of the model, of which NetBox would prefetch the whole history.
@@ -88,6 +98,8 @@ class SegmentSerializer(ServiceModelSerializer):
             "prefix",
             "ipv6_prefix",
             "vlan",
+            "vlan_custom_fields",
+            "prefix_custom_fields",
             "status",
             "quarantined_until",
             "last_released_at",
