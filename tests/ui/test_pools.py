@@ -174,7 +174,7 @@ class TestForm:
             "web_{vid}",
         )
         response = client.post(f"{pool.get_absolute_url()}edit/", edit_data(pool, auto_grow="on"))
-        assert list(response.context["form"].errors) == ["grow_prefix_length"]
+        assert list(response.context["form"].errors) == ["grow_prefix_length", "__all__"]
         assert client.post(f"{pool.get_absolute_url()}edit/", edit_data(pool)).status_code == 302
         pool.refresh_from_db()
         assert (pool.auto_grow, pool.grow_prefix_length, pool.grow_limit, pool.epg_template) == (False, None, None, "")
