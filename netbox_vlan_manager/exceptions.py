@@ -25,9 +25,13 @@ class VLANManagerError(Exception):
 
 
 class AmbiguousPool(VLANManagerError):
-    """A site or VRF names more than one pool."""
+    """A site or VRF names more than one pool. `found` has them, each with the keys of the places that it serves."""
 
     code = "invalid"
+
+    def __init__(self, message, found=()):
+        super().__init__(message)
+        self.found = dict(found)
 
 
 class PoolNotFound(VLANManagerError):

@@ -35,7 +35,7 @@ from .choices import (
     SegmentPoolStatusChoices,
     SegmentStatusChoices,
 )
-from .models import Allocation, Segment, SegmentPool
+from .models import Allocation, Segment, SegmentPool, is_active
 
 __all__ = (
     "AllocationFilterSet",
@@ -581,7 +581,7 @@ class AllocationFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttribute
     def filter_status(self, queryset, name, value):
         if set(value) == set(AllocationStatusChoices.values()):
             return queryset
-        return queryset.filter(released_at__isnull=AllocationStatusChoices.ACTIVE in value)
+        return queryset.filter(is_active() if AllocationStatusChoices.ACTIVE in value else ~is_active())
 
 
 def _matches_vid(value):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from netbox.object_actions import AddObject, BulkExport, ObjectAction
 
-from .choices import SegmentStatusChoices
+from .choices import AllocationStatusChoices, SegmentStatusChoices
 from .models import SegmentPool
 
 __all__ = (
@@ -107,7 +107,7 @@ class ReleaseAllocation(ObjectAction):
 
     @classmethod
     def is_permitted(cls, user, obj=None):
-        if obj is None or obj.released_at is not None:
+        if obj is None or obj.status != AllocationStatusChoices.ACTIVE:
             return False
         return user.has_perm("netbox_vlan_manager.release_segmentpool", obj.pool)
 
@@ -122,7 +122,8 @@ class RenewAllocation(ObjectAction):
 
     @classmethod
     def is_permitted(cls, user, obj):
-        return obj.released_at is None and user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
+        is_active = obj.status == AllocationStatusChoices.ACTIVE
+        return is_active and user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
 
 
 class BulkReleaseAllocations(ObjectAction):

@@ -17,11 +17,13 @@ from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VLAN, Prefix, VLANGroup
 from netbox.signals import post_clean
 from utilities.exceptions import AbortRequest
+from virtualization.models import Cluster
 
 from . import branching
 from .exceptions import Busy
 from .models import Allocation, Segment, SegmentPool
 from .services import guards
+from .services.clusters import link_clusters
 from .services.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 
 CHECKS = {
@@ -114,6 +116,29 @@ def follow_vlan(instance, created, raw=False, update_fields=None, **kwargs):
 def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
     if not created and not raw and not branching.is_active() and _touches(update_fields, {"prefix", "description"}):
         guards.follow_prefix(instance)
+
+
+@receiver(pre_save, sender=Cluster)
+def remember_cluster_name(instance, raw=False, update_fields=None, **kwargs):
+    if raw or instance._state.adding or branching.is_active() or not _touches(update_fields, {"name"}):
+        return
+    instance._name_before = Cluster.objects.filter(pk=instance.pk).values_list("name", flat=True).first()
+
+
+@receiver(post_save, sender=Cluster)
+def link_saved_cluster(instance, raw=False, update_fields=None, **kwargs):
+    if raw or branching.is_active() or not _touches(update_fields, {"name"}):
+        return
+    before = instance.__dict__.pop("_name_before", None)
+    if before != instance.name:
+        link_clusters([name for name in (before, instance.name) if name])
+
+
+@receiver(post_delete, sender=Cluster)
+def link_namesakes_of_cluster(instance, **kwargs):
+    # Where there were two of its name, the other one is the only one.
+    if not branching.is_active():
+        link_clusters([instance.name])
 
 
 @refuses_deletion_of(Prefix)

@@ -24,7 +24,7 @@ from virtualization.graphql.filters import ClusterFilter
 from virtualization.models import Cluster
 
 from ..choices import AllocationStatusChoices
-from ..models import Allocation, PoolSnapshot, Segment, SegmentPool
+from ..models import Allocation, PoolSnapshot, Segment, SegmentPool, is_active
 from .enums import (
     AllocationOrderEnum,
     AllocationStatusEnum,
@@ -142,7 +142,7 @@ class AllocationFilter(ContactFilterMixin, PrimaryModelFilter):
             return Q(**{f"{prefix}pk__in": ()})
         if len(wanted) == len(AllocationStatusChoices.values()):
             return Q()
-        return Q(**{f"{prefix}released_at__isnull": AllocationStatusChoices.ACTIVE in wanted})
+        return is_active(prefix) if AllocationStatusChoices.ACTIVE in wanted else ~is_active(prefix)
 
 
 @register_filter(PoolSnapshot, lookups=True)

@@ -152,7 +152,7 @@ class SegmentType(ContactsMixin, PrimaryObjectType):
 
 @register_type(
     Allocation,
-    exclude=["expiry_warned"],
+    exclude=["expiry_warned", "places"],
     filters=AllocationFilter,
     pagination=True,
     field_cls=RestrictedField,
@@ -170,7 +170,7 @@ class AllocationType(ContactsMixin, PrimaryObjectType):
     def display(self) -> str:
         return str(self)
 
-    @strawberry_django.field(only=["released_at"])
+    @strawberry_django.field(only=["released_at", "expires_at"])
     def status(self) -> str:
         return self.status
 

@@ -1,7 +1,8 @@
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import ProtectedError, Q
-from django.db.models.functions import Upper
+from django.db.models.functions import Now, Upper
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -15,7 +16,25 @@ from ..choices import AllocationStatusChoices, ReleaseReasonChoices
 from ..validators import CLUSTER_NAME_MAX_LENGTH, PURPOSE_MAX_LENGTH
 from .mixins import HelpPageMixin, HotColumnsMixin
 
-__all__ = ("Allocation",)
+__all__ = (
+    "ANY_PLACE",
+    "Allocation",
+    "is_active",
+)
+
+# Among the places of an allocation: nobody knows which ones it was asked for, so any that its pool is around may be.
+ANY_PLACE = "*"
+
+
+def is_active(path=""):
+    """
+    Return the condition that an allocation is active: neither released, nor over by the database's clock.
+
+    Args:
+        path: What leads to the allocation in the query, such as "allocations__".
+    """
+    never, later = Q(**{f"{path}expires_at__isnull": True}), Q(**{f"{path}expires_at__gt": Now()})
+    return Q(**{f"{path}released_at__isnull": True}) & (never | later)
 
 
 def keep_history(collector, field, sub_objs, using):
@@ -34,7 +53,16 @@ def keep_history(collector, field, sub_objs, using):
 
 class AllocationQuerySet(RestrictedQuerySet):
     def active(self):
+        """Filter by who holds a segment now. What is over by the clock is not held, whether released yet or not."""
+        return self.filter(is_active())
+
+    def unreleased(self):
+        """Filter by what the constraints and triggers of the database count: active ones, and those to be released."""
         return self.filter(released_at__isnull=True)
+
+    def overdue(self):
+        """Filter by what is over by the clock and still has to be released."""
+        return self.unreleased().filter(expires_at__lte=Now())
 
     def of_cluster(self, cluster_name):
         """Filter by cluster name, compared without case. The spelling of iexact is the one that the index has."""
@@ -43,7 +71,12 @@ class AllocationQuerySet(RestrictedQuerySet):
 
 class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
     """
-    A cluster holds a segment from `allocated_at` until `released_at`. Releasing ends it; the row stays as history.
+    A cluster holds a segment from `allocated_at` until `released_at` or `expires_at`, whichever comes first. Releasing
+    ends it; the row stays as history. One that is over by the clock is released by the next call that comes across it,
+    or by the job of every minute.
+
+    `places` are the places that the cluster asked for when it was answered with this, such as "dcim.site:12"; and
+    ANY_PLACE where they are not known.
 
     `pool_name`, `vrf_name`, `vid`, `epg_name` and `prefix` say what was held. The last three follow the segment while
     the allocation is active, the names are brought up to date when it is released; from then on all stay as they were,
@@ -134,6 +167,14 @@ class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
         editable=False,
         help_text=gettext_lazy("The segment was shared with this cluster while another one held it"),
     )
+    places = ArrayField(
+        base_field=models.TextField(),
+        verbose_name=gettext_lazy("places"),
+        default=list,
+        blank=True,
+        editable=False,
+        help_text=gettext_lazy("The places that the cluster asked for"),
+    )
     ipv6_prefix = IPNetworkField(verbose_name=gettext_lazy("IPv6 prefix"), blank=True, null=True)
     pool_name = models.CharField(verbose_name=gettext_lazy("pool name"), max_length=100)
     vrf_name = models.CharField(verbose_name=gettext_lazy("VRF name"), max_length=100)
@@ -148,6 +189,7 @@ class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
         "segment",
         "pool",
         "cluster_name",
+        "cluster",
         "purpose",
         "allocated_at",
         "allocated_by",
@@ -157,6 +199,7 @@ class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
         "expires_at",
         "expiry_warned",
         "shared",
+        "places",
         "ipv6_prefix",
         "pool_name",
         "vrf_name",
@@ -170,10 +213,11 @@ class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
         verbose_name = gettext_lazy("allocation")
         verbose_name_plural = gettext_lazy("allocations")
         constraints = (
+            # In this order it also answers what a cluster holds in any pool: the first question of every call.
             models.UniqueConstraint(
-                "pool",
                 Upper("cluster_name"),
                 "purpose",
+                "pool",
                 condition=Q(released_at__isnull=True),
                 name="%(app_label)s_%(class)s_one_active",
                 violation_error_message=gettext_lazy("The cluster already holds a segment of this pool."),
@@ -192,6 +236,7 @@ class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
         indexes = (
             models.Index(fields=("-allocated_at", "-id"), name="vlan_manager_alloc_order"),
             models.Index(fields=("cluster_name",), name="vlan_manager_alloc_cluster"),
+            models.Index(fields=("pool",), condition=Q(released_at__isnull=True), name="vlan_manager_alloc_pool"),
             models.Index(
                 fields=("expires_at",),
                 condition=Q(released_at__isnull=True, expires_at__isnull=False),
@@ -217,8 +262,14 @@ class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
         return ", ".join(str(network) for network in (self.prefix, self.ipv6_prefix) if network)
 
     @property
+    def is_over(self):
+        """Whether its time is over by the clock; it may still have to be released."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
     def status(self):
-        return AllocationStatusChoices.ACTIVE if self.released_at is None else AllocationStatusChoices.RELEASED
+        is_active = self.released_at is None and not self.is_over
+        return AllocationStatusChoices.ACTIVE if is_active else AllocationStatusChoices.RELEASED
 
     def get_status_display(self):
         return dict(AllocationStatusChoices)[self.status]

@@ -7,7 +7,7 @@ from netbox.models import PrimaryModel
 from netbox.models.features import ContactsMixin
 from utilities.querysets import RestrictedQuerySet
 
-from ..choices import SegmentStatusChoices
+from ..choices import AllocationStatusChoices, SegmentStatusChoices
 from ..validators import VID_MAX, VID_MIN
 from .mixins import HelpPageMixin, HotColumnsMixin
 
@@ -199,4 +199,6 @@ class Segment(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
     @property
     def active_allocations(self):
         """Return the allocations that hold the segment now, as a list; a prefetch of `allocations` serves it."""
-        return [allocation for allocation in self.allocations.all() if allocation.released_at is None]
+        return [
+            allocation for allocation in self.allocations.all() if allocation.status == AllocationStatusChoices.ACTIVE
+        ]

@@ -3,24 +3,29 @@ The reservation service: hands a segment to a cluster, and takes it back.
 
 One cluster gets one segment of a pool for one purpose, and the same when it asks again; no segment has two holders but
 those it was shared with. The database holds both (partial unique indexes, and a trigger that ties a segment's status
-to its allocations); the locks here make concurrent callers meet neither as an error. Permissions are the caller's
-business.
+to its allocations); the locks here make concurrent callers meet neither as an error.
+
+An allocation knows the places that it was asked for. Asked again for one of them, it is the answer, whichever pool
+serves the place meanwhile (see `_held_for_places`). What is over by the clock is released by whoever comes across it.
+
+Permissions are the caller's business, but for a pool that holds and was not named: `viewer` may have to be permitted
+to use it.
 """
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import ValidationError
-from django.db.models import Exists, OuterRef, Value
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Exists, OuterRef, Q, Value
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from extras.models import CustomField
-from virtualization.models import Cluster
 
 from .. import metrics
 from ..choices import ReleaseReasonChoices, SegmentPoolStatusChoices, SegmentStatusChoices
@@ -34,48 +39,60 @@ from ..exceptions import (
     VIDUnavailable,
     VLANManagerError,
 )
-from ..models import Allocation, Segment, SegmentPool
+from ..models import ANY_PLACE, Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
 from . import audit, custom_fields, generation, quarantine, thresholds, timing, transactions
+from .clusters import clusters_named
 from .guards import disabling
-from .prepared import fetch_object, fetch_rows
-from .resolution import resolve_pool
+from .prepared import fetch_object, fetch_objects, fetch_rows
+from .resolution import not_permitted, place_key, places_around, resolve_pool, usable_pools
 from .usage import status_reasons
-from .wishes import Wish, available_segments, clean_wish, lock_first
+from .wishes import Wish, available_segments, clean_wish, lock_first, meeting
 
 __all__ = (
     "AllocationRequest",
     "AllocationResult",
+    "MustGrow",
     "ReleaseResult",
     "allocate",
     "allocate_many",
     "available_segments",
     "check_limits",
+    "check_open",
     "check_request_limits",
     "clean_expiry",
     "clean_request",
+    "end_overdue",
     "find_facts",
     "find_held",
+    "find_or_end",
     "hand_over",
+    "locate",
+    "lock_key",
     "lock_keys",
+    "lock_own",
     "release",
     "release_allocation",
     "release_locked",
     "renew",
     "run",
+    "take_back",
 )
 
 
 # What stands in a prepared query for the values of a call.
 CLUSTER, PURPOSE = "\x01cluster", "\x01purpose"
-POOL, PK = 2**63 - 1, 2**63 - 2
+VRF, PK = 2**63 - 1, 2**63 - 2
 
 # Stand in a lock's key where a purpose would: whoever counts against a limit takes turns. No purpose has these.
 CLUSTER_LIMIT, TENANT_LIMIT = "\0cluster", "\0tenant"
 
 # Ten years: what expires later is a mistake.
 LEASE_MAX = timedelta(days=3660)
+
+# How many allocations that are over one transaction ends.
+BATCH_SIZE = 200
 
 
 # Any segment will do.
@@ -96,7 +113,7 @@ class ReleaseResult(NamedTuple):
     released: bool
 
 
-class _MustGrow(Exception):
+class MustGrow(Exception):
     """Gives all locks back: those that a pool needs to grow come before those of segments."""
 
 
@@ -125,12 +142,19 @@ class AllocationRequest:
     """
     What one cluster asks of one pool; its values are clean (see `clean_request`).
 
-    `cluster_id`, `tenant_id` and `has_custom_fields` are found before the locks.
+    `places` are the keys of the places that the pool was found by; none where it was named itself. Where it holds for
+    them and does not serve them (`serves`), nothing is allocated in it. `viewer` is the User who has to be permitted to
+    do `action` in another pool that holds what answers; None may do all. `cluster_id`, `tenant_id` and
+    `has_custom_fields` are found before the locks.
     """
 
     pool: SegmentPool
     cluster_name: str
     purpose: str = ""
+    places: tuple = ()
+    serves: bool = True
+    viewer: object = None
+    action: str = "allocate"
     wish: Wish = ANY
     expires_at: object = None
     fields: dict = field(default_factory=dict)
@@ -143,18 +167,21 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
     """
     Return the segment that a cluster holds in a pool, allocating the first available one if it holds none.
 
-    Locks the cluster's key in the pool and one segment row until the transaction ends.
+    Found by `site` and `vrf`, it is what the cluster holds for that place, in whichever pool of the VRF.
+
+    Locks the cluster's key in the VRF and one segment row until the transaction ends.
 
     Args:
         cluster_name: Who asks; trimmed, compared without case.
         user: The User, or the user name, whom the change log names.
-        pool: The SegmentPool; or give `site` and `vrf` and it is found (see `resolution.resolve_pool`).
+        pool: The SegmentPool; or give `site` and `vrf` and it is found (see `locate`).
         dry_run: Say what would be allocated, and change nothing. The locks are taken and let go; the allocation has no
             id where it would be new.
-        asked: purpose, which tells several segments of one cluster in the pool apart; vid, vid_min, vid_max,
-            prefix_length or segment, which say what is wanted (see `wishes.clean_wish`); expires_at, when the
-            allocation shall be released by itself, a datetime; description, comments, owner, custom_field_data,
-            changelog_message of a new allocation; one that is there keeps its own.
+        asked: places and serves, as `locate` found them; viewer, whose permissions count in another pool that holds
+            (see AllocationRequest); purpose, which tells several segments of one cluster in the pool apart; vid,
+            vid_min, vid_max, prefix_length or segment, which say what is wanted (see `wishes.clean_wish`); expires_at,
+            when the allocation shall be released by itself, a datetime; description, comments, owner,
+            custom_field_data, changelog_message of a new allocation; one that is there keeps its own.
 
     Returns:
         AllocationResult
@@ -162,6 +189,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
     Raises:
         ValidationError: A value is not valid, or a custom validator of NetBox's refused the allocation.
         PoolNotFound, AmbiguousPool: `site` and `vrf` name no pool, or several.
+        PermissionDenied: The cluster holds its segment in another pool, which the viewer may see and not use.
         PoolPaused: The pool makes no new allocations.
         PoolExhausted: It has no available segment, or none that is wanted.
         VIDUnavailable: The segment that was asked for is not available, or the cluster holds another one.
@@ -172,13 +200,49 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
     about = {"cluster": cluster_name, "pool": pool, "site": site, "vrf": vrf, "user": user}
     with timing.operation("allocate", dry_run=dry_run, **about) as operation:
         if pool is None:
-            pool = resolve_pool(site, vrf).pool
+            resolved = locate(cluster_name, site, vrf, purpose=asked.get("purpose", ""), viewer=asked.get("viewer"))
+            pool, asked["places"], asked["serves"] = resolved.pool, resolved.places, resolved.serves
             timing.note(pool=pool)
         request = clean_request(cluster_name, pool=pool, **asked)
         (result,) = _allocate_all([request], user, dry_run)
         operation.outcome = "created" if result.created else "replayed"
         timing.note(vid=result.allocation.vid)
         return result
+
+
+def locate(cluster_name, site, vrf, *, purpose="", viewer=None, action=None):
+    """
+    Return the ResolvedPool that answers a cluster which asks for `site` in `vrf`: the one that serves the place.
+
+    Where none does that the viewer may use, or it is not clear which is meant, it is the one in which the cluster holds
+    a segment for that place; it is clear if the segment is held for all the places that may be meant.
+
+    Args:
+        cluster_name, purpose: Who asks, and what for.
+        site, vrf: As in `resolution.resolve_pool`.
+        viewer: Whose view decides which pools exist; None sees all.
+        action: "allocate" or "release", which the viewer must be permitted to do in the pool.
+
+    Raises:
+        ValidationError: A value is not valid.
+        PoolNotFound, AmbiguousPool, PermissionDenied: As `resolution.resolve_pool`.
+    """
+    names = {CLUSTER: clean_cluster_name(cluster_name), PURPOSE: clean_purpose(purpose)}
+    return resolve_pool(site, vrf, viewer, action, holding=partial(_find_holding_pool, names))
+
+
+def _find_holding_pool(names, places, vrfs, viewer, action):
+    """Return the only pool in which a cluster holds what is the answer for all of `places`, or None."""
+    found = []
+    for vrf in vrfs:
+        rows = [row for row in fetch_objects(_held_query, {**names, VRF: vrf}) if not row.has_ended]
+        if rows:
+            pools = usable_pools({row.pool_id for row in rows}, viewer, action)
+            rows = [row for row in rows if row.pool_id in pools]
+            by_place = [_answering(rows, [place], pools)[:1] for place in places]
+            if by_place[0] and all(held == by_place[0] for held in by_place):
+                found.append(pools[by_place[0][0].pool_id])
+    return found[0] if len(found) == 1 and found[0].permitted else None
 
 
 def allocate_many(requests, *, user, dry_run=False):
@@ -206,7 +270,7 @@ def allocate_many(requests, *, user, dry_run=False):
         return results
 
 
-def clean_request(cluster_name, *, pool, purpose="", expires_at=None, **asked):
+def clean_request(cluster_name, *, pool, purpose="", places=(), serves=True, viewer=None, expires_at=None, **asked):
     """
     Return the AllocationRequest of what a caller gave; the arguments are those of `allocate`.
 
@@ -219,6 +283,9 @@ def clean_request(cluster_name, *, pool, purpose="", expires_at=None, **asked):
         pool=pool,
         cluster_name=clean_cluster_name(cluster_name),
         purpose=clean_purpose(purpose),
+        places=tuple(places),
+        serves=serves,
+        viewer=viewer,
         wish=clean_wish(segment=segment, **wish_fields),
         expires_at=clean_expiry(expires_at),
         fields=asked,
@@ -270,7 +337,7 @@ def _allocate_all(requests, user, dry_run):
     for index, request in enumerate(requests):
         with _indexed(index):
             held.append(find_held(request))
-    if all(held):
+    if all(held) and (dry_run or not any(map(_new_places, held, requests))):
         results = [AllocationResult(allocation, created=False) for allocation in held]
         if not dry_run:
             metrics.count_allocations(results)
@@ -287,7 +354,7 @@ def _allocate_all(requests, user, dry_run):
             # winner.
             try:
                 return run(partial(_lock_and_allocate, requests, user), dry_run)
-            except _MustGrow:
+            except MustGrow:
                 return run(partial(_lock_and_allocate, requests, user, may_grow=True), dry_run)
     except PoolExhausted as error:
         # Not in the block above, which drops its events when it fails.
@@ -303,7 +370,7 @@ def _indexed(index):
     """Let an error of the block say which request of a batch it is about."""
     try:
         yield
-    except (ValidationError, VLANManagerError) as error:
+    except (ValidationError, PermissionDenied, VLANManagerError) as error:
         error.index = index
         raise
 
@@ -330,7 +397,7 @@ def _turn(request):
 def lock_keys(request):
     """Return the keys that `transactions.lock_clusters` takes for an AllocationRequest."""
     pool = request.pool
-    keys = [(pool.pk, request.cluster_name, request.purpose)]
+    keys = [(pool.vrf_id, request.cluster_name, request.purpose)]
     if pool.max_per_cluster:
         keys.append((pool.pk, request.cluster_name, CLUSTER_LIMIT))
     if pool.max_per_tenant and request.tenant_id:
@@ -338,16 +405,44 @@ def lock_keys(request):
     return keys
 
 
+def lock_key(allocation):
+    """Return the key that `transactions.lock_clusters` takes for an Allocation, whose pool is read."""
+    return allocation.pool.vrf_id, allocation.cluster_name, allocation.purpose
+
+
 def _allocate(request, user, may_grow):
     """Do the part of `allocate` that needs locks. `request` is left as it is, for another try."""
-    if held := find_held(request):
+    held, ended = find_or_end(request)
+    if held:
         return AllocationResult(held, created=False)
-    if request.pool.status != SegmentPoolStatusChoices.ACTIVE:
-        raise PoolPaused(request.pool)
+    check_open(request)
     check_limits(request)
-    segment = _lock_segment(request, may_grow)
+    segment = _lock_segment(request, may_grow, [one.segment_id for one in ended if one.pool == request.pool])
     segment.pool = request.pool
     return AllocationResult(hand_over(segment, request, user), created=True)
+
+
+def find_or_end(request):
+    """
+    Return what answers the request, or None and the allocations of the cluster that are over, which are then released.
+
+    The caller holds the request's locks. That the place was asked for is written down.
+
+    Raises:
+        VIDUnavailable: The cluster holds another segment than the one it asks for.
+        PermissionDenied: It holds its segment in another pool, which the viewer may see and not use.
+    """
+    rows = _rows_of(request)
+    held = _choose(rows, request)
+    if held:
+        if places := _new_places(held, request):
+            audit.update(held, places=[*held.places, *places])
+        return held, []
+    return None, [release_locked(row, None, if_due=True).allocation for row in rows if row.has_ended]
+
+
+def _new_places(held, request):
+    return [place for place in request.places if place not in held.places]
 
 
 def hand_over(segment, request, user, shared=False):
@@ -372,6 +467,7 @@ def hand_over(segment, request, user, shared=False):
         allocated_by=user,
         allocated_at=timezone.now(),
         expires_at=request.expires_at,
+        places=list(request.places) or [place_key((request.pool.scope_type_id, request.pool.scope_id))],
         shared=shared,
         **request.fields,
     )
@@ -398,6 +494,21 @@ def _prefix_updates(segment, status):
     """Return what `audit.write` takes to give the prefixes of `segment` a status."""
     prefixes = [segment.prefix, segment.ipv6_prefix] if segment.ipv6_prefix_id else [segment.prefix]
     return [(prefix, {"status": status}) for prefix in prefixes]
+
+
+def check_open(request):
+    """
+    Make sure that the pool makes new allocations.
+
+    Raises:
+        Busy: It was found because the cluster held a segment for a place that it does not serve, and holds it no more:
+            the same call, made again, finds the pool that serves the place.
+        PoolPaused: It is paused or retiring.
+    """
+    if not request.serves:
+        raise Busy
+    if request.pool.status != SegmentPoolStatusChoices.ACTIVE:
+        raise PoolPaused(request.pool)
 
 
 def check_limits(request, leaving=()):
@@ -432,32 +543,35 @@ def check_limits(request, leaving=()):
 
 
 @timing.part("locks")
-def _lock_segment(request, may_grow):
+def _lock_segment(request, may_grow, own=()):
     """
     Lock and return the segment that the request gets, with its VLAN and prefixes.
 
-    Rows that other transactions hold are passed over first. When all are held, a pool that grows makes a new segment.
-    One that does not waits for them, for a short time, before it is called exhausted: one of those transactions may yet
-    roll back, or commit the end of a cool-down. A segment that was asked for by name is waited for at once.
+    Those of `own` come first, ids of segments that the cluster has held until now. Rows that other transactions hold
+    are passed over first. When all are held, what others hold whose time is over is taken back, or a pool that grows
+    makes a new segment. One that does not waits for them, for a short time, before it is called exhausted: one of those
+    transactions may yet roll back, or commit the end of a cool-down. A segment that was asked for by name is waited for
+    at once.
     """
     pool, wish = request.pool, request.wish
     grows = pool.auto_grow and wish.segment is None
-    pk, growth = None, generation.Growth(None)
-    if pool.cooldown:
-        pk = quarantine.lock_returning(pool, request.cluster_name, request.purpose, wish)
+    pk, growth = lock_own(request, own), generation.Growth(None)
     if pk is None and (grows or not wish.is_one):
         pk = lock_first(pool, wish, skip_locked=True)
     if pk is None and quarantine.promote(pool):
         pk = lock_first(pool, wish, skip_locked=True)
+    if pk is None and take_back(pool, wish):
+        pk = lock_first(pool, wish, skip_locked=True)
     if pk is None and grows:
         if not may_grow:
-            raise _MustGrow
+            raise MustGrow
         growth = generation.grow(pool, wish)
         if growth.segment:
             return growth.segment
     if pk is None:
         transactions.set_lock_timeout(get_setting("lock_timeout" if wish.is_one else "last_segment_timeout"))
         quarantine.promote(pool, skip_locked=False)
+        take_back(pool, wish, skip_locked=False)
         pk = lock_first(pool, wish, skip_locked=False)
     if pk is None:
         if not SegmentPool.objects.filter(pk=pool.pk).exists():
@@ -466,6 +580,54 @@ def _lock_segment(request, may_grow):
         raise _unavailable(pool, wish, growth.reason)
     # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
     return fetch_object(_segment_query, {PK: pk})
+
+
+def lock_own(request, own=()):
+    """
+    Lock the segment of the pool that is the cluster's own, and return its id, or None where it has none that is wanted.
+
+    Args:
+        request: The AllocationRequest.
+        own: Ids of segments that the caller's transaction has released for the cluster.
+    """
+    for segment in own:
+        if request.wish.segment in (None, segment):
+            pk = lock_first(request.pool, replace(request.wish, segment=segment), skip_locked=True)
+            if pk is not None:
+                return pk
+    if request.pool.cooldown:
+        return quarantine.lock_returning(request.pool, request.cluster_name, request.purpose, request.wish)
+    return None
+
+
+def take_back(pool, wish, skip_locked=True):
+    """
+    Release one segment of `pool` that meets `wish` and whose holders' time is over, in the caller's transaction, so
+    that another cluster gets it; return whether one was.
+
+    The lock of the segment's row is enough: who allocates, releases, renews or shares takes it too. Where the pool has
+    a cool-down, nobody would get the segment now.
+
+    Args:
+        pool: The SegmentPool.
+        wish: A Wish.
+        skip_locked: Whether to pass over rows that other transactions hold, or to wait for them.
+    """
+    if pool.cooldown:
+        return False
+    held = Allocation.objects.active().filter(segment=OuterRef("pk"))
+    segments = Segment.objects.filter(meeting(wish), ~Exists(held), pool=pool, status=SegmentStatusChoices.ALLOCATED)
+    locked = segments.select_for_update(no_key=True, skip_locked=skip_locked, of=("self",)).order_by("vid")
+    return bool(end_overdue(Allocation.objects.filter(segment__in=list(locked.values_list("pk", flat=True)[:1]))))
+
+
+def end_overdue(allocations):
+    """
+    Release those of `allocations`, a queryset, that are over by the clock, in the caller's transaction, up to 200 of
+    them; return how many. It locks their segments' rows, which is enough (see `take_back`).
+    """
+    over = allocations.overdue().order_by("pool", "vid", "pk")[:BATCH_SIZE]
+    return sum(_release(one, None, "", ReleaseReasonChoices.EXPIRED, if_due=True).released for one in over)
 
 
 def _segment_query():
@@ -505,9 +667,9 @@ def _unavailable(pool, wish, reason):
     )
 
 
-def release(cluster_name, *, user, pool=None, site=None, vrf=None, purpose=""):
+def release(cluster_name, *, user, pool=None, site=None, vrf=None, places=(), viewer=None, purpose=""):
     """
-    End the allocation that a cluster holds in a pool. Arguments and locks are those of `allocate`.
+    End the allocation that a cluster holds in a pool, or for a place. Arguments and locks are those of `allocate`.
 
     Returns:
         ReleaseResult
@@ -515,14 +677,17 @@ def release(cluster_name, *, user, pool=None, site=None, vrf=None, purpose=""):
     Raises:
         ValidationError: A value is not valid.
         PoolNotFound, AmbiguousPool: `site` and `vrf` name no pool, or several.
-        AllocationNotFound: The cluster holds no segment of the pool for this purpose.
+        PermissionDenied: The cluster holds its segment in another pool, which the viewer may see and not release from.
+        AllocationNotFound: The cluster holds no segment of the pool, or for the place, for this purpose.
         Busy: Locks were not had in time; nothing was changed.
     """
     cluster_name = clean_cluster_name(cluster_name)
     purpose = clean_purpose(purpose)
     if pool is None:
-        pool = resolve_pool(site, vrf).pool
-    held = _held_by(pool, cluster_name, purpose)
+        resolved = locate(cluster_name, site, vrf, purpose=purpose, viewer=viewer)
+        pool, places = resolved.pool, resolved.places
+    request = AllocationRequest(pool, cluster_name, purpose, places=places, viewer=viewer, action="release")
+    held = _choose(_rows_of(request), request)
     if held is None:
         raise AllocationNotFound(cluster_name, pool)
     return release_allocation(held, user=user)
@@ -530,9 +695,9 @@ def release(cluster_name, *, user, pool=None, site=None, vrf=None, purpose=""):
 
 def release_allocation(allocation, *, user, changelog_message="", reason=ReleaseReasonChoices.RELEASED, if_due=False):
     """
-    End `allocation`; one that has ended already is left alone.
+    End `allocation`; one that was released already is left alone. One that is over by the clock ends as expired.
 
-    Locks the cluster's key in the pool and the segment's row until the transaction ends. The segment is available
+    Locks the cluster's key in the VRF and the segment's row until the transaction ends. The segment is available
     again, or quarantined for the pool's cool-down; one that others share stays theirs.
 
     Args:
@@ -561,18 +726,24 @@ def release_allocation(allocation, *, user, changelog_message="", reason=Release
 
 def release_locked(allocation, user, changelog_message="", reason=ReleaseReasonChoices.RELEASED, if_due=False):
     """Do the part of `release_allocation` that needs locks, in the caller's transaction."""
-    transactions.lock_clusters([(allocation.pool_id, allocation.cluster_name, allocation.purpose)])
+    transactions.lock_clusters([lock_key(allocation)])
+    return _release(allocation, user, changelog_message, reason, if_due)
+
+
+def _release(allocation, user, changelog_message, reason, if_due):
     segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").order_by()
     with timing.part("locks"):
         held = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk)
         # Empty where the segment went over to another pool while its row was waited for; the next statement sees it.
         segment = held.first() or held.first()
-    others = Allocation.objects.active().filter(segment=OuterRef("segment")).exclude(pk=OuterRef("pk"))
-    allocations = Allocation.objects.select_related("allocated_by").annotate(others_hold=Exists(others))
-    allocation = allocations.get(pk=allocation.pk)
+    others = Allocation.objects.unreleased().filter(segment=OuterRef("segment")).exclude(pk=OuterRef("pk"))
+    allocations = Allocation.objects.select_related("allocated_by")
+    allocation = allocations.annotate(others_hold=Exists(others), has_ended=HAS_ENDED).get(pk=allocation.pk)
     now = timezone.now()
-    if allocation.released_at is not None or (if_due and not (allocation.expires_at and allocation.expires_at <= now)):
+    if allocation.released_at is not None or (if_due and not allocation.has_ended):
         return ReleaseResult(allocation, released=False)
+    if allocation.has_ended:
+        user, reason = None, ReleaseReasonChoices.EXPIRED
     allocation.segment = segment
     allocation.pool = pool = segment.pool
     allocation._changelog_message = changelog_message
@@ -608,7 +779,7 @@ def renew(allocation, *, user, expires_at, changelog_message=""):
     """
     Give an active allocation another time to expire, or none.
 
-    Locks the cluster's key in the pool until the transaction ends.
+    Locks the cluster's key in the VRF and the segment's row until the transaction ends.
 
     Args:
         allocation: The Allocation.
@@ -620,7 +791,7 @@ def renew(allocation, *, user, expires_at, changelog_message=""):
         The Allocation, as it is now.
 
     Raises:
-        ValidationError: The time is not valid, or the allocation was released.
+        ValidationError: The time is not valid, or the allocation was released or is over.
         Busy: Locks were not had in time; nothing was changed.
     """
     expires_at = clean_expiry(expires_at)
@@ -631,10 +802,22 @@ def renew(allocation, *, user, expires_at, changelog_message=""):
 
 
 def _renew(allocation, expires_at, changelog_message):
-    transactions.lock_clusters([(allocation.pool_id, allocation.cluster_name, allocation.purpose)])
-    allocation = Allocation.objects.select_related("pool", "segment__vlan", "segment__prefix").get(pk=allocation.pk)
+    allocations = Allocation.objects.select_related("pool", "segment__vlan", "segment__prefix")
+    if allocation.released_at is None:
+        transactions.lock_clusters([lock_key(allocation)])
+        # Nobody takes it back while its time is written.
+        list(Segment.objects.select_for_update(no_key=True).filter(pk=allocation.segment_id).order_by().values("pk"))
+        allocation = allocations.annotate(has_ended=HAS_ENDED).get(pk=allocation.pk)
     if allocation.released_at is not None:
-        raise ValidationError({"expires_at": _("The allocation was released: allocate anew instead.")})
+        raise ValidationError({"expires_at": _("The allocation was released: allocate again instead.")})
+    if allocation.has_ended:
+        raise ValidationError(
+            {
+                "expires_at": _("The allocation ended at {time}: allocate again instead.").format(
+                    time=timezone.localtime(allocation.expires_at).isoformat(timespec="seconds")
+                )
+            }
+        )
     if allocation.expires_at != expires_at:
         allocation._changelog_message = changelog_message
         audit.update(allocation, expires_at=expires_at, expiry_warned=False)
@@ -647,29 +830,95 @@ def find_held(request):
 
     Raises:
         VIDUnavailable: The cluster holds another segment than the one it asks for.
+        PermissionDenied: It holds its segment in another pool, which the viewer may see and not use.
     """
-    held = _held_by(request.pool, request.cluster_name, request.purpose)
-    if held and not request.wish.is_met_by(held):
+    return _choose(_rows_of(request), request)
+
+
+@timing.part("look-up")
+def _rows_of(request):
+    """
+    Return the allocations of the cluster for this purpose in the pool's VRF that are not released, the oldest first;
+    `has_ended` says which are over. It takes one query.
+    """
+    return fetch_objects(
+        _held_query, {VRF: request.pool.vrf_id, CLUSTER: request.cluster_name, PURPOSE: request.purpose}
+    )
+
+
+# By the database's clock; nothing where there is no time.
+HAS_ENDED = Q(expires_at__lte=Now())
+
+
+def _held_query():
+    held = Allocation.objects.unreleased().of_cluster(CLUSTER).filter(purpose=PURPOSE, pool__vrf=VRF)
+    return held.annotate(has_ended=HAS_ENDED).order_by("allocated_at", "pk")
+
+
+def _choose(rows, request):
+    """Return the one of a cluster's allocations that answers the request, or None; raises as `find_held`."""
+    rows = [row for row in rows if not row.has_ended]
+    in_pool = [row for row in rows if row.pool_id == request.pool.pk]
+    held = in_pool[0] if in_pool else None
+    if rows and request.places:
+        held = _held_for_places(rows, held, request)
+    if held is None:
+        return None
+    if held.pool_id == request.pool.pk:
+        held.pool = request.pool
+    if not request.wish.is_met_by(held):
         raise VIDUnavailable(
             _(
                 "Cluster {cluster} holds VLAN ID {vid} ({prefix}) of pool {pool}, which is not {wish}: "
                 "release it first, or give another purpose."
-            ).format(cluster=held.cluster_name, vid=held.vid, prefix=held.prefix, pool=request.pool, wish=request.wish)
+            ).format(cluster=held.cluster_name, vid=held.vid, prefix=held.prefix, pool=held.pool, wish=request.wish)
         )
     return held
 
 
-@timing.part("look-up")
-def _held_by(pool, cluster_name, purpose):
-    """Return the active allocation of a cluster in `pool`, or None; one query, of one table."""
-    held = fetch_object(_held_query, {POOL: pool.pk, CLUSTER: cluster_name, PURPOSE: purpose})
-    if held:
-        held.pool = pool
+def _held_for_places(rows, in_pool, request):
+    """
+    Return what a cluster holds for the places that it asks for, in whichever pool: what was asked for one of them
+    before, the oldest first; else what it holds in the pool that serves them (`in_pool`); else what nobody knows the
+    places of and the nearest pool around them.
+
+    What is in a pool that the viewer may not see is not there.
+    """
+    known = [row for row in rows if not set(row.places).isdisjoint(request.places)]
+    if (known or [in_pool])[0] is in_pool and (in_pool or not any(ANY_PLACE in row.places for row in rows)):
+        # By far the most: no other pool has to be looked at.
+        return in_pool
+    pools = usable_pools({row.pool_id for row in rows if row is not in_pool}, request.viewer, request.action)
+    pools[request.pool.pk] = request.pool
+    rows = [row for row in rows if row.pool_id in pools]
+    answering = _answering(rows, request.places, pools, in_pool)
+    if not answering:
+        return None
+    held = answering[0]
+    held.pool = pools[held.pool_id]
+    if held is not in_pool and not held.pool.permitted:
+        raise not_permitted(held.pool, request.action)
     return held
 
 
-def _held_query():
-    return Allocation.objects.active().of_cluster(CLUSTER).filter(pool=POOL, purpose=PURPOSE).order_by()
+def _answering(rows, places, pools, in_pool=None):
+    """
+    Return those of a cluster's allocations that answer for one of `places`, the best first.
+
+    Args:
+        rows: The Allocations, the oldest first.
+        places: Keys of places.
+        pools: {id: SegmentPool} of all the rows.
+        in_pool: The row that is in the pool that serves the places, or None.
+    """
+    known = [row for row in rows if not set(row.places).isdisjoint(places)]
+    serving = [in_pool] if in_pool in rows else []
+    unknown = [row for row in rows if ANY_PLACE in row.places]
+    if known or serving or not unknown:
+        return known + serving
+    around = places_around(places)
+    scopes = {row.pk: place_key((pools[row.pool_id].scope_type_id, pools[row.pool_id].scope_id)) for row in unknown}
+    return sorted((row for row in unknown if scopes[row.pk] in around), key=lambda row: around.index(scopes[row.pk]))
 
 
 def find_facts(request):
@@ -688,7 +937,7 @@ def find_facts(request):
 
 def _facts_query():
     # Two matches are as good as many.
-    clusters = Cluster.objects.filter(name__iexact=CLUSTER).order_by().values_list(Value(True), "pk", "tenant")[:2]
+    clusters = clusters_named(Value(CLUSTER)).order_by().values_list(Value(True), "pk", "tenant")[:2]
     links = CustomField.object_types.through.objects
     allocations = ContentType.objects.get_for_model(Allocation)
     fields = links.filter(contenttype_id=allocations.pk).order_by()

@@ -13,17 +13,17 @@ from django.utils.translation import gettext as _
 from ipam.choices import VLANStatusChoices
 
 from ..choices import SegmentStatusChoices
-from ..exceptions import Busy, SegmentInUse
-from ..models import Segment
-from ..settings import get_setting
+from ..exceptions import SegmentInUse
+from ..models import Allocation, Segment
 from . import audit, timing, transactions
+from .allocation import end_overdue
 from .guards import disabling
+from .quarantine import lock_segment
 
 __all__ = (
     "AvailabilityResult",
     "disable_segment",
     "enable_segment",
-    "lock_segment",
 )
 
 
@@ -76,6 +76,7 @@ def _run(name, work, user, segment, *args):
 
 
 def _disable(pk, reason, changelog_message):
+    end_overdue(Allocation.objects.filter(segment=pk))
     segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.ALLOCATED:
         raise SegmentInUse(
@@ -93,23 +94,6 @@ def _enable(pk, changelog_message):
     if segment.vlan.status != VLANStatusChoices.STATUS_ACTIVE:
         audit.update(segment.vlan, status=VLANStatusChoices.STATUS_ACTIVE)
     return _write(segment, changelog_message, status=SegmentStatusChoices.AVAILABLE, disabled_reason="")
-
-
-def lock_segment(pk):
-    """
-    Lock the segment's row until the caller's transaction ends, and return it as it is now.
-
-    Raises:
-        Busy: It was deleted.
-    """
-    transactions.set_lock_timeout(get_setting("lock_timeout"))
-    segments = Segment.objects.select_related("vlan", "prefix", "pool").order_by()
-    segment = segments.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()
-    if segment is None:
-        # Deleted since the caller read it: the same call, made again, does not find it.
-        raise Busy
-    timing.note(pool=segment.pool)
-    return segment
 
 
 def _write(segment, changelog_message, **values):

@@ -22,11 +22,13 @@ from dcim.models import Location, Region, Site, SiteGroup
 from ipam.choices import PrefixStatusChoices, VLANStatusChoices
 from ipam.models import VLAN, Prefix
 from utilities.data import ranges_to_string
+from virtualization.models import Cluster
 
 from ..choices import DriftSeverityChoices, SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import EPG_NAME_MAX_LENGTH, epg_name_pattern, make_epg_name, pool_errors
+from .clusters import wrongly_linked
 from .guards import HANDED_OUT, disabling
 from .usage import status_reasons, used_ids
 
@@ -199,7 +201,7 @@ def vids_out_of_range(pk):
 def invalid_epg_names(pk):
     """Find VLANs whose name is no EPG name."""
     # An allocation that was not carried along remembers the name that the cluster was told.
-    told = Allocation.objects.active().filter(segment=OuterRef("pk")).order_by("pk").values("epg_name")[:1]
+    told = Allocation.objects.unreleased().filter(segment=OuterRef("pk")).order_by("pk").values("epg_name")[:1]
     segments = _segments(pk).exclude(vlan__name__regex=f"^{epg_name_pattern()}$").annotate(told=Subquery(told))
     segments = list(segments)
     names = {segment: _valid_name(segment) for segment in segments}
@@ -447,7 +449,7 @@ def _with_other(segments, others):
 
 def wrong_statuses(pk):
     """Find segments that are allocated while nobody holds them, or held and not allocated."""
-    held = Exists(Allocation.objects.active().filter(segment=OuterRef("pk")))
+    held = Exists(Allocation.objects.unreleased().filter(segment=OuterRef("pk")))
     allocated = Q(status=SegmentStatusChoices.ALLOCATED)
     wrong = (allocated & Q(held=False)) | (~allocated & Q(held=True))
     for segment in _segments(pk).annotate(held=held).filter(wrong):
@@ -510,7 +512,7 @@ def wrong_prefix_statuses(pk, name):
 def shared_holders(pk):
     """Find segments that several clusters hold though not all of them share it."""
     shared = (
-        Allocation.objects.active()
+        Allocation.objects.unreleased()
         .filter(shared=False)
         .order_by()
         .values("segment")
@@ -530,12 +532,12 @@ def shared_holders(pk):
 def doubled_allocations(pk):
     """Find clusters that hold several segments of a pool for one purpose."""
     same = (
-        Allocation.objects.active()
+        Allocation.objects.unreleased()
         .alias(key=Upper("cluster_name"))
         .filter(pool=OuterRef("pool"), key=Upper(OuterRef("cluster_name")), purpose=OuterRef("purpose"))
         .exclude(pk=OuterRef("pk"))
     )
-    for allocation in _only(Allocation.objects.active(), pk).filter(Exists(same)).select_related("pool"):
+    for allocation in _only(Allocation.objects.unreleased(), pk).filter(Exists(same)).select_related("pool"):
         yield Drift(
             "allocated_twice",
             allocation.pool,
@@ -557,7 +559,7 @@ def stale_allocations(pk):
         epg_name=F("segment__vlan__name"),
         prefix=F("segment__prefix__prefix"),
     )
-    stale = _only(Allocation.objects.active(), pk).exclude(true)
+    stale = _only(Allocation.objects.unreleased(), pk).exclude(true)
     for allocation in stale.select_related(
         "pool", "segment__vlan", "segment__prefix", "segment__ipv6_prefix", "segment__pool__vrf"
     ):
@@ -579,6 +581,21 @@ def stale_allocations(pk):
                 ),
                 (allocation, values),
             ),
+        )
+
+
+def wrong_clusters(pk):
+    """Find active allocations that are not linked to the NetBox cluster of their name, or to another one."""
+    allocations = list(_only(wrongly_linked(), pk).select_related("pool", "segment__pool").order_by("pk"))
+    clusters = Cluster.objects.in_bulk([allocation.named for allocation in allocations if allocation.named])
+    for allocation in allocations:
+        yield Drift(
+            "cluster_link",
+            allocation.pool,
+            allocation,
+            _("Allocation {allocation} is not linked to what its cluster name says").format(allocation=allocation),
+            repair=_("Link it to the NetBox cluster of that name if there is exactly one, else to none."),
+            changes=((allocation, {"cluster": clusters.get(allocation.named)}),),
         )
 
 
@@ -808,6 +825,7 @@ KINDS = {
     "segment_held_twice": Kind(gettext_lazy("Segment held twice"), DriftSeverityChoices.ERROR, shared_holders),
     "allocated_twice": Kind(gettext_lazy("Cluster with two segments"), DriftSeverityChoices.ERROR, doubled_allocations),
     "allocation_stale": Kind(gettext_lazy("Outdated allocation"), DriftSeverityChoices.WARNING, stale_allocations),
+    "cluster_link": Kind(gettext_lazy("Cluster of an allocation"), DriftSeverityChoices.WARNING, wrong_clusters),
     "prefix_orphan": Kind(gettext_lazy("Prefix without a segment"), DriftSeverityChoices.INFO, orphaned_prefixes),
     "prefix_around": Kind(gettext_lazy("Prefix around segments"), DriftSeverityChoices.INFO, surrounding_prefixes),
     "segment_in_use": Kind(gettext_lazy("Available, but in use"), DriftSeverityChoices.INFO, used_segments),

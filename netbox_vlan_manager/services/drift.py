@@ -238,7 +238,7 @@ def _lock(drift):
         allocation = drift.object
         segment = allocation.segment_id
         pools.append(allocation.segment.pool)
-        transactions.lock_clusters((pool.pk, allocation.cluster_name, allocation.purpose) for pool in pools)
+        transactions.lock_clusters((pool.vrf_id, allocation.cluster_name, allocation.purpose) for pool in pools)
     vrfs = {prefix.vrf_id for prefix, _values in drift.changes if isinstance(prefix, Prefix) and prefix.vrf_id}
     transactions.lock_spaces(vrfs.union(pool.vrf_id for pool in pools), [pool.vlan_group_id for pool in pools])
     _lock_rows(Segment, {segment} | rows[Segment])

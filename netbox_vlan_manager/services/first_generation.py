@@ -689,7 +689,7 @@ def _plan_allocations(pool, rows):
     clusters = find_clusters({name for row in rows for name in row.clusters})
     held = {
         (cluster_key(name), purpose)
-        for name, purpose in Allocation.objects.active()
+        for name, purpose in Allocation.objects.unreleased()
         .filter(pool=pool)
         .order_by()
         .values_list("cluster_name", "purpose")

@@ -309,7 +309,7 @@ def follow_prefix(prefix):
 def follow_segment(segment):
     """Write down anew, on the allocations that hold `segment`, what the segment is."""
     names = ("vid", "epg_name", "prefix", "ipv6_prefix")
-    for allocation in Allocation.objects.active().filter(segment=segment).order_by():
+    for allocation in Allocation.objects.unreleased().filter(segment=segment).order_by():
         now = copy(allocation)
         now.record_segment(segment)
         values = {name: getattr(now, name) for name in names}
@@ -396,7 +396,7 @@ def check_segment_deletion(segment):
         ProtectedError: A cluster holds it.
     """
     Segment.objects.select_for_update(of=("self",)).filter(pk=segment.pk).order_by().first()
-    if holders := list(Allocation.objects.active().filter(segment=segment)):
+    if holders := list(Allocation.objects.unreleased().filter(segment=segment)):
         raise ProtectedError(_("Clusters hold this segment; release it first."), holders)
 
 

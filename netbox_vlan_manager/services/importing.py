@@ -21,6 +21,7 @@ from ..exceptions import Busy, VLANManagerError
 from ..models import Allocation, Segment, SegmentPool
 from ..validators import UNSTORABLE, clean_cluster_name
 from . import audit, provisioning, takeover, timing, transactions
+from .allocation import end_overdue
 from .import_files import COLUMNS, REQUIRED_COLUMNS, as_text, check_number
 from .permissions import permitted_ids
 from .resolution import resolve_pool
@@ -395,11 +396,12 @@ def _plan_allocations(rows, existing, user):
     if not rows:
         return problems
     pools = {row.pool.pk for row in rows}
+    end_overdue(Allocation.objects.filter(pool__in=pools))
     segments = [existing[key] for row in rows if (key := (row.pool.pk, row.spec.vid)) in existing]
     locked = Segment.objects.select_for_update(no_key=True).filter(pk__in=[segment.pk for segment in segments])
     statuses = dict(locked.order_by("pool_id", "vid").values_list("pk", "status"))
     holders, segment_of = {}, {}
-    active = Allocation.objects.active().filter(pool__in=pools).order_by("pk")
+    active = Allocation.objects.unreleased().filter(pool__in=pools).order_by("pk")
     for pool, name, purpose, segment in active.values_list("pool", "cluster_name", "purpose", "segment"):
         holders.setdefault(segment, {})[cluster_key(name)] = name
         if not purpose:

@@ -43,7 +43,7 @@ def expire_due():
     Raises:
         ExceptionGroup: Of NotExpiredErrors, once all that could be released are.
     """
-    due = Allocation.objects.active().filter(expires_at__lte=timezone.now()).order_by("expires_at", "pk")
+    due = Allocation.objects.overdue().select_related("pool").order_by("expires_at", "pk")
     total, errors = 0, []
     for allocation in list(due):
         try:

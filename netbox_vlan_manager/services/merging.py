@@ -100,7 +100,7 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
                 )
             }
         )
-    held = Allocation.objects.active().filter(pool=pool)
+    held = Allocation.objects.unreleased().filter(pool=pool)
     vlans = [segment.vlan for segment in segments if segment.vlan.group_id != into.vlan_group_id]
     containers = _missing_containers(pool, into)
     result = {
@@ -169,8 +169,8 @@ def _lock(pk, into_pk):
 
 
 def _keys(pk):
-    held = Allocation.objects.active().filter(pool=pk).order_by()
-    return set(held.values_list("pool_id", "cluster_name", "purpose"))
+    held = Allocation.objects.unreleased().filter(pool=pk).order_by()
+    return set(held.values_list("pool__vrf", "cluster_name", "purpose"))
 
 
 def _missing_containers(pool, into):
@@ -287,7 +287,7 @@ def _move(objects, **values):
 def _move_allocations(pool, into):
     allocations = Allocation.objects.filter(pool=pool).order_by("pk")
     # A renewal takes no lock of the segment's.
-    active = list(allocations.active().select_for_update(no_key=True))
+    active = list(allocations.unreleased().select_for_update(no_key=True))
     _move(active, pool=into, pool_name=into.name)
     _move(list(allocations), pool=into)
 

@@ -19,6 +19,7 @@ from .. import branching
 
 __all__ = (
     "fetch_object",
+    "fetch_objects",
     "fetch_rows",
     "insert_objects",
     "update_object",
@@ -41,7 +42,14 @@ class _Prepared(NamedTuple):
 
 def fetch_object(query, values):
     """
-    Return the first object that a query finds, with the related ones it selects, or None.
+    Return the first object that a query finds, as `fetch_objects` does, or None.
+    """
+    return next(iter(fetch_objects(query, values)), None)
+
+
+def fetch_objects(query, values):
+    """
+    Return the objects that a query finds, with their annotations and the related objects it selects, as a list.
 
     Args:
         query: A function that returns a queryset of one model's objects.
@@ -50,16 +58,22 @@ def fetch_object(query, values):
     prepared = _prepare(query)
     rows = _fetch(prepared, values)
     if not rows:
-        return None
+        return []
     compiler, alias = prepared.compiler, prepared.alias
-    # As django.db.models.query.ModelIterable reads a row.
-    (row,) = compiler.apply_converters(rows[:1], prepared.converters) if prepared.converters else rows[:1]
+    # As django.db.models.query.ModelIterable reads rows.
+    rows = compiler.apply_converters(rows, prepared.converters) if prepared.converters else rows
     model, indices = compiler.klass_info["model"], compiler.klass_info["select_fields"]
     names = [compiler.select[index][0].target.attname for index in indices]
-    instance = model.from_db(alias, names, row[indices[0] : indices[-1] + 1], fetch_mode=FETCH_ONE)
-    for populator in get_related_populators(compiler.klass_info, compiler.select, alias, FETCH_ONE):
-        populator.populate(row, instance)
-    return instance
+    populators = get_related_populators(compiler.klass_info, compiler.select, alias, FETCH_ONE)
+    instances = []
+    for row in rows:
+        instance = model.from_db(alias, names, row[indices[0] : indices[-1] + 1], fetch_mode=FETCH_ONE)
+        for populator in populators:
+            populator.populate(row, instance)
+        for name, index in compiler.annotation_col_map.items():
+            setattr(instance, name, row[index])
+        instances.append(instance)
+    return instances
 
 
 def fetch_rows(query, values, *shape):

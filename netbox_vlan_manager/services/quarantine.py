@@ -7,18 +7,23 @@ The status, not the clock, decides what is available, so the free list stays one
 
 from functools import partial
 
+from django.db.models import F
 from django.utils import timezone
 
 from ..choices import SegmentStatusChoices
-from ..models import Allocation, Segment
+from ..exceptions import Busy
+from ..models import Segment
+from ..settings import get_setting
 from . import audit, timing, transactions
-from .availability import lock_segment
+from .wishes import meeting
 
 __all__ = (
     "end_quarantine",
     "lock_returning",
+    "lock_segment",
     "promote",
     "promote_all",
+    "returning_segments",
 )
 
 # How many segments one transaction promotes.
@@ -27,29 +32,28 @@ BATCH_SIZE = 200
 
 def lock_returning(pool, cluster_name, purpose, wish):
     """
-    Lock the segment that a cluster held last in `pool`, if it is still quarantined, and return its id; else None.
+    Lock that of the segments which a cluster gave back to `pool` last, of those that are still quarantined and meet
+    `wish`, and return its id; None where there is none.
+    """
+    segments = returning_segments([pool], cluster_name, purpose).filter(meeting(wish))
+    rows = segments.select_for_update(no_key=True, skip_locked=True, of=("self",))
+    return rows.values_list("pk", flat=True).first()
+
+
+def returning_segments(pools, cluster_name, purpose):
+    """
+    Return the segments of `pools` that are quarantined after a cluster released them, the last first.
 
     It is the cluster's own cool-down only if nobody released the segment after it: who shared it, or who got it once
     an administrator had ended an earlier cool-down.
     """
-    last = (
-        Allocation.objects.of_cluster(cluster_name)
-        .filter(pool=pool, purpose=purpose, released_at__isnull=False)
-        .order_by("-released_at", "-pk")
-        .first()
-    )
-    if last is None:
-        return None
-    segments = Segment.objects.filter(
-        pk=last.segment_id, pool=pool, status=SegmentStatusChoices.QUARANTINED, last_released_at=last.released_at
-    )
-    rows = segments.select_related("prefix").select_for_update(no_key=True, skip_locked=True, of=("self",)).order_by()
-    for segment in rows:
-        # Its VLAN ID and prefix may have been changed since.
-        last.vid, last.prefix = segment.vid, segment.prefix.prefix
-        if wish.is_met_by(last):
-            return segment.pk
-    return None
+    return Segment.objects.filter(
+        pool__in=pools,
+        status=SegmentStatusChoices.QUARANTINED,
+        allocations__cluster_name__iexact=cluster_name,
+        allocations__purpose=purpose,
+        allocations__released_at=F("last_released_at"),
+    ).order_by("-last_released_at", "-pk")
 
 
 def promote(pool, skip_locked=True):
@@ -115,4 +119,21 @@ def _end_quarantine(pk, changelog_message):
     if segment.status == SegmentStatusChoices.QUARANTINED:
         segment._changelog_message = changelog_message
         audit.update(segment, status=SegmentStatusChoices.AVAILABLE, quarantined_until=None)
+    return segment
+
+
+def lock_segment(pk):
+    """
+    Lock the segment's row until the caller's transaction ends, and return it as it is now.
+
+    Raises:
+        Busy: It was deleted.
+    """
+    transactions.set_lock_timeout(get_setting("lock_timeout"))
+    segments = Segment.objects.select_related("vlan", "prefix", "pool").order_by()
+    segment = segments.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()
+    if segment is None:
+        # Deleted since the caller read it: the same call, made again, does not find it.
+        raise Busy
+    timing.note(pool=segment.pool)
     return segment

@@ -34,9 +34,13 @@ __all__ = (
     "check_pool_permission",
     "combinations",
     "enclosing_places",
+    "not_permitted",
+    "place_key",
+    "places_around",
     "resolve_pool",
     "resolve_pool_by_name",
     "serving_pools",
+    "usable_pools",
     "visible_pools",
 )
 
@@ -59,12 +63,14 @@ SITE_ID, VRF_ID = 2**63 - 1, 2**63 - 2
 class ResolvedPool(NamedTuple):
     """
     A pool, what answers call the place that it was asked for (see the setting `site_in_answers`), and the keys of the
-    places that were meant (see `place_key`); none where the pool itself was named.
+    places that were meant (see `place_key`); none where the pool itself was named. `serves` is False where it does not
+    serve them, and a cluster holds a segment of it for them.
     """
 
     pool: SegmentPool
     site: str
     places: tuple = ()
+    serves: bool = True
 
 
 class Place(NamedTuple):
@@ -74,7 +80,7 @@ class Place(NamedTuple):
     slug: str
 
 
-def resolve_pool(site, vrf, user=None, action=None):
+def resolve_pool(site, vrf, user=None, action=None, holding=None):
     """
     Return the ResolvedPool that serves `site` in `vrf`.
 
@@ -84,6 +90,8 @@ def resolve_pool(site, vrf, user=None, action=None):
         vrf: Id (an int), or id, name or RD (text), of a VRF.
         user: Whose view decides which pools exist; None sees all.
         action: "allocate" or "release", which the user must be permitted to do in the pool.
+        holding: A function that is asked before one of the last three is raised: given the keys of the places, the ids
+            of the VRFs, the user and the action, it returns the pool that answers, or None.
 
     Raises:
         ValidationError: A value is missing, or is neither an id nor a name.
@@ -93,14 +101,25 @@ def resolve_pool(site, vrf, user=None, action=None):
     """
     # It changes nothing: hardly anybody wants a line for each.
     with timing.operation("resolve", level=logging.DEBUG, site=site, vrf=vrf, user=user):
-        return _resolve(*_clean_names(site=site, vrf=vrf), user, action)
+        site, vrf = _clean_names(site=site, vrf=vrf)
+        if user is not None and user.is_active and user.is_superuser:
+            # NetBox restricts nothing for them.
+            user = action = None
+        places, vrfs = _matches(site, vrf)
+        try:
+            return _resolve(site, vrf, places, vrfs, user, action)
+        except (PoolNotFound, AmbiguousPool, PermissionDenied) as error:
+            meant = error.found if isinstance(error, AmbiguousPool) else {None: _innermost(places)}
+            keys = [*dict.fromkeys(key for keys in meant.values() for key in keys)]
+            if None not in meant:
+                vrfs = {pool.vrf_id for pool in meant}
+            pool = holding([*map(place_key, keys)], vrfs, user, action) if holding and keys else None
+            if pool is None:
+                raise
+            return _resolved(pool, places, keys, site, serves=False)
 
 
-def _resolve(site, vrf, user, action):
-    if user is not None and user.is_active and user.is_superuser:
-        # NetBox restricts nothing for them.
-        user = action = None
-    places, vrfs = _matches(site, vrf)
+def _resolve(site, vrf, places, vrfs, user, action):
     pools = SegmentPool.objects.filter(vrf__in=vrfs).select_related("vrf")
     if user is not None:
         pools = pools.annotate(visible=_among(visible_pools(user)))
@@ -113,7 +132,8 @@ def _resolve(site, vrf, user, action):
         raise AmbiguousPool(
             _("Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Name the one that you mean so.").format(
                 site=site, vrf=vrf, pools=", ".join(sorted(_describe_match(pool, keys) for pool, keys in found.items()))
-            )
+            ),
+            found,
         )
     if not found:
         known = combinations(user)
@@ -125,9 +145,22 @@ def _resolve(site, vrf, user, action):
         )
     ((pool, keys),) = found.items()
     if action is not None and not pool.permitted:
-        raise _refused(pool, action)
+        raise not_permitted(pool, action)
+    return _resolved(pool, places, keys, site)
+
+
+def _resolved(pool, places, keys, asked, serves=True):
+    """Return the ResolvedPool of those of `places` that `keys` name."""
     place = places[keys[0]]
-    return ResolvedPool(pool, _called(place.name, place.slug, site), tuple(map(place_key, keys)))
+    return ResolvedPool(pool, _called(place.name, place.slug, asked), tuple(map(place_key, keys)), serves)
+
+
+def _innermost(places):
+    """Return the keys of those of `places` that are around no other of them."""
+    if len(places) < 2:
+        return list(places)
+    around = {_key(outer) for place in _instances(places) for outer in enclosing_places(place)}
+    return [key for key in places if key not in around]
 
 
 def _called(name, slug, asked):
@@ -177,7 +210,7 @@ def resolve_pool_by_name(value, user=None, action=None):
         raise PoolNotFound(_("There is no pool {value!r} that you may use.").format(value=value))
     (pool,) = found
     if action is not None and not pool.permitted:
-        raise _refused(pool, action)
+        raise not_permitted(pool, action)
     return ResolvedPool(pool, _called(pool.scope.name, pool.scope.slug, pool.scope.slug))
 
 
@@ -214,10 +247,22 @@ def check_pool_permission(user, pool, action):
         PermissionDenied: No object permission grants it.
     """
     if not SegmentPool.objects.restrict(user, action).filter(pk=pool.pk).exists():
-        raise _refused(pool, action)
+        raise not_permitted(pool, action)
 
 
-def _refused(pool, action):
+def usable_pools(ids, user, action):
+    """
+    Return {id: SegmentPool} of those of `ids` that `user` may know of, with their VRF; one query.
+
+    `permitted` says whether the user may do `action`, "allocate" or "release", in it.
+    """
+    permitted = SegmentPool.objects.restrict(user, action) if user and action else SegmentPool.objects.all()
+    pools = visible_pools(user).filter(pk__in=ids).annotate(permitted=_among(permitted))
+    return {pool.pk: pool for pool in pools.select_related("vrf").order_by()}
+
+
+def not_permitted(pool, action):
+    """Return the error for a user who may not do `action`, "allocate" or "release", in `pool`."""
     return PermissionDenied(
         _("You may not {action} in pool {pool}; ask for the permission “{action}” on segment pools.").format(
             action=action, pool=pool
@@ -412,6 +457,18 @@ def enclosing_places(place):
                 yield from _ancestors(outer)
     else:
         yield from _ancestors(place)
+
+
+def places_around(keys):
+    """Return the keys (see `place_key`) of these places and of those around them, the nearest first."""
+    ids = {}
+    for label, pk in (key.split(":") for key in keys):
+        ids.setdefault(label, []).append(int(pk))
+    around = []
+    for model in SCOPE_MODELS:
+        for place in model.objects.filter(pk__in=ids.get(model._meta.label_lower, ())):
+            around += [place_key(_key(outer)) for outer in (place, *enclosing_places(place))]
+    return around
 
 
 def _ancestors(node):

@@ -24,6 +24,7 @@ from ..choices import SegmentPoolStatusChoices
 from ..exceptions import Busy, Conflict, PoolConflict, VLANManagerError
 from ..models import Allocation, Segment, SegmentPool
 from . import audit, timing, transactions
+from .allocation import end_overdue
 
 __all__ = (
     "RetireResult",
@@ -79,11 +80,12 @@ def retire_pool(pool, *, user, changelog_message="", dry_run=False):
 
 
 def _retire(pk, user, changelog_message):
+    end_overdue(Allocation.objects.filter(pool=pk))
     pool = _lock_pool(pk)
     if pool is None:
         raise Busy
     pool._changelog_message = changelog_message
-    held = Allocation.objects.active().filter(pool=pool)
+    held = Allocation.objects.unreleased().filter(pool=pool)
     segments = pool.segments.count()
     if not held.exists() and _delete_if_drained(pool, user):
         return RetireResult(pool, SegmentPoolStatusChoices.RETIRING, 0, segments, deleted=True)
@@ -101,7 +103,7 @@ def delete_drained():
     Raises:
         ExceptionGroup: Of what was no refusal, once all that could be deleted are.
     """
-    held = Allocation.objects.active().filter(pool=OuterRef("pk")).order_by()
+    held = Allocation.objects.unreleased().filter(pool=OuterRef("pk")).order_by()
     retiring = SegmentPool.objects.filter(~Exists(held), status=SegmentPoolStatusChoices.RETIRING)
     total, errors = 0, []
     for pool in list(retiring.order_by("pk")):
@@ -155,7 +157,7 @@ def _delete_if_drained(pool, user):
     rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
     list(rows.select_for_update().values_list("pk"))
     # Nobody comes to hold a segment whose row is locked.
-    if Allocation.objects.active().filter(pool=pool).exists():
+    if Allocation.objects.unreleased().filter(pool=pool).exists():
         return False
     try:
         delete_segments(rows)

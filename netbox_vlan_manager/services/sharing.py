@@ -96,12 +96,12 @@ def _prepare(requests):
 
 
 def _set_clusters(segment, requests, user, changelog_message):
-    held = list(Allocation.objects.active().filter(segment=segment))
-    keys = [(one.pool_id, one.cluster_name, one.purpose) for one in held]
+    held = Allocation.objects.unreleased().filter(segment=segment)
+    keys = [allocation.lock_key(one) for one in held.select_related("pool")]
     transactions.lock_clusters([*keys, *(key for request in requests for key in allocation.lock_keys(request))])
     _lock(segment)
     # Nobody comes to hold the segment, or lets it go, without the lock of its row.
-    now = list(Allocation.objects.active().filter(segment=segment))
+    now = list(held.select_related("pool"))
     cluster_key = cluster_keys(one.cluster_name for one in (*requests, *now)).get
     wanted = {cluster_key(request.cluster_name) for request in requests}
     others = [one for one in now if cluster_key(one.cluster_name) not in wanted]
@@ -123,10 +123,14 @@ def _share_all(segment, requests, user, leaving=()):
             results.append(AllocationResult(held, created=False))
             continue
         # The cluster may hold another segment for the same purpose, which is an error.
-        allocation.find_held(request)
+        _held, ended = allocation.find_or_end(request)
+        if ended:
+            # It may have been one of these.
+            locked = _lock(segment)
         if locked.pool.status != SegmentPoolStatusChoices.ACTIVE:
             raise PoolPaused(locked.pool)
-        if locked.status not in (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.ALLOCATED):
+        is_own = locked.pk in [one.segment_id for one in ended]
+        if locked.status not in (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.ALLOCATED) and not is_own:
             raise VIDUnavailable(
                 _("Segment {segment} is {status}: only one that is available or allocated can be shared.").format(
                     segment=locked, status=locked.get_status_display().lower()

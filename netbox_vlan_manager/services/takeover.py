@@ -9,7 +9,7 @@ from django.db.models.functions import Collate, Upper
 from virtualization.models import Cluster
 
 from ..choices import SegmentStatusChoices
-from ..models import Allocation
+from ..models import ANY_PLACE, Allocation
 from ..settings import get_setting
 from . import audit
 
@@ -75,7 +75,7 @@ def make_allocation(pool, *, changelog_message="", **fields):
     Raises:
         ValidationError: A custom validator of NetBox's refused it.
     """
-    allocation = Allocation(pool=pool, pool_name=pool.name, vrf_name=pool.vrf.name, **fields)
+    allocation = Allocation(pool=pool, pool_name=pool.name, vrf_name=pool.vrf.name, places=[ANY_PLACE], **fields)
     allocation._changelog_message = changelog_message
     allocation.full_clean(
         exclude=("segment", "pool", "cluster", "allocated_by"), validate_unique=False, validate_constraints=False

@@ -167,7 +167,8 @@ def lock_clusters(keys):
     It is a statement of its own on purpose: only what is read after it sees what the last holder of the lock wrote.
 
     Args:
-        keys: (pool id, cluster name, purpose) tuples; names are compared without case.
+        keys: (VRF id, cluster name, purpose) tuples; names are compared without case. The keys of limits have the
+            pool's id.
     """
     numbers = sorted({_cluster_number(*key) for key in keys})
     timeout = f"{get_setting('lock_timeout')}ms"
@@ -230,8 +231,8 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
                     cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ADVISORY_LOCK_KEYS[name]])
 
 
-def _cluster_number(pool_id, cluster_name, purpose):
+def _cluster_number(number, cluster_name, purpose):
     """Return the 64-bit key of a cluster's advisory lock."""
     # Of names that are one to the database, by UPPER(), the key is one, whatever the database's locale.
-    key = f"{pool_id}\0{cluster_name.upper().casefold()}\0{purpose}".encode()
+    key = f"{number}\0{cluster_name.upper().casefold()}\0{purpose}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), signed=True)

@@ -7,7 +7,7 @@ The queries are prepared (see `prepared`): what is asked about makes their shape
 from dataclasses import dataclass, fields
 
 from django.core.exceptions import ValidationError
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils.translation import gettext as _
 
 from ..choices import AllocationOrderChoices, SegmentStatusChoices
@@ -20,6 +20,7 @@ __all__ = (
     "available_segments",
     "clean_wish",
     "lock_first",
+    "meeting",
 )
 
 # What stands in a prepared query for the values of a call.
@@ -32,6 +33,15 @@ ORDERS = {
     AllocationOrderChoices.HIGHEST: ("-vid",),
     AllocationOrderChoices.LEAST_RECENTLY_USED: (F("last_released_at").asc(nulls_first=True), "vid"),
     AllocationOrderChoices.RANDOM: ("?",),
+}
+
+# What a segment has to be, for each field of a Wish.
+CONDITIONS = {
+    "vid": "vid",
+    "vid_min": "vid__gte",
+    "vid_max": "vid__lte",
+    "prefix_length": "prefix__prefix__net_mask_length",
+    "segment": "pk",
 }
 
 
@@ -137,16 +147,15 @@ def lock_first(pool, wish, skip_locked):
     return rows[0][0] if rows else None
 
 
+def meeting(wish):
+    """Return the condition that a segment meets `wish`."""
+    asked = {name: value for name in CONDITIONS if (value := getattr(wish, name)) is not None}
+    return Q(**{CONDITIONS[name]: value for name, value in asked.items()})
+
+
 def _first_query(order, asked, skip_locked):
-    conditions = {
-        "vid": {"vid": VID},
-        "vid_min": {"vid__gte": VID_MIN},
-        "vid_max": {"vid__lte": VID_MAX},
-        "prefix_length": {"prefix__prefix__net_mask_length": LENGTH},
-        "segment": {"pk": SEGMENT},
-    }
-    segments = Segment.objects.filter(pool=POOL, status=SegmentStatusChoices.AVAILABLE)
-    for name in asked:
-        segments = segments.filter(**conditions[name])
+    values = {"vid": VID, "vid_min": VID_MIN, "vid_max": VID_MAX, "prefix_length": LENGTH, "segment": SEGMENT}
+    wish = Wish(**{name: values[name] for name in asked})
+    segments = Segment.objects.filter(meeting(wish), pool=POOL, status=SegmentStatusChoices.AVAILABLE)
     segments = segments.select_for_update(skip_locked=skip_locked, no_key=True, of=("self",))
     return segments.order_by(*ORDERS[order]).values_list("pk")[:1]

@@ -91,6 +91,7 @@ class SegmentPoolUsagePanel(panels.ObjectAttributesPanel):
     allocated = CountAttr("usage.allocated")
     quarantined = CountAttr("usage.quarantined")
     disabled = CountAttr("usage.disabled")
+    held_elsewhere = CountAttr("held_elsewhere", label=_("Held in other pools for its places"))
 
 
 class SegmentPanel(panels.ObjectAttributesPanel):
@@ -128,6 +129,9 @@ class AllocationPanel(panels.ObjectAttributesPanel):
     cluster_name = attrs.TextAttr("cluster_name", copy_button=True)
     cluster = attrs.RelatedObjectAttr("cluster", linkify=True)
     purpose = attrs.TextAttr("purpose")
+    places = attrs.TemplatedAttr(
+        "asked_places", label=_("Asked for"), template_name="netbox_vlan_manager/attrs/places.html"
+    )
     status = attrs.ChoiceAttr("status")
     shared = attrs.BooleanAttr("shared")
     expires_at = attrs.DateTimeAttr("expires_at")
@@ -152,7 +156,7 @@ class CurrentAllocationPanel(AllocationPanel):
     )
 
     def __init__(self):
-        super().__init__(exclude=["status", "released_at", "released_by", "release_reason"])
+        super().__init__(exclude=["places", "status", "released_at", "released_by", "release_reason"])
 
     def render(self, context):
         allocations = context["allocations"]

@@ -22,6 +22,7 @@ from utilities.querydict import normalize_querydict
 from utilities.views import ContentTypePermissionRequiredMixin, register_model_view
 
 from .. import filtersets, forms, tables
+from ..choices import AllocationStatusChoices
 from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Allocation, SegmentPool
 from ..object_actions import (
@@ -32,6 +33,7 @@ from ..object_actions import (
     RenewAllocation,
 )
 from ..services import allocate, allocate_stretched, release_allocation, renew
+from ..services.places import places_of
 from ..services.resolution import check_pool_permission
 from ..ui import panels
 from .mixins import ConfirmView, KeepTypedMixin, ReturnURLMixin, annotate_may_release, get_selected, is_pk
@@ -80,6 +82,10 @@ class AllocationView(PoolActionsMixin, generic.ObjectView):
             CommentsPanel(),
         ],
     )
+
+    def get_extra_context(self, request, instance):
+        instance.asked_places = places_of(instance, request.user)
+        return {}
 
 
 @register_model_view(Allocation, "edit")
@@ -257,7 +263,7 @@ class AllocationReleaseView(AllocationActionView):
 
     def render(self, allocation, form):
         others = Allocation.objects.active().filter(segment=allocation.segment).exclude(pk=allocation.pk)
-        allocation.others_hold = allocation.released_at is None and others.exists()
+        allocation.others_hold = allocation.status == AllocationStatusChoices.ACTIVE and others.exists()
         if allocation.others_hold:
             names = others.restrict(self.request.user, "view").values_list("cluster_name", flat=True)
             allocation.other_names = sorted(set(names), key=str.casefold)

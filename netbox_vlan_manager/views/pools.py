@@ -31,6 +31,7 @@ from ..object_actions import (
     MovePool,
     PoolActionsMixin,
 )
+from ..services.places import held_elsewhere
 from ..ui import panels
 from ..ui.plots import UtilizationHistoryPanel
 from .mixins import (
@@ -107,6 +108,7 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
     )
 
     def get_extra_context(self, request, instance):
+        instance.held_elsewhere = held_elsewhere(instance, request.user)
         return {
             "related_models": self.get_related_models(request, instance),
         }

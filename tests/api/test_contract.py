@@ -166,7 +166,7 @@ class ContractTestCase(PlainTestCase):
 
     def test_database_down(self):
         with (
-            patch("netbox_vlan_manager.api.views.contract.resolve_pool", side_effect=OperationalError),
+            patch("netbox_vlan_manager.api.views.contract.locate", side_effect=OperationalError),
             self.assertLogs("netbox_vlan_manager.api", "ERROR"),
         ):
             response = self.client.post(url_of("allocate-vlan"), ASKED, format="json")

@@ -98,7 +98,7 @@ def instrument(profile):
     profile.wrap(TokenAuthentication, "authenticate", AUTHENTICATION)
     profile.wrap(contract.AllocateVLANView, "post", VIEW)
     profile.wrap(contract.ReleaseVLANView, "post", VIEW)
-    profile.wrap(contract, "resolve_pool", RESOLUTION)
+    profile.wrap(contract, "locate", RESOLUTION)
     profile.wrap(contract, "allocate", SERVICE)
     profile.wrap(contract, "release", SERVICE)
     profile.wrap(audit, "write", CHANGE_LOG)

@@ -28,6 +28,7 @@ from django.db import connection, connections  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from core.models import Job, ObjectChange  # noqa: E402
+from dcim.models import SiteGroup  # noqa: E402
 from ipam.models import VLAN, Prefix, VLANGroup  # noqa: E402
 from netbox_vlan_manager.exceptions import Busy, VLANManagerError  # noqa: E402
 from netbox_vlan_manager.jobs import LifeCycleJob  # noqa: E402
@@ -362,7 +363,7 @@ def deadlock():
     ask("cluster-1", pool)
     settings.EVENTS_PIPELINE = [f"{__name__}.record_events"]
     before = ObjectChange.objects.count()
-    key = transactions._cluster_number(pool.pk, "cluster-1", "")
+    key = transactions._cluster_number(pool.vrf_id, "cluster-1", "")
     tries = FORK.Value("i", 0)
 
     def give_back():
@@ -510,6 +511,80 @@ def expired_or_renewed():
         if lease.released_at is None:
             release(lease.cluster_name, pool=pool, user="operator")
     report([], rounds=rounds)
+
+
+def nearer_pool():
+    """
+    20 clusters ask for a site over and over while somebody adds a pool at it, and another; and release at the end.
+
+    Each says which VLAN IDs it was answered with.
+    """
+    group = SiteGroup.objects.create(name="Group", slug="group")
+    site, other = make_site("Site1", group=group), make_site("Site2", group=group)
+    make_pool(scope=group, container="10.1.0.0/16", vid_ranges=((100, 199),), segments=30)
+    user = make_user()
+
+    def cluster(number):
+        answers = []
+        for turn in range(12):
+            place = (site, other)[number % 2] if turn < 6 else site
+            asked = {"site": place.slug, "vrf": "Network1", "user": user}
+            answers.append(allocate(f"cluster-{number}", **asked).allocation.vid)
+            time.sleep(0.02)
+        return {"cluster": f"cluster-{number}", "vids": answers[:6], "later": answers[6:]}
+
+    def add(place, first):
+        time.sleep(0.15)
+        make_pool(
+            scope=place,
+            container=f"10.{first // 100}.0.0/16",
+            vid_ranges=((first, first + 99),),
+            segments=30,
+        )
+        return "added"
+
+    tasks = [lambda n=n: cluster(n) for n in range(20)]
+    outcomes = in_processes([lambda: add(site, 500), lambda: add(other, 600), *tasks], 22)
+    held = Counter(Allocation.objects.active().values_list("cluster_name", flat=True))
+    doubles = [
+        one.pk
+        for one in Allocation.objects.active()
+        for two in Allocation.objects.active().of_cluster(one.cluster_name).exclude(pk=one.pk)
+        if set(one.places) & set(two.places)
+    ]
+    report(outcomes, held=held, doubles=doubles)
+
+
+def overdue():
+    """
+    24 leases are over in a full pool of 24: their clusters and 12 others ask at once, beside two runs of the job. Ten
+    times over.
+    """
+    pool = make_big_pool(24)
+    rounds = []
+    for number in range(10):
+        names = [f"owner-{number}-{n}" for n in range(24)]
+        for name in names:
+            ask(name, pool)
+        move(Allocation.objects.unreleased(), "expires_at")
+
+        def job():
+            expire_due()
+            return "done"
+
+        names = [*names[:12], *(f"other-{number}-{n}" for n in range(12))]
+        outcomes = in_processes([job, job, *(lambda name=name: ask(name, pool) for name in names)], 16)
+        active = list(Allocation.objects.active().values_list("vid", flat=True))
+        rounds.append(
+            {
+                "others": Counter(one for one in outcomes if isinstance(one, str)),
+                "created": [one["created"] for one in outcomes if isinstance(one, dict)].count(True),
+                "active": sorted(active) == list(range(1, 25)),
+            }
+        )
+        for name in names:
+            release(name, pool=pool, user="operator")
+    report([], rounds=rounds, reasons=Counter(Allocation.objects.values_list("release_reason", flat=True)))
 
 
 def _batches(work):

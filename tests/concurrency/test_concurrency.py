@@ -179,12 +179,30 @@ def test_sharing_while_the_last_holder_releases(scenario):
     assert report["drift"] == []
 
 
-def test_a_lease_is_either_expired_or_renewed(scenario):
+def test_a_lease_that_is_over_is_expired_and_not_renewed(scenario):
     report = scenario("expired_or_renewed")
 
-    assert len(report["rounds"]) == 20
-    for outcome in report["rounds"]:
-        assert outcome in (["0 expired", "renewed", "active"], ["1 expired", "too late", "released"])
+    assert report["rounds"] == [["1 expired", "too late", "released"]] * 20
+    assert report["drift"] == []
+
+
+def test_leases_that_are_over_are_given_to_who_asks(scenario):
+    report = scenario("overdue")
+
+    assert report["rounds"] == [{"others": {"done": 2}, "created": 24, "active": True}] * 10
+    assert report["reasons"] == {"expired": 240, "released": 240}
+    assert report["drift"] == []
+
+
+def test_no_cluster_is_renumbered_or_doubled_while_pools_are_added_nearer_to_it(scenario):
+    report = scenario("nearer_pool")
+
+    assert report["others"] == {"added": 2}
+    assert len(report["answers"]) == 20
+    for answer in report["answers"]:
+        # Each place has one answer, whatever is added meanwhile.
+        assert len(set(answer["vids"])) == len(set(answer["later"])) == 1, answer
+    assert report["doubles"] == []
     assert report["drift"] == []
 
 

@@ -455,11 +455,17 @@ class State:
 
     __hash__ = None
 
+    def counted(self, pool):
+        """Return the allocations of a pool that count against its limits: what is over by the clock does not."""
+        now = timezone.now()
+        rows = [row for row in self.active.values() if row["pool_id"] == pool]
+        return [row for row in rows if row["expires_at"] is None or row["expires_at"] > now]
+
     def per_cluster(self, pool):
-        return Counter(row["cluster_name"].casefold() for row in self.active.values() if row["pool_id"] == pool)
+        return Counter(row["cluster_name"].casefold() for row in self.counted(pool))
 
     def per_tenant(self, pool):
-        linked = [row for row in self.active.values() if row["pool_id"] == pool and row["cluster_id"]]
+        linked = [row for row in self.counted(pool) if row["cluster_id"]]
         return Counter(self.tenants[row["cluster_id"]] for row in linked)
 
 

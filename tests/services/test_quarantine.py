@@ -21,7 +21,7 @@ from netbox_vlan_manager.services.allocation import clean_request
 from netbox_vlan_manager.services.consistency import find_drift
 from netbox_vlan_manager.services.leases import expire_due
 from tenancy.models import Tenant
-from tests.factories import make_pool, make_user
+from tests.factories import make_pool, make_segment, make_user
 from virtualization.models import Cluster, ClusterType
 
 pytestmark = pytest.mark.django_db
@@ -164,3 +164,23 @@ def test_a_limit_counts_those_only_that_stay(user):
     assert [one.cluster_name for one in Allocation.objects.active()] == ["b"]
     with pytest.raises(LimitReached):
         set_clusters(segment, ["a", "b"], user=user)
+
+
+def test_each_segment_of_a_cool_down_is_kept_for_its_old_owner(user):
+    pool = make_pool(segments=2, cooldown=3600)
+    make_segment(pool, 200, prefix="10.0.100.0/26")
+    wishes = [{"prefix_length": 24}, {"prefix_length": 26}]
+    for wish in wishes:
+        vid_for("a", pool, user, **wish)
+        release("a", pool=pool, user=user)
+    allocate("b", pool=pool, user=user)
+
+    for wish in wishes:
+        assert vid_for("a", pool, user, **wish) == {24: 100, 26: 200}[wish["prefix_length"]]
+        release("a", pool=pool, user=user)
+    # What was released last comes first where any will do, and what others have given back is theirs.
+    assert vid_for("a", pool, user) == 200
+    release("b", pool=pool, user=user)
+    with pytest.raises(PoolExhausted):
+        allocate("c", pool=pool, user=user)
+    assert vid_for("b", pool, user) == 101

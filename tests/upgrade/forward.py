@@ -14,6 +14,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from dcim.models import Location  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
 from netbox_vlan_manager.services import allocate, release, share, update_pool, update_segment  # noqa: E402
 from netbox_vlan_manager.services.consistency import find_drift  # noqa: E402
@@ -22,6 +23,7 @@ from netbox_vlan_manager.services.quarantine import promote_all  # noqa: E402
 from netbox_vlan_manager.services.snapshots import take_snapshots  # noqa: E402
 from netbox_vlan_manager.services.statistics import pool_statistics  # noqa: E402
 from netbox_vlan_manager.services.thresholds import refresh  # noqa: E402
+from tests.factories import make_pool  # noqa: E402
 from tests.upgrade.database import plugin_rows  # noqa: E402
 
 USER = "operator"
@@ -64,7 +66,7 @@ def use_services():
     share(new.segment, "prod-06", user=USER)
     release("prod-04", pool=pool, user=USER)
     due = timezone.now() - timedelta(seconds=1)
-    Allocation.objects.active().filter(cluster_name="prod-03").update(expires_at=due)
+    Allocation.objects.unreleased().filter(cluster_name="prod-03").update(expires_at=due)
     Segment.objects.filter(status="quarantined").update(quarantined_until=due)
     update_pool(pool, user=USER, cooldown=60)
     warn_expiring()
@@ -76,7 +78,22 @@ def use_services():
     assert drift() == []
 
 
+def check_places():
+    """Nobody knows the places that were asked for: a pool nearer to one of them renumbers none of those that hold."""
+    hall = Location.objects.get(name="Hall A")
+    make_pool("Network1", hall, container="10.4.0.0/16", vid_ranges=((400, 499),), segments=1)
+    held = Allocation.objects.active().get(cluster_name="prod-02", purpose="")
+    assert held.places == ["*"]
+    asked = {"site": "hall-a", "vrf": "Network1", "user": USER}
+    assert allocate("prod-02", **asked) == (held, False)
+    assert Allocation.objects.get(pk=held.pk).places == ["*", f"dcim.location:{hall.pk}"]
+    assert allocate("prod-07", **asked).allocation.vid == 400
+    assert release("prod-02", **asked).allocation == held
+    assert drift() == []
+
+
 if __name__ == "__main__":
     migrate()
     check_history()
     use_services()
+    check_places()

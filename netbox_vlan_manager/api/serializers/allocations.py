@@ -13,7 +13,8 @@ from virtualization.api.serializers import ClusterSerializer
 from ...choices import AllocationStatusChoices, ReleaseReasonChoices
 from ...exceptions import VLANManagerError
 from ...models import Allocation
-from ...services import allocate, resolve_pool
+from ...services import allocate
+from ...services.allocation import locate
 from ...services.wishes import Wish
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
@@ -176,7 +177,15 @@ class AllocationSerializer(ServiceModelSerializer):
         if segment and data.get("pool") is None and site is None and vrf is None:
             data["pool"] = segment.pool
         elif data.get("pool") is None:
-            data["pool"] = resolve_pool(site, vrf, user=self.user).pool
+            resolved = locate(
+                data["cluster_name"],
+                site,
+                vrf,
+                purpose=data.get("purpose", ""),
+                viewer=self.user,
+                action="allocate",
+            )
+            data |= {"pool": resolved.pool, "places": resolved.places, "serves": resolved.serves, "viewer": self.user}
         elif site is not None or vrf is not None:
             raise serializers.ValidationError({"pool": _("Give the pool, or site and vrf, not both.")})
         if segment and segment.pool != data["pool"]:
@@ -233,9 +242,19 @@ class AllocationSerializer(ServiceModelSerializer):
         if "site" not in asked:
             return str(asked["vrf"]).casefold() in (str(vrf.pk), vrf.name.casefold(), (vrf.rd or vrf.name).casefold())
         try:
-            return resolve_pool(asked["site"], asked.get("vrf", vrf.pk), user=self.user).pool == pool
+            found = locate(
+                self.instance.cluster_name,
+                asked["site"],
+                asked.get("vrf", vrf.pk),
+                purpose=self.instance.purpose,
+                viewer=self.user,
+            )
         except (VLANManagerError, DjangoValidationError):
             return False
+        # Another pool may serve the place since it was asked for.
+        return found.pool.vrf_id == vrf.pk and (
+            found.pool == pool or not set(found.places).isdisjoint(self.instance.places)
+        )
 
     def create(self, validated_data):
         # Here, not in create_object(): the tags of an allocation that was there already stay as they are.

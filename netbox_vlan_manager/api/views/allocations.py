@@ -16,10 +16,9 @@ from ...services import (
     allocate_stretched,
     release_allocation,
     renew,
-    resolve_pool,
     transactions,
 )
-from ...services.allocation import clean_request, find_held
+from ...services.allocation import clean_request, find_held, locate, lock_key
 from ...services.resolution import check_pool_permission
 from .. import serializers
 from ..errors import REFUSALS, as_api_exception
@@ -233,14 +232,17 @@ class AllocationViewSet(ServiceViewSet):
         Allocate the same VLAN ID at several sites, the lowest that is available in all of them; all or none.
         """
         asked = read_body(request, serializers.StretchedSerializer)
-        pools = asked.pop("pools", None)
+        pools, places = asked.pop("pools", None), {}
         if pools is None:
             sites, vrf = asked.pop("sites"), asked.pop("vrf")
-            pools = [resolve_pool(site, vrf, user=request.user, action="allocate").pool for site in sites]
+            named = {name: asked[name] for name in ("cluster_name", "purpose") if name in asked}
+            found = [locate(site=site, vrf=vrf, viewer=request.user, action="allocate", **named) for site in sites]
+            pools = [one.pool for one in found]
+            places = {one.pool: {"places": one.places, "serves": one.serves} for one in found}
         else:
             for pool in pools:
                 check_pool_permission(request.user, pool, "allocate")
-        results = allocate_stretched(pools=pools, user=request.user, **asked)
+        results = allocate_stretched(pools=pools, places=places, user=request.user, viewer=request.user, **asked)
         created = any(result.created for result in results) and not asked.get("dry_run")
         return Response(describe_results(results, self.get_serializer), status=201 if created else 200)
 
@@ -279,7 +281,7 @@ class AllocationViewSet(ServiceViewSet):
 
     def get_bulk_destroy_queryset(self):
         # As everybody locks segments.
-        return super().get_bulk_destroy_queryset().order_by("pool", "vid")
+        return super().get_bulk_destroy_queryset().select_related("pool").order_by("pool", "vid")
 
     def lock_for_write(self, instances):
-        transactions.lock_clusters([(held.pool_id, held.cluster_name, held.purpose) for held in instances])
+        transactions.lock_clusters([lock_key(held) for held in instances if held.pool])

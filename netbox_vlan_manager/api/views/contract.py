@@ -4,7 +4,8 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from ...services import allocate, release, resolve_pool
+from ...services import allocate, release
+from ...services.allocation import locate
 from ...services.resolution import resolve_pool_by_name
 from ..permissions import MayWrite
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
@@ -26,11 +27,17 @@ class VLANView(PlainView):
     permission_classes = (MayWrite,)
 
     def resolve(self, request, action, data):
-        """Return what a body asks for and the ResolvedPool, in which the user may do `action`."""
+        """
+        Return what a body asks for, what the services have to know of where it was found, and the ResolvedPool, in
+        which the user may do `action`.
+        """
         asked = read_body(request, VLANOfClusterSerializer, data)
         if "pool" in asked:
-            return asked, resolve_pool_by_name(asked.pop("pool"), user=request.user, action=action)
-        return asked, resolve_pool(asked.pop("site"), asked.pop("vrf"), user=request.user, action=action)
+            resolved = resolve_pool_by_name(asked.pop("pool"), user=request.user, action=action)
+        else:
+            names = {name: asked[name] for name in ("cluster_name", "purpose") if name in asked}
+            resolved = locate(site=asked.pop("site"), vrf=asked.pop("vrf"), viewer=request.user, action=action, **names)
+        return asked, {"places": resolved.places, "viewer": request.user}, resolved
 
 
 class AllocateVLANView(VLANView):
@@ -57,22 +64,23 @@ class AllocateVLANView(VLANView):
         if isinstance(data, dict) and not VLANOfClusterSerializer.NAMES.issuperset(data):
             wishes = {name: value for name, value in data.items() if name not in VLANOfClusterSerializer.NAMES}
             data = {name: value for name, value in data.items() if name in VLANOfClusterSerializer.NAMES}
-        asked, resolved = self.resolve(request, "allocate", data)
+        asked, where, resolved = self.resolve(request, "allocate", data)
+        where["serves"] = resolved.serves
         if wishes or "dry_run" in request.query_params:
-            result = self.allocate_as_wished(request, {**asked, **wishes, "pool": resolved.pool.pk})
+            result = self.allocate_as_wished(request, {**asked, **wishes, "pool": resolved.pool.pk}, where)
         else:
-            result = allocate(user=request.user, pool=resolved.pool, **asked)
-        answer = {**result._asdict(), **resolved._asdict()}
+            result = allocate(user=request.user, pool=resolved.pool, **where, **asked)
+        answer = {**result._asdict(), "site": resolved.site, "pool": result.allocation.pool}
         return Response(AllocatedVLANSerializer(answer).data)
 
-    def allocate_as_wished(self, request, data):
+    def allocate_as_wished(self, request, data, where):
         """
-        Return the AllocationResult of a body of `POST allocations/`. Most calls have no wishes, and do not wait until
+        Return the AllocationResult of a body of `POST allocations/`, whose pool was found as `where` says. Most calls have no wishes, and do not wait until
         all that an allocation may have is read.
         """
         serializer = AllocationSerializer(data=data, context={"request": request})
         serializer.is_valid(raise_exception=True)
-        serializer.save()
+        serializer.save(**where)
         return serializer.result
 
 
@@ -86,8 +94,8 @@ class ReleaseVLANView(VLANView):
         responses={200: ReleasedVLANSerializer, **INVALID, **FORBIDDEN, **NOTHING_TO_RELEASE, **BUSY},
     )
     def post(self, request):
-        asked, resolved = self.resolve(request, "release", request.data)
-        allocation, _released = release(user=request.user, pool=resolved.pool, **asked)
+        asked, where, resolved = self.resolve(request, "release", request.data)
+        allocation, _released = release(user=request.user, pool=resolved.pool, **where, **asked)
         message = _("Cluster {cluster} released VLAN {vid} ({epg}, {prefix}) at {site} in {vrf}.").format(
             cluster=allocation.cluster_name,
             vid=allocation.vid,
