@@ -5,8 +5,8 @@ The link repeats what the names say, so it is not change-logged, as NetBox's own
 compared as the database compares those of allocations: by UPPER(). Two clusters of one name are no link.
 """
 
-from django.db.models import Count, F, Min, OuterRef, Q, Subquery, Value
-from django.db.models.functions import Collate, Now, Upper
+from django.db.models import BigIntegerField, Count, F, Min, OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce, Collate, Now, Upper
 
 from virtualization.models import Cluster
 
@@ -29,9 +29,10 @@ def clusters_named(name):
 def wrongly_linked():
     """Return the allocations whose cluster is not `named`, the id of the only one of that name or None."""
     same = clusters_named(OuterRef("cluster_name")).order_by().values("key")
-    only = same.annotate(count=Count("pk"), only=Min("pk")).filter(count=1).values("only")
-    wrong = ~Q(cluster=F("named")) | Q(cluster__isnull=True, named__isnull=False) | Q(cluster__isnull=False, named=None)
-    return Allocation.objects.unreleased().annotate(named=Subquery(only)).filter(wrong)
+    only = same.annotate(count=Count("pk"), only=Min("pk")).filter(count=1).values("only")[:1]
+    allocations = Allocation.objects.unreleased().annotate(named=Subquery(only))
+    linked, named = (Coalesce(F(name), Value(0), output_field=BigIntegerField()) for name in ("cluster", "named"))
+    return allocations.alias(linked=linked).exclude(linked=named)
 
 
 @timing.part("link clusters")
