@@ -75,8 +75,8 @@ class AllocateVLANView(VLANView):
 
     def allocate_as_wished(self, request, data, where):
         """
-        Return the AllocationResult of a body of `POST allocations/`, whose pool was found as `where` says. Most calls have no wishes, and do not wait until
-        all that an allocation may have is read.
+        Return the AllocationResult of a body of `POST allocations/`, whose pool was found as `where` says. Most calls
+        have no wishes, and do not wait until all that an allocation may have is read.
         """
         serializer = AllocationSerializer(data=data, context={"request": request})
         serializer.is_valid(raise_exception=True)
