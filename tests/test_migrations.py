@@ -235,7 +235,7 @@ def test_dump_and_restore_keep_every_row_constraint_index_and_trigger(restored):
     held = "(SELECT segment_id FROM netbox_vlan_manager_allocation WHERE cluster_name = 'prod-01' AND purpose = '')"
     columns = (
         "created, last_updated, custom_field_data, description, comments, expiry_warned, release_reason, pool_name, "
-        "vrf_name, vid, epg_name, prefix, allocated_at, pool_id"
+        "vrf_name, vid, epg_name, prefix, allocated_at, pool_id, places"
     )
     copy = f"INSERT INTO netbox_vlan_manager_allocation ({columns}, segment_id, cluster_name, purpose, shared)"
     source = "FROM netbox_vlan_manager_allocation WHERE cluster_name = 'prod-01' AND purpose = ''"

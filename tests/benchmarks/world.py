@@ -64,9 +64,9 @@ WITH taken AS (
 )
 INSERT INTO netbox_vlan_manager_allocation (created, last_updated, custom_field_data, description, comments, segment_id,
     pool_id, cluster_name, purpose, allocated_at, pool_name, vrf_name, vid, epg_name, prefix, release_reason,
-    expiry_warned, shared)
+    expiry_warned, shared, places)
 SELECT now(), now(), '{{}}', '', '', id, pool_id, 'taken-' || vid, '', now(), pool_name, pool_name, vid, 'EPG_' || vid,
-    set_masklen('10.0.0.0'::inet + 256::bigint * vid, 24)::cidr, '', false, false
+    set_masklen('10.0.0.0'::inet + 256::bigint * vid, 24)::cidr, '', false, false, '{{*}}'
 FROM taken
 """
 
