@@ -535,7 +535,7 @@ def _plan_allocations(pool, candidates, decisions, user, problems):
     named = [(candidate, name) for candidate in candidates if (name := decisions[id(candidate)].cluster_name)]
     if not named:
         return {}
-    active = Allocation.objects.active().filter(pool=pool, purpose="").order_by()
+    active = Allocation.objects.unreleased().filter(pool=pool, purpose="").order_by()
     holders = list(active.values_list("cluster_name", flat=True))
     names = {name for _candidate, name in named}
     cluster_key = takeover.cluster_keys({*holders, *names}).get

@@ -87,8 +87,8 @@ def bare(pool, count):
             (allocation,) = session.execute(
                 """INSERT INTO netbox_vlan_manager_allocation (created, last_updated, custom_field_data, description,
                 comments, segment_id, pool_id, cluster_name, purpose, allocated_at, pool_name, vrf_name, vid, epg_name,
-                prefix, release_reason, expiry_warned, shared, places) VALUES (now(), now(), '{}', '', '', %s, %s, %s, '',
-                now(), 'pool', 'vrf', %s, %s, %s, '', false, false, '{}') RETURNING id""",
+                prefix, release_reason, expiry_warned, shared, places) VALUES (now(), now(), '{}', '', '', %s, %s, %s,
+                '', now(), 'pool', 'vrf', %s, %s, %s, '', false, false, '{}') RETURNING id""",
                 [segment, pool.pk, f"bare-{number}", vid, name, cidr],
             ).fetchone()
             session.execute("UPDATE ipam_prefix SET status = 'reserved', last_updated = now() WHERE id = %s", [prefix])
