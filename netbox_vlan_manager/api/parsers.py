@@ -10,6 +10,8 @@ from ..validators import UNSTORABLE
 __all__ = (
     "CSVParser",
     "JSONParser",
+    "OldYAMLParser",
+    "TextYAMLParser",
     "XLSXParser",
     "YAMLParser",
 )
@@ -74,3 +76,13 @@ class XLSXParser(CSVParser):
 
 class YAMLParser(CSVParser):
     media_type = "application/yaml"
+
+
+class OldYAMLParser(CSVParser):
+    """The names that YAML had before RFC 9512."""
+
+    media_type = "application/x-yaml"
+
+
+class TextYAMLParser(CSVParser):
+    media_type = "text/yaml"

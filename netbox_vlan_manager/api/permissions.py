@@ -4,6 +4,8 @@ from rest_framework.permissions import SAFE_METHODS
 from netbox.api.authentication import TokenPermissions
 from users.models import Token
 
+from ..services.permissions import may_import
+
 __all__ = (
     "AllocationPermissions",
     "ChangePermissions",
@@ -29,9 +31,7 @@ class ImportPermissions(MayWrite):
     message = _("You may not import segments: ask for the permission to add or change segments.")
 
     def has_permission(self, request, view):
-        return super().has_permission(request, view) and any(
-            request.user.has_perm(f"netbox_vlan_manager.{action}_segment") for action in ("add", "change")
-        )
+        return super().has_permission(request, view) and may_import(request.user)
 
 
 class ChangePermissions(TokenPermissions):

@@ -7,7 +7,7 @@ from core.forms.mixins import SyncedDataMixin
 from netbox.choices import ImportMethodChoices
 from utilities.forms.utils import restrict_form_fields
 
-from ..services.import_files import MAX_SIZE, XLSX_START, parse_file, write_csv
+from ..services.import_files import MAX_SIZE, read_file
 
 __all__ = ("ImportSourceForm",)
 
@@ -86,7 +86,8 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
             text = _("{size} MB are too much for one import: give at most {most} MB.")
             raise ValidationError(text.format(size=size // 10**6, most=MAX_SIZE // 10**6))
         if name == "data":
-            return parse_file(source), source
-        content = source.read() if name == "upload_file" else bytes(source.data)
-        rows = parse_file(content)
-        return rows, write_csv(rows) if content.startswith(XLSX_START) else content.decode()
+            rows, _text = read_file(source)
+            return rows, source
+        if name == "upload_file":
+            return read_file(source.read(), source.name)
+        return read_file(bytes(source.data), source.path)

@@ -39,7 +39,7 @@ from ..models import Allocation, Segment, SegmentPool
 from ..validators import clean_cluster_name
 from . import audit, provisioning, timing, transactions
 from .adoption import find_candidates
-from .importing import FALSE, TRUE
+from .import_values import FALSE, TRUE
 from .permissions import permitted_ids
 from .takeover import cluster_key, find_clusters, make_allocation, write_allocations
 

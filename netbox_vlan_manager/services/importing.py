@@ -6,64 +6,35 @@ importing the same file again changes nothing. All rows are written in one trans
 its segment afterwards; nobody is ever released by an import.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from datetime import UTC
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from ..choices import SegmentStatusChoices
 from ..exceptions import Busy, VLANManagerError
-from ..models import Allocation, Segment, SegmentPool
-from ..validators import UNSTORABLE, clean_cluster_name
+from ..models import Allocation, Segment
 from . import audit, provisioning, takeover, timing, transactions
 from .allocation import end_overdue
-from .import_files import COLUMNS, REQUIRED_COLUMNS, as_text, check_number
+from .import_files import check_number
+from .import_rows import Row, RowResult, by_column, check_rows, collect
+from .import_values import unify_lines
 from .permissions import permitted_ids
-from .resolution import resolve_pool
-from .spaces import Containers
 from .takeover import cluster_key
 
 __all__ = (
     "ImportResult",
-    "RowResult",
     "import_segments",
 )
 
-# The columns are the first generation's; the services have the design's words for the same things.
-COLUMN_OF_FIELD = {"vid": "vlan_id", "prefix": "segment"}
-
 HELD = SegmentStatusChoices.ALLOCATED
-
-TRUE = frozenset(("true", "yes", "on", "1", "y", "t"))
-FALSE = frozenset(("false", "no", "off", "0", "n", "f", ""))
-
-
-@dataclass
-class RowResult:
-    """
-    What became of one row, or would become of it.
-
-    `status` is created, updated, unchanged, failed, or skipped: nothing was wrong with the row, but an atomic import
-    changes nothing when another row fails. `changes` of an update is {column: {"old": value, "new": value}}.
-    """
-
-    index: int
-    line: int | None = None
-    status: str = "failed"
-    segment: int | None = None
-    errors: dict = field(default_factory=dict)
-    changes: dict = field(default_factory=dict)
-
-    def as_json(self):
-        """Return what there is to tell of the row, as a dictionary that JSON can hold; its place is its index."""
-        values = {name: value for name, value in vars(self).items() if value not in (None, {})}
-        del values["index"]
-        return values
+DISABLED = SegmentStatusChoices.DISABLED
 
 
 @dataclass
@@ -79,21 +50,6 @@ class ImportResult:
     def summary(self):
         """Return how many rows ended with which status, in words for a log."""
         return ", ".join(f"{self.count(status)} {status}" for status in ("created", "updated", "unchanged", "failed"))
-
-
-@dataclass
-class _Row:
-    result: RowResult
-    values: dict
-    pool: object = None
-    spec: object = None
-    # The names of the clusters that shall hold the segment, the allocations of those that do not yet, and what these
-    # change where the segment is there.
-    clusters: list = field(default_factory=list)
-    allocated_at: object = None
-    allocations: list = field(default_factory=list)
-    joining: dict = field(default_factory=dict)
-    writes_segment: bool = False
 
 
 class _Undo(Exception):
@@ -140,9 +96,9 @@ def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, re
 def _import(rows, user, atomic, enforce, dry_run, report):
     """Return the ImportResult of a number of rows that may be."""
     viewer = user if enforce else None
-    checked = [_Row(RowResult(index=index, line=line), values) for index, (line, values) in enumerate(rows)]
+    checked = [Row(RowResult(index=index, line=line), values) for index, (line, values) in enumerate(rows)]
     report("checks")
-    _check_rows(checked, viewer)
+    check_rows(checked, viewer)
     report("write")
     with audit.change_tracking(user):
         while True:
@@ -163,162 +119,6 @@ def _import(rows, user, atomic, enforce, dry_run, report):
             return ImportResult([row.result for row in checked])
 
 
-@timing.part("checks")
-def _check_rows(rows, viewer):
-    """Find each row's pool and check its values, before any lock; what is wrong goes into the row's result."""
-    pools, containers, seen = {}, {}, {}
-    for row in rows:
-        try:
-            values = _clean_columns(row.values)
-            row.pool = _pool(values, pools, viewer)
-            if row.pool.pk not in containers:
-                containers[row.pool.pk] = Containers(row.pool)
-            optional = {"dhcp": _clean_bool, "description": str}
-            row.values = {name: optional[name](values[name]) for name in optional if name in values}
-            row.spec = provisioning.clean_spec(
-                row.pool,
-                containers[row.pool.pk],
-                vid=values["vlan_id"],
-                epg_name=values["epg_name"],
-                prefix=values["segment"],
-                ipv6_prefix=values.get("ipv6_prefix"),
-                **row.values,
-            )
-            if "ipv6_prefix" in values:
-                row.values["ipv6_prefix"] = row.spec.ipv6_prefix
-            row.clusters, row.allocated_at = _clean_holders(values)
-            first = seen.setdefault((row.pool.pk, row.spec.vid), row)
-            if first is not row:
-                raise ValidationError(
-                    {
-                        "vlan_id": _("VLAN ID {vid} of this pool is in row {row} already: give it once.").format(
-                            vid=row.spec.vid, row=first.result.line or first.result.index
-                        )
-                    }
-                )
-        except ValidationError as error:
-            row.result.errors = _by_column(error.message_dict)
-    if viewer and (named := [row for row in rows if row.clusters and not row.result.errors]):
-        permitted = permitted_ids(SegmentPool, viewer, "allocate", {row.pool.pk for row in named})
-        for row in named:
-            if row.pool.pk not in permitted:
-                row.result.errors = {
-                    "cluster_name": [
-                        _("You may not allocate in this pool: leave this empty, or ask for the permission.")
-                    ]
-                }
-
-
-def _clean_columns(values):
-    """Return the row's values as trimmed text by column, with every required one present."""
-    if not isinstance(values, dict):
-        raise ValidationError(
-            {"row": _("This is no object with the columns {columns}.").format(columns=", ".join(COLUMNS))}
-        )
-    if None in values:
-        found, expected = values[None]
-        raise ValidationError(
-            {
-                "row": _(
-                    "The line has {found} values, the header {expected}: put text that has the delimiter in quotes."
-                ).format(found=found, expected=expected)
-            }
-        )
-    errors = {
-        str(name): _("Unknown column: use {columns}.").format(columns=", ".join(COLUMNS))
-        for name in values
-        if name not in COLUMNS
-    }
-    cleaned = {}
-    for name, value in values.items():
-        try:
-            cleaned[name] = as_text(value)
-        except ValidationError as error:
-            errors.setdefault(str(name), error.messages)
-        else:
-            if UNSTORABLE.search(cleaned[name]):
-                errors[str(name)] = _("No value may have a NUL or half a surrogate pair.")
-    for name in REQUIRED_COLUMNS:
-        if not cleaned.get(name):
-            errors.setdefault(name, _("This column needs a value."))
-    if errors:
-        raise ValidationError(errors)
-    return cleaned
-
-
-def _pool(values, pools, viewer):
-    """Return the pool of a row, looked up once for each site and VRF."""
-    key = (values["site"], values["vrf"])
-    if key not in pools:
-        try:
-            pools[key] = resolve_pool(*key, user=viewer).pool
-        except VLANManagerError as error:
-            pools[key] = ValidationError({"site": error.message})
-        else:
-            # Rows of one pool share its instance, and with it what is read through it.
-            pools[key] = next((pool for pool in pools.values() if pool == pools[key]), pools[key])
-    if isinstance(pools[key], ValidationError):
-        raise pools[key]
-    return pools[key]
-
-
-def _clean_bool(value):
-    text = value.lower()
-    if text not in TRUE | FALSE:
-        raise ValidationError({"dhcp": _("{value!r} is neither true nor false.").format(value=value)})
-    return text in TRUE
-
-
-def _clean_holders(values):
-    """Return the cluster names of a row, each once, and since when they hold the segment, None for now."""
-    errors, clusters = {}, {}
-    for text in filter(str.strip, values.get("cluster_name", "").split(",")):
-        try:
-            name = clean_cluster_name(text)
-            clusters.setdefault(cluster_key(name), name)
-        except ValidationError as error:
-            errors.setdefault("cluster_name", []).extend(error.messages)
-    allocated_at, text = None, values.get("allocated_at")
-    if text:
-        try:
-            allocated_at = _parse_time(text)
-        except ValueError:
-            errors["allocated_at"] = _("{value!r} is no time: write it as 2026-01-31T12:00:00Z.").format(
-                value=text[:60]
-            )
-        else:
-            if allocated_at > timezone.now():
-                errors["allocated_at"] = _("This is in the future: say since when, or leave it empty for now.")
-        if not clusters and not errors:
-            errors["cluster_name"] = _("Name the cluster that holds the segment, or leave the time empty.")
-    if errors:
-        raise ValidationError(errors)
-    return list(clusters.values()), allocated_at
-
-
-def _parse_time(text):
-    """Return a time, or the beginning of a day, as an aware datetime; raise a ValueError if it is neither."""
-    time = parse_datetime(text)
-    if time is None:
-        time = parse_datetime(f"{parse_date(text) or text}T00:00:00")
-    if time is None:
-        raise ValueError
-    time = timezone.make_aware(time) if timezone.is_naive(time) else time
-    try:
-        # The database keeps it as UTC, in which it must be within the calendar too.
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise ValueError from None
-
-
-def _by_column(errors):
-    """Return {column: texts} from {field: texts or text}."""
-    return {
-        COLUMN_OF_FIELD.get(name, name): [texts] if isinstance(texts, str) else [str(text) for text in texts]
-        for name, texts in errors.items()
-    }
-
-
 def _write(rows, user, viewer, atomic):
     """Write the rows that have no errors; the caller's transaction holds all of it, or none after _Undo."""
     good = [row for row in rows if not row.result.errors]
@@ -334,8 +134,8 @@ def _write(rows, user, viewer, atomic):
         .prefetch_related("vlan", "prefix", "ipv6_prefix")
         .order_by()
     }
-    new = []
-    problems = _plan_allocations([row for row in good if row.clusters], existing, user)
+    problems = _plan_holders([row for row in good if row.holders or row.status], existing, user)
+    new, changing = [], []
     for row in good:
         if row.result.index in problems:
             continue
@@ -347,29 +147,27 @@ def _write(rows, user, viewer, atomic):
             new.append(row)
             continue
         row.result.segment = segment.pk
-        if not row.writes_segment:
-            row.result.status = "updated" if row.allocations else "unchanged"
-            continue
-        try:
-            segment.pool = row.pool
-            values = {"epg_name": row.spec.epg_name, "prefix": row.spec.prefix, **row.values}
-            transactions.run(partial(provisioning.update_segment_in_transaction, segment, values))
-            row.result.status = "updated"
-        except Busy:
-            # Of the whole import, which is tried again.
-            raise
-        except ValidationError as error:
-            problems[row.result.index] = _by_column(error.message_dict)
-        except VLANManagerError as error:
-            problems[row.result.index] = {"segment": [error.message]}
+        segment.pool = row.pool
+        row.result.status = "updated" if row.writes_segment or row.allocations else "unchanged"
+        if row.writes_segment:
+            changing.append((row, segment))
+    if viewer and changing:
+        permitted = permitted_ids(Segment, viewer, "change", [segment.pk for _row, segment in changing])
+        if denied := [row for row, segment in changing if segment.pk not in permitted]:
+            raise _Undo(denied)
+    for rows_and_segments in _moving_together(changing):
+        problems |= _update(rows_and_segments)
 
     # Those that come with holders are allocated from the first.
     held = {row.result.index for row in new if row.allocations}
-    specs = [replace(row.spec, status=HELD) if row.result.index in held else row.spec for row in new]
+    specs = [
+        replace(row.spec, status=HELD) if row.result.index in held else replace(row.spec, **row.status or {})
+        for row in new
+    ]
     segments, errors = provisioning.build_segments(specs)
     for row, segment, problem in zip(new, segments, errors, strict=True):
         if problem:
-            problems[row.result.index] = _by_column(problem)
+            problems[row.result.index] = by_column(problem)
         else:
             row.result.status, row.result.segment = "created", segment.pk
     _write_allocations([row for row in good if row.allocations and row.result.index not in problems])
@@ -384,10 +182,102 @@ def _write(rows, user, viewer, atomic):
         raise _Undo
 
 
-def _plan_allocations(rows, existing, user):
+def _moving_together(changing):
+    """
+    Return (row, segment) pairs in lists: the rows of one list take EPG names or networks that others of it give up.
+
+    Any order of the rows would do for a chain, but two that change places have none.
+    """
+    together = list(range(len(changing)))
+
+    def find(number):
+        while together[number] != number:
+            together[number] = together[together[number]]
+            number = together[number]
+        return number
+
+    names, spans, wanted = {}, [], []
+    for number, (row, segment) in enumerate(changing):
+        group, vrf = row.pool.vlan_group_id, row.pool.vrf_id
+        if row.spec.epg_name != segment.epg_name:
+            names[group, segment.epg_name] = number
+        for column, prefix, network in (
+            ("segment", segment.prefix, row.spec.prefix),
+            ("ipv6_prefix", segment.ipv6_prefix, row.spec.ipv6_prefix),
+        ):
+            if column not in row.result.changes:
+                continue
+            if prefix:
+                old = prefix.prefix
+                spans.append((vrf, old.version, old.first, old.last, number))
+            if network:
+                wanted.append((vrf, network.version, network.first, network.last, number))
+    spans.sort()
+    for number, (row, _segment) in enumerate(changing):
+        together[find(number)] = find(names.get((row.pool.vlan_group_id, row.spec.epg_name), number))
+    for vrf, version, first, last, number in wanted:
+        # The networks of segments do not overlap: only the one before can reach into this.
+        position = max(bisect_left(spans, (vrf, version, first)) - 1, 0)
+        while position < len(spans) and spans[position][:3] <= (vrf, version, last):
+            *place, _first, end, other = spans[position]
+            if place == [vrf, version] and end >= first:
+                together[find(number)] = find(other)
+            position += 1
+    groups = {}
+    for number, pair in enumerate(changing):
+        groups.setdefault(find(number), []).append(pair)
+    return groups.values()
+
+
+def _update(rows_and_segments):
+    """
+    Write rows of segments that are there: all of them together, or else those that can be.
+
+    Returns:
+        {index: {column: texts}} for the rows that cannot be.
+    """
+    try:
+        transactions.run(partial(_update_in_transaction, rows_and_segments))
+    except Busy:
+        # Of the whole import, which is tried again.
+        raise
+    except (ValidationError, VLANManagerError) as error:
+        if len(rows_and_segments) > 1:
+            problems = {}
+            for pair in rows_and_segments:
+                problems |= _update([pair])
+            return problems
+        ((row, _segment),) = rows_and_segments
+        if isinstance(error, ValidationError):
+            return {row.result.index: by_column(error.message_dict)}
+        return {row.result.index: {"segment": [error.message]}}
+    return {}
+
+
+def _update_in_transaction(rows_and_segments):
+    # Of copies: what is rolled back stays as it was in the segments too.
+    audit.write(
+        updates=[
+            (copy(segment), _status_values(row)) for row, segment in rows_and_segments if "status" in row.result.changes
+        ]
+    )
+    provisioning.update_segments_in_transaction(
+        [
+            (segment, {"epg_name": row.spec.epg_name, "prefix": row.spec.prefix, **row.values})
+            for row, segment in rows_and_segments
+        ]
+    )
+
+
+def _status_values(row):
+    """Return what a segment's columns become with the status that a row says."""
+    return {"disabled_reason": "", "quarantined_until": None, **row.status}
+
+
+def _plan_holders(rows, existing, user):
     """
     Give each row the allocations of those of its clusters that do not hold its segment yet, as a change where there is
-    one. Locks the rows of the segments that are there.
+    one, and see whether its segment can have the status that it says. Locks the rows of the segments that are there.
 
     Returns:
         {index: {column: texts}} for the rows that cannot be.
@@ -399,60 +289,126 @@ def _plan_allocations(rows, existing, user):
     end_overdue(Allocation.objects.filter(pool__in=pools))
     segments = [existing[key] for row in rows if (key := (row.pool.pk, row.spec.vid)) in existing]
     locked = Segment.objects.select_for_update(no_key=True).filter(pk__in=[segment.pk for segment in segments])
-    statuses = dict(locked.order_by("pool_id", "vid").values_list("pk", "status"))
+    names = ("status", "disabled_reason", "quarantined_until")
+    now_of = {values["pk"]: values for values in locked.order_by("pool_id", "vid").values("pk", *names)}
+    for segment in segments:
+        for name in names:
+            setattr(segment, name, now_of[segment.pk][name])
     holders, segment_of = {}, {}
     active = Allocation.objects.unreleased().filter(pool__in=pools).order_by("pk")
-    for pool, name, purpose, segment in active.values_list("pool", "cluster_name", "purpose", "segment"):
-        holders.setdefault(segment, {})[cluster_key(name)] = name
-        if not purpose:
-            segment_of[pool, cluster_key(name)] = segment
-    clusters = takeover.find_clusters({name for row in rows for name in row.clusters})
-    now = timezone.now()
+    for pool, name, purpose, expires_at, segment in active.values_list(
+        "pool", "cluster_name", "purpose", "expires_at", "segment"
+    ):
+        holders.setdefault(segment, {})[cluster_key(name), purpose] = name, expires_at
+        segment_of[pool, cluster_key(name), purpose] = segment
+    clusters = takeover.find_clusters({holder.name for row in rows for holder in row.holders})
     for row in rows:
-        segment = existing.get((row.pool.pk, row.spec.vid))
-        held_by = holders.get(segment and segment.pk, {}) if segment else {}
-        joining = [name for name in row.clusters if cluster_key(name) not in held_by]
         row.allocations, row.joining = [], {}
-        texts = []
-        if held_by.keys() - {cluster_key(name) for name in row.clusters}:
-            texts.append(_("Other clusters hold the segment: name them too, or release it first."))
-        if joining and segment and statuses[segment.pk] == SegmentStatusChoices.DISABLED:
-            texts.append(_("The segment is disabled: enable it first."))
-        for name in joining:
-            if (row.pool.pk, cluster_key(name)) in segment_of:
-                texts.append(
-                    _("Cluster {cluster} holds another segment of the pool: release that first.").format(cluster=name)
-                )
-            segment_of[row.pool.pk, cluster_key(name)] = row
-        if texts:
-            problems[row.result.index] = {"cluster_name": texts}
-            continue
-        ipv6_prefix = row.spec.ipv6_prefix
-        if segment and "ipv6_prefix" not in row.values:
-            ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
-        try:
-            row.allocations = [
-                takeover.make_allocation(
-                    row.pool,
-                    cluster_name=name,
-                    cluster_id=clusters.get(cluster_key(name)),
-                    allocated_at=row.allocated_at or now,
-                    allocated_by=user,
-                    shared=bool(held_by) or number > 0,
-                    vid=row.spec.vid,
-                    epg_name=row.spec.epg_name,
-                    prefix=row.spec.prefix,
-                    ipv6_prefix=ipv6_prefix,
-                )
-                for number, name in enumerate(joining)
-            ]
-        except ValidationError as error:
-            problems[row.result.index] = {"cluster_name": error.messages}
-            continue
-        if segment and joining:
-            old = ", ".join(held_by.values())
-            row.joining = {"cluster_name": {"old": old, "new": ", ".join([*held_by.values(), *joining])}}
+        segment = existing.get((row.pool.pk, row.spec.vid))
+        held_by = holders.get(segment.pk, {}) if segment else {}
+        errors = {}
+        if row.status and (text := _status_error(row, segment)):
+            errors["status"] = [text]
+        if row.holders:
+            joining, texts = _find_joining(row, segment, held_by, segment_of)
+            if texts:
+                errors["cluster_name"] = texts
+            if text := _expiry_error(row, held_by):
+                errors["expires_at"] = [text]
+            if not errors:
+                with collect(errors, "cluster_name"):
+                    row.allocations = _make_allocations(row, segment, joining, bool(held_by), clusters, user)
+            if segment and joining:
+                old = [name for name, _expires_at in held_by.values()]
+                new = [*old, *(holder.name for holder in joining)]
+                row.joining = {"cluster_name": {"old": ", ".join(old), "new": ", ".join(new)}}
+        if errors:
+            problems[row.result.index] = errors
     return problems
+
+
+def _status_error(row, segment):
+    """Return why the segment of a row, None if it is new, cannot have the status that the row says, or None."""
+    is_held = segment is not None and segment.status == HELD
+    if row.status["status"] == HELD:
+        if row.holders or is_held:
+            return None
+        return _("The row names no cluster: name the one that holds the segment, or say disabled to keep it unused.")
+    if is_held:
+        return _("The segment is allocated: release it first, or leave this empty.")
+    return None
+
+
+def _find_joining(row, segment, held_by, segment_of):
+    """
+    Return the _Holders of a row that do not hold its segment yet, and what keeps them from it.
+
+    Args:
+        row: The row.
+        segment: Its segment, or None if it is new.
+        held_by: Who holds the segment, by cluster key and purpose.
+        segment_of: {(pool id, cluster key, purpose): what the cluster holds, or will}, to which they are added.
+    """
+    held_keys = {key for key, _purpose in held_by}
+    named = {(cluster_key(holder.name), holder.purpose) for holder in row.holders}
+    # A file that has no purposes means a cluster by its name.
+    joining = [
+        holder
+        for holder in row.holders
+        if (cluster_key(holder.name) not in held_keys)
+        or (holder.purpose is not None and (cluster_key(holder.name), holder.purpose) not in held_by)
+    ]
+    texts = []
+    if any((key, purpose) not in named and (key, None) not in named for key, purpose in held_by):
+        texts.append(_("Other clusters hold the segment: name them too, or release it first."))
+    if joining and segment and segment.status == DISABLED:
+        texts.append(_("The segment is disabled: enable it first."))
+    for holder in joining:
+        key = row.pool.pk, cluster_key(holder.name), holder.purpose or ""
+        if key in segment_of:
+            text = _("Cluster {cluster} holds another segment of the pool: release that first.")
+            if holder.purpose is None:
+                text = _(
+                    "Cluster {cluster} holds another segment of the pool: release that first, or give this a purpose."
+                )
+            texts.append(text.format(cluster=holder.name))
+        segment_of[key] = row
+    return joining, texts
+
+
+def _expiry_error(row, held_by):
+    """Return why the times of a row cannot be those of clusters that hold its segment already, or None."""
+    for holder in row.holders:
+        held = held_by.get((cluster_key(holder.name), holder.purpose or ""))
+        # A file has no fractions of a second.
+        if held and holder.expires_at and holder.expires_at != (held[1] and held[1].replace(microsecond=0)):
+            return _("Cluster {cluster} holds the segment until another time: renew it, or leave this empty.").format(
+                cluster=holder.name
+            )
+    return None
+
+
+def _make_allocations(row, segment, joining, is_held, clusters, user):
+    ipv6_prefix = row.spec.ipv6_prefix
+    if segment and "ipv6_prefix" not in row.values:
+        ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
+    return [
+        takeover.make_allocation(
+            row.pool,
+            cluster_name=holder.name,
+            cluster_id=clusters.get(cluster_key(holder.name)),
+            purpose=holder.purpose or "",
+            allocated_at=holder.allocated_at or timezone.now(),
+            expires_at=holder.expires_at,
+            allocated_by=user,
+            shared=is_held or number > 0,
+            vid=row.spec.vid,
+            epg_name=row.spec.epg_name,
+            prefix=row.spec.prefix,
+            ipv6_prefix=ipv6_prefix,
+        )
+        for number, holder in enumerate(joining)
+    ]
 
 
 def _write_allocations(rows):
@@ -471,10 +427,31 @@ def _changes(segment, row):
         "segment": (str(segment.prefix.prefix), str(row.spec.prefix)),
         **{name: (getattr(segment, name), value) for name, value in row.values.items()},
     }
+    for name in ("description", "comments"):
+        if name in row.values:
+            pairs[name] = (unify_lines(getattr(segment, name)), row.values[name])
     if "ipv6_prefix" in row.values:
         old, new = segment.ipv6_prefix and segment.ipv6_prefix.prefix, row.spec.ipv6_prefix
         pairs["ipv6_prefix"] = (str(old or ""), str(new or ""))
-    return {column: {"old": old, "new": new} for column, (old, new) in pairs.items() if old != new}
+    changes = {column: {"old": old, "new": new} for column, (old, new) in pairs.items() if old != new}
+    return changes | _status_changes(segment, row)
+
+
+def _status_changes(segment, row):
+    """The same for the status, which is among them whenever anything that belongs to it is."""
+    if not row.status or row.status["status"] == HELD or row.holders:
+        return {}
+    new = row.status if segment.status == row.status["status"] else _status_values(row)
+    pairs = {name: (_shown(getattr(segment, name)), _shown(value)) for name, value in new.items()}
+    if all(old == new for old, new in pairs.values()):
+        return {}
+    changes = {column: {"old": old, "new": new} for column, (old, new) in pairs.items() if old != new}
+    return changes | {"status": {"old": segment.status, "new": row.status["status"]}}
+
+
+def _shown(value):
+    """Return a value as an export writes it."""
+    return value.replace(microsecond=0).isoformat() if isinstance(value, datetime) else value or ""
 
 
 def _denied(rows, viewer):

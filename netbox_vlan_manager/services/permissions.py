@@ -3,6 +3,7 @@
 from netbox.context import current_request
 
 __all__ = (
+    "may_import",
     "nameable",
     "permitted_ids",
 )
@@ -19,6 +20,11 @@ def nameable(objects):
     if request is None or request.user is None:
         return objects.all()
     return objects.restrict(request.user, "view")
+
+
+def may_import(user):
+    """Return whether `user` may import segments at all: add or change any. Which of them is checked with the rows."""
+    return any(user.has_perm(f"netbox_vlan_manager.{action}_segment") for action in ("add", "change"))
 
 
 def permitted_ids(model, user, action, ids):

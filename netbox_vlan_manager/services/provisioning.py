@@ -14,6 +14,8 @@ from itertools import chain, count
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db.backends.postgresql.psycopg_any import NumericRange
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from netaddr import IPNetwork
@@ -47,6 +49,7 @@ __all__ = (
     "update_pool",
     "update_segment",
     "update_segment_in_transaction",
+    "update_segments_in_transaction",
 )
 
 # What a caller may say of a new segment that nobody holds, whatever NetBox knows of its use.
@@ -54,6 +57,8 @@ NEW_STATUSES = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.DISABLED)
 
 # Beyond so many new prefixes it is cheaper to count the hierarchy of the whole VRF than around each of them.
 HIERARCHY_SWEEP = 20
+# Where a prefix is while it changes places with another: an address that no segment can have.
+NOWHERE = "::/128"
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class SegmentSpec:
     # Allocations of one that comes allocated are the caller's business, in the same transaction.
     status: str = ""
     disabled_reason: str = ""
+    quarantined_until: object = None
 
     @property
     def prefix_status(self):
@@ -666,6 +672,7 @@ def _plan(spec, vlan_space, prefix_space):
         changelog_message=spec.changelog_message,
         status=spec.status or SegmentStatusChoices.AVAILABLE,
         disabled_reason=spec.disabled_reason,
+        quarantined_until=spec.quarantined_until,
         owns_vlan=owns_vlan,
         **owns,
     )
@@ -800,8 +807,55 @@ def update_segment(segment, *, user, **values):
         return transactions.run(partial(update_segment_in_transaction, segment, values))
 
 
-def update_segment_in_transaction(segment, values):
-    """Do the part of `update_segment` that needs locks, in the caller's transaction."""
+def update_segments_in_transaction(changes):
+    """
+    Do `update_segment_in_transaction` for several segments, of which some may take what others give up.
+
+    NetBox has one VLAN of a name in a group, and we have one segment on a network, at every moment: what two exchange
+    is given up by both first.
+
+    Args:
+        changes: (Segment, values) pairs.
+    """
+    if len(changes) == 1:
+        ((segment, values),) = changes
+        update_segment_in_transaction(segment, values)
+        return
+    transactions.lock_spaces(
+        {segment.pool.vrf_id for segment, _values in changes},
+        {segment.pool.vlan_group_id for segment, _values in changes},
+    )
+    pks = [segment.pk for segment, _values in changes]
+    locked = Segment.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pool_id", "vid")
+    segments = locked.prefetch_related("vlan", "prefix", "ipv6_prefix").in_bulk()
+    given_up, vlans, prefixes = {}, [], []
+    for segment, values in changes:
+        segment = segments[segment.pk]
+        given_up[segment.pk] = before = {}
+        if values.get("epg_name", segment.epg_name) != segment.epg_name:
+            before["epg_name"] = segment.epg_name
+            vlans.append(segment.vlan_id)
+        for name in ("prefix", "ipv6_prefix"):
+            prefix = getattr(segment, name)
+            if prefix and values.get(name) and values[name] != prefix.prefix:
+                before[name] = prefix.prefix
+                prefixes.append(prefix.pk)
+    # Past save() and the change log: nobody sees it, and what is logged is the change from what was before.
+    VLAN.objects.filter(pk__in=vlans).update(name=Concat(Value(" "), Cast("pk", CharField())))
+    Prefix.objects.filter(pk__in=prefixes).update(prefix=NOWHERE)
+    for segment, values in changes:
+        update_segment_in_transaction(segment, values, given_up[segment.pk])
+
+
+def update_segment_in_transaction(segment, values, given_up=None):
+    """
+    Do the part of `update_segment` that needs locks, in the caller's transaction.
+
+    Args:
+        segment: The Segment.
+        values: As `update_segment` takes them.
+        given_up: Those of epg_name, prefix and ipv6_prefix that `update_segments_in_transaction` has taken from it.
+    """
     of_prefixes = "prefix_custom_fields"
     given = {name: values[name] for name in ("vlan_custom_fields", of_prefixes) if name in values}
     values = {name: value for name, value in values.items() if name not in given}
@@ -809,6 +863,13 @@ def update_segment_in_transaction(segment, values):
     segments = Segment.objects.select_related("vlan__group", "prefix__vrf", "ipv6_prefix__vrf", "pool__vrf")
     segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=segment.pk)
     vlan, prefix, ipv6_prefix = segment.vlan, segment.prefix, segment.ipv6_prefix
+    for name, value in (given_up or {}).items():
+        if name == "epg_name":
+            vlan.name = value
+        else:
+            # NetBox counts the hierarchy again around what a prefix was when it was read.
+            moved = getattr(segment, name)
+            moved.prefix = moved._prefix = value
     typed = {name: values[name] for name in ("vid", "epg_name", "prefix", "ipv6_prefix") if name in values}
     # What nobody gave stays as it is now, whatever the caller read before the lock.
     now = {

@@ -180,13 +180,14 @@ def resolve_pool_by_name(value, user=None, action=None):
     Return the ResolvedPool of a pool that is named itself.
 
     Args:
-        value: Id (an int), or id, slug or name (text), of a pool; compared without case.
+        value: Id (an int), or id, slug or name (text), of a pool; compared without case. The very slug of a pool means
+            that one, so that what an export wrote is never ambiguous.
         user, action: As in `resolve_pool`.
 
     Raises:
         ValidationError: The value is missing, or is neither an id nor a name.
         PoolNotFound: There is no such pool that the user may see.
-        AmbiguousPool: It is the id of one pool, and the name of another.
+        AmbiguousPool: It is the id of one pool, and the name of another, and no slug.
         PermissionDenied: The user may see the pool, but not do `action` in it.
     """
     (value,) = _clean_names(pool=value)
@@ -199,7 +200,8 @@ def resolve_pool_by_name(value, user=None, action=None):
     pools = visible_pools(user).filter(condition).select_related("vrf").order_by("pk")
     if action is not None:
         pools = pools.annotate(permitted=_among(SegmentPool.objects.restrict(user, action)))
-    found = list(pools[:2])
+    found = list(pools)
+    found = [pool for pool in found if pool.slug == value] or found
     if len(found) > 1:
         raise AmbiguousPool(
             _("Pool {value!r} matches more than one pool: {pools}. Give the slug, or the id as a number.").format(

@@ -38,6 +38,7 @@ from .pools import (
     SegmentPoolSegmentsView,
     SegmentPoolView,
 )
+from .resend import ResendView
 from .segments import (
     SegmentBulkDeleteView,
     SegmentBulkEditView,
@@ -67,6 +68,7 @@ __all__ = (
     "MigrationJobView",
     "MigrationView",
     "OverviewView",
+    "ResendView",
     "SegmentBulkDeleteView",
     "SegmentBulkDisableView",
     "SegmentBulkEditView",

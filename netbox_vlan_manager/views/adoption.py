@@ -13,6 +13,7 @@ from ..models import SegmentPool
 from ..services.adoption import Decision, adopt, find_candidates
 from ..services.permissions import permitted_ids
 from ..services.provisioning import NEW_STATUSES
+from .mixins import ResendMixin
 
 __all__ = ("SegmentPoolAdoptView",)
 
@@ -50,7 +51,7 @@ def _read_decisions(data):
 
 
 @register_model_view(SegmentPool, "adopt")
-class SegmentPoolAdoptView(BaseObjectView):
+class SegmentPoolAdoptView(ResendMixin, BaseObjectView):
     """Shows which VLANs and prefixes could be segments of a pool, and makes segments of those chosen, or of all."""
 
     queryset = SegmentPool.objects.select_related("vrf", "vlan_group")

@@ -36,7 +36,7 @@ from ..services import allocate, allocate_stretched, release_allocation, renew
 from ..services.places import places_of
 from ..services.resolution import check_pool_permission
 from ..ui import panels
-from .mixins import ConfirmView, KeepTypedMixin, ReturnURLMixin, annotate_may_release, get_selected, is_pk
+from .mixins import ConfirmView, KeepTypedMixin, ResendMixin, ReturnURLMixin, annotate_may_release, get_selected, is_pk
 
 __all__ = (
     "AllocateStretchedView",
@@ -107,7 +107,7 @@ for view in registry["views"]["netbox_vlan_manager"]["allocation"]:
 
 
 @register_model_view(Allocation, "bulk_edit", path="edit", detail=False)
-class AllocationBulkEditView(generic.BulkEditView):
+class AllocationBulkEditView(ResendMixin, generic.BulkEditView):
     # The view shows every column of the table, and leaves it to the queryset to read what is behind them.
     queryset = Allocation.objects.select_related(
         "pool", "segment__vlan", "cluster", "allocated_by", "released_by"
@@ -308,7 +308,7 @@ class AllocationRenewView(AllocationActionView):
 
 
 @register_model_view(Allocation, "bulk_release", path="release", detail=False)
-class AllocationBulkReleaseView(ReturnURLMixin, BaseMultiObjectView):
+class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView):
     """
     Releases the allocations that were ticked, after a question.
 

@@ -2,6 +2,7 @@ from collections import Counter
 
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -15,11 +16,12 @@ from .. import forms
 from ..forms.errors import SERVICE_ERRORS, add_service_error
 from ..jobs import SegmentImportJob
 from ..models import Segment
-from ..services.import_files import REQUIRED_COLUMNS, parse_file
+from ..services.import_files import parse_file, write_failed
 from ..services.importing import import_segments
-from ..services.permissions import permitted_ids
+from ..services.permissions import may_import, permitted_ids
 from ..services.resolution import visible_pools
-from .mixins import ReturnURLMixin
+from ..services.segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS
+from .mixins import KeepTypedMixin, ResendMixin, ReturnURLMixin
 from .progress import answer_htmx, get_job, get_progress
 
 __all__ = (
@@ -31,19 +33,25 @@ __all__ = (
 PAGE_ROWS = 500
 PAGE_LENGTH = 500_000
 
-PERMISSION = "netbox_vlan_manager.add_segment"
 
-COLUMNS = {
-    "site": _("Id, slug or name of a site, location, site group or region"),
+COLUMN_TEXTS = {
+    "site": _("Id, slug or name of a site, location, site group or region; needed where there is no pool"),
     "vlan_id": _("1 to 4094, in the ranges of the pool's VLAN group"),
     "epg_name": _("The VLAN's name: letters (A-Z, a-z), digits and _ . : -"),
     "segment": _("A network inside the pool's containers, such as 192.168.1.0/24"),
-    "vrf": _("Id, name or RD of a VRF"),
+    "vrf": _("Id, name or RD of a VRF; needed where there is no pool"),
     "ipv6_prefix": _("An IPv6 network beside the IPv4 one, such as 2001:db8:1::/64"),
-    "dhcp": _("Whether DHCP serves the segment: true or false"),
+    "dhcp": _("Whether DHCP serves the segment: true or false, yes or no, in any of NetBox's languages"),
     "description": _("Up to 200 characters"),
     "cluster_name": _("The cluster that holds the segment, or several with commas between them; nobody is released"),
+    "purpose": _("What tells several segments of one cluster in a pool apart; usually empty"),
     "allocated_at": _("Since when they hold it, such as 2026-01-31T12:00:00Z; now when empty"),
+    "expires_at": _("When the allocation ends by itself; never when empty"),
+    "status": _("available, allocated, quarantined or disabled; what it is, or available, when empty"),
+    "disabled_reason": _("Why a disabled segment is out of use"),
+    "quarantined_until": _("When the cool-down of a quarantined segment ends"),
+    "comments": _("Text of any length, in Markdown"),
+    "pool": _("Slug, id or name of the pool; where it is given, site and VRF may be left out"),
 }
 EXAMPLE = """site,vlan_id,epg_name,segment,vrf,dhcp,description
 Site1,100,EPG_PROD_01,192.168.1.0/24,Network1,true,Production cluster
@@ -61,7 +69,7 @@ STATUSES = {
 
 
 @register_model_view(Segment, "bulk_import", path="import", detail=False)
-class SegmentImportView(ReturnURLMixin, ContentTypePermissionRequiredMixin, View):
+class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequiredMixin, View):
     """
     Imports segments from CSV, XLSX, JSON or YAML in three steps: the form, what each row would do, what became of each.
 
@@ -72,11 +80,11 @@ class SegmentImportView(ReturnURLMixin, ContentTypePermissionRequiredMixin, View
     form_template_name = "netbox_vlan_manager/import.html"
     template_name = "netbox_vlan_manager/import_result.html"
 
-    def get_required_permission(self):
-        return PERMISSION
+    def has_permission(self):
+        return may_import(self.request.user)
 
     def get(self, request):
-        initial = {}
+        initial = {name: request.GET[name] for name in ("data", "atomic") if request.GET.get(name)}
         if pk := request.GET.get("job"):
             # Back from a job's page, to what was typed.
             data = get_job(SegmentImportJob, request.user, pk).data
@@ -104,6 +112,8 @@ class SegmentImportView(ReturnURLMixin, ContentTypePermissionRequiredMixin, View
         except SERVICE_ERRORS as error:
             add_service_error(form, error)
             return self.render_form(form)
+        if "_failed" in request.POST:
+            return _download_failed(rows, [row.errors for row in result.results])
         results = _shown(rows, [row.as_json() for row in result.results])
         source = forms.ImportSourceForm(user=request.user, initial={"data": text, "atomic": atomic})
         return render(
@@ -118,6 +128,14 @@ class SegmentImportView(ReturnURLMixin, ContentTypePermissionRequiredMixin, View
             },
         )
 
+    def _get_typed(self):
+        typed = super()._get_typed()
+        file = self.request.FILES.get("upload_file")
+        if file and typed.get("import_method") == [ImportMethodChoices.DIRECT]:
+            # It was typed (see `ImportSourceForm`).
+            typed["data"] = [file.read().decode(errors="replace")]
+        return typed
+
     def render_form(self, form):
         user = self.request.user
         return render(
@@ -130,8 +148,11 @@ class SegmentImportView(ReturnURLMixin, ContentTypePermissionRequiredMixin, View
                     method: form if method == form.method else forms.ImportSourceForm(user=user, method=method)
                     for method in ImportMethodChoices.values()
                 },
-                "columns": [(name, name in REQUIRED_COLUMNS, text) for name, text in COLUMNS.items()],
+                "columns": [
+                    (name, name in (*POOL_COLUMNS, *REQUIRED_COLUMNS), text) for name, text in COLUMN_TEXTS.items()
+                ],
                 "example": EXAMPLE,
+                "template": ",".join(COLUMNS) + "\r\n",
                 "has_pools": visible_pools(user).exists(),
                 "return_url": self.get_return_url(self.request),
             },
@@ -139,7 +160,7 @@ class SegmentImportView(ReturnURLMixin, ContentTypePermissionRequiredMixin, View
 
 
 @register_model_view(Segment, "import_job", path="import/jobs/<int:pk>", detail=False)
-class SegmentImportJobView(LoginRequiredMixin, View):
+class SegmentImportJobView(ResendMixin, LoginRequiredMixin, View):
     """
     Shows how far a job is, and in the end what became of each row, or would. Sent as a form, it starts a job with the
     same text: the import that a preview led to, or the same once more.
@@ -153,7 +174,9 @@ class SegmentImportJobView(LoginRequiredMixin, View):
         context = get_progress(job, phase=job.data.get("phase", ""))
         if request.htmx:
             return answer_htmx(request, context)
-        context["may_import"] = request.user.has_perm(PERMISSION)
+        if "failed" in request.GET and "results" in job.data:
+            return _download_failed(parse_file(job.data["text"]), [row.get("errors") for row in job.data["results"]])
+        context["may_import"] = may_import(request.user)
         if "results" not in job.data:
             return render(request, self.progress_template_name, context)
         return render(request, self.template_name, {**context, **self.get_results(job)})
@@ -177,7 +200,7 @@ class SegmentImportJobView(LoginRequiredMixin, View):
 
     def post(self, request, pk):
         job = get_job(SegmentImportJob, request.user, pk)
-        if not request.user.has_perm(PERMISSION):
+        if not may_import(request.user):
             raise PermissionDenied
         job = SegmentImportJob.start(
             job.data["text"],
@@ -186,6 +209,13 @@ class SegmentImportJobView(LoginRequiredMixin, View):
             dry_run="_import" not in request.POST,
         )
         return redirect("plugins:netbox_vlan_manager:segment_import_job", pk=job.pk)
+
+
+def _download_failed(rows, errors):
+    """Return the answer with the rows that failed, and why, as a file."""
+    response = HttpResponse(write_failed(rows, errors), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="failed.csv"'
+    return response
 
 
 def _shown(rows, results):

@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef, Prefetch
 from django.forms import SelectMultiple
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
@@ -31,6 +32,7 @@ __all__ = (
     "KeepTypedMixin",
     "RefusableBulkDeleteMixin",
     "RefusableDeleteMixin",
+    "ResendMixin",
     "ReturnURLMixin",
     "ServiceImportMixin",
     "annotate_may_release",
@@ -84,12 +86,20 @@ class KeepTypedMixin:
             # Only a part of the page was asked for. The form stays as it is, and is kept when it is sent.
             return HttpResponse(status=204)
         if too_long:
-            fields = [(name.replace("_", " ").capitalize(), "\n".join(values)) for name, values in too_long.items()]
-            context = {"fields": fields, "login_url": login_url}
+            fields = [(_label(name), "\n".join(values)) for name, values in too_long.items()]
+            context = {
+                "fields": fields,
+                "login_url": login_url,
+                "kept": {
+                    "path": request.path,
+                    "values": {name: "\n".join(values) for name, values in too_long.items()},
+                },
+            }
             return render(request, "netbox_vlan_manager/session_ended.html", context, status=403)
-        messages.warning(
-            request, _("Your session has ended and nothing was saved. Log in, and you find the form as you left it.")
-        )
+        text = _("Your session has ended and nothing was saved. Log in, and you find the form as you left it.")
+        if request.FILES:
+            text = _("Your session has ended and nothing was saved. Log in, and choose the file again.")
+        messages.warning(request, text)
         return HttpResponse(headers={"HX-Redirect": login_url}) if request.htmx else redirect(login_url)
 
     def _get_typed(self):
@@ -121,6 +131,40 @@ class KeepTypedMixin:
     def _get_login_url(self, typed):
         url = f"{self.request.path}?{urlencode(typed, doseq=True)}" if typed else self.request.path
         return redirect_to_login(url, self.get_login_url(), self.get_redirect_field_name()).url
+
+
+class ResendMixin:
+    """
+    Extends a view that takes a selection of objects, or a confirmation: who sends it after their session has ended can
+    send the same again, once they have logged in.
+
+    It cannot be opened by its address, and a selection may be longer than any, so the browser keeps what was sent (see
+    `views.resend`).
+
+    Place it before the mixin that checks permissions.
+    """
+
+    def handle_no_permission(self):
+        request = self.request
+        if request.user.is_authenticated or request.method != "POST" or request.htmx:
+            return super().handle_no_permission()
+        sent = {name: values for name, values in request.POST.lists() if name != "csrfmiddlewaretoken"}
+        resend_url = reverse("plugins:netbox_vlan_manager:resend")
+        context = {
+            "fields": [
+                (_label(name), "\n".join(values))
+                for name, values in sent.items()
+                if any(values) and name not in ("pk", "return_url") and not name.startswith("_")
+            ],
+            "login_url": redirect_to_login(resend_url, self.get_login_url(), self.get_redirect_field_name()).url,
+            "resend": {"url": request.get_full_path(), "values": sent},
+        }
+        return render(request, "netbox_vlan_manager/session_ended.html", context, status=403)
+
+
+def _label(name):
+    """Return what a page calls an input that it knows only by name."""
+    return name.replace("_", " ").capitalize()
 
 
 class RefusableDeleteMixin:

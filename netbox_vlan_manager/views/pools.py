@@ -40,6 +40,7 @@ from .mixins import (
     KeepTypedMixin,
     RefusableBulkDeleteMixin,
     RefusableDeleteMixin,
+    ResendMixin,
     ServiceImportMixin,
     annotate_may_release,
     prefetch_holders,
@@ -181,7 +182,7 @@ class PoolRefusalMixin:
 
 
 @register_model_view(SegmentPool, "delete")
-class SegmentPoolDeleteView(PoolRefusalMixin, RefusableDeleteMixin, generic.ObjectDeleteView):
+class SegmentPoolDeleteView(ResendMixin, PoolRefusalMixin, RefusableDeleteMixin, generic.ObjectDeleteView):
     queryset = SegmentPool.objects.with_usage()
 
     def _get_dependent_objects(self, obj):
@@ -198,7 +199,7 @@ class SegmentPoolBulkImportView(ServiceImportMixin, generic.BulkImportView):
 
 
 @register_model_view(SegmentPool, "bulk_edit", path="edit", detail=False)
-class SegmentPoolBulkEditView(generic.BulkEditView):
+class SegmentPoolBulkEditView(ResendMixin, generic.BulkEditView):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable
@@ -206,7 +207,7 @@ class SegmentPoolBulkEditView(generic.BulkEditView):
 
 
 @register_model_view(SegmentPool, "bulk_delete", path="delete", detail=False)
-class SegmentPoolBulkDeleteView(PoolRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView):
+class SegmentPoolBulkDeleteView(ResendMixin, PoolRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable

@@ -33,6 +33,7 @@ from .mixins import (
     KeepTypedMixin,
     RefusableBulkDeleteMixin,
     RefusableDeleteMixin,
+    ResendMixin,
     ServiceImportMixin,
     annotate_may_release,
     get_selected,
@@ -182,7 +183,7 @@ class SegmentRefusalMixin:
 
 
 @register_model_view(Segment, "delete")
-class SegmentDeleteView(SegmentRefusalMixin, RefusableDeleteMixin, generic.ObjectDeleteView):
+class SegmentDeleteView(ResendMixin, SegmentRefusalMixin, RefusableDeleteMixin, generic.ObjectDeleteView):
     queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix")
 
     def _get_dependent_objects(self, obj):
@@ -212,7 +213,7 @@ class SegmentBulkReleaseView(AllocationBulkReleaseView):
 
 
 @register_model_view(Segment, "bulk_edit", path="edit", detail=False)
-class SegmentBulkEditView(HoldersMixin, generic.BulkEditView):
+class SegmentBulkEditView(ResendMixin, HoldersMixin, generic.BulkEditView):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentFilterSet
     table = tables.SegmentTable
@@ -220,7 +221,9 @@ class SegmentBulkEditView(HoldersMixin, generic.BulkEditView):
 
 
 @register_model_view(Segment, "bulk_delete", path="delete", detail=False)
-class SegmentBulkDeleteView(HoldersMixin, SegmentRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView):
+class SegmentBulkDeleteView(
+    ResendMixin, HoldersMixin, SegmentRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView
+):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentFilterSet
     table = tables.SegmentTable

@@ -22,6 +22,7 @@ from netbox_vlan_manager.services import (  # noqa: E402
     export,
 )
 from netbox_vlan_manager.services import statistics as pool_statistics  # noqa: E402
+from netbox_vlan_manager.services.segment_columns import EXPORTED  # noqa: E402
 from tests.benchmarks.clients import throughput  # noqa: E402
 from tests.factories import make_user  # noqa: E402
 
@@ -156,7 +157,7 @@ def export_for(seconds):
 
 
 def _csv(segments):
-    return export.csv_chunks(export.SEGMENT_COLUMNS, export.segment_rows(segments))
+    return export.csv_chunks(EXPORTED, export.segment_rows(segments))
 
 
 def _median(work, count):

@@ -54,6 +54,53 @@ def test_session_that_ends_loses_nothing(page, live_netbox):
     expect(page.get_by_label("Data", exact=True)).to_have_value(text)
 
 
+def log_in(page, live_netbox):
+    page.get_by_label("Username").fill(live_netbox.username)
+    page.get_by_label("Password").fill(live_netbox.password)
+    page.get_by_role("button", name="Sign In").click()
+
+
+def test_session_that_ends_loses_no_long_text(page, live_netbox):
+    """Also not one that came as a file, which the page of the preview has as text."""
+    text = HEADER + "".join(line(vid) for vid in range(100, 200))
+    page.goto(URL)
+    page.get_by_role("tab", name="Upload File").click()
+    page.get_by_label("File", exact=True).set_input_files(
+        {"name": "a.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    )
+    page.get_by_role("tabpanel").get_by_role("button", name="Preview").click()
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Import 100 segments").click()
+    expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+    page.get_by_role("link", name="Log In").click()
+
+    log_in(page, live_netbox)
+    expect(page.get_by_label("Data", exact=True)).to_have_value(text)
+
+
+def test_selection_is_sent_again_after_the_session_has_ended(page, live_netbox):
+    page.goto(URL)
+    page.get_by_label("Data", exact=True).fill(HEADER + line(90) + line(91))
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Import 2 segments").click()
+    page.goto("/plugins/vlan-manager/segments/?vid=90&vid=91")
+    page.get_by_role("checkbox", name="Toggle all").check()
+    page.get_by_role("button", name="Edit Selected").click()
+    page.get_by_label("Description").fill("Sent <b>again</b>")
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_text("you can send it again")).to_be_visible()
+    page.get_by_role("link", name="Log In").click()
+
+    log_in(page, live_netbox)
+    expect(page.get_by_role("row").filter(has_text="Selected objects")).to_contain_text("2")
+    expect(page.get_by_role("row").filter(has_text="description")).to_contain_text("Sent <b>again</b>")
+    page.get_by_role("button", name="Send again").click()
+    expect(page.get_by_text("Updated 2 segments")).to_be_visible()
+    page.goto("/plugins/vlan-manager/resend/")
+    expect(page.get_by_text("There is nothing to send again")).to_be_visible()
+
+
 def test_long_import(page, worker):
     """More rows than are done while the browser waits, in a text that is too long for a field of a form."""
     text = HEADER + "".join(line(vid) for vid in range(100, 700)) + (" " * 100_000 + "\n") * 27

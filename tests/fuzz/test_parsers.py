@@ -14,9 +14,10 @@ from django.core.exceptions import ValidationError
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from netbox_vlan_manager.services.import_files import COLUMNS, parse_csv, parse_file, write_csv
-from netbox_vlan_manager.services.importing import _parse_time
+from netbox_vlan_manager.services.import_files import parse_csv, parse_file, write_csv
+from netbox_vlan_manager.services.import_values import clean_time
 from netbox_vlan_manager.services.resizing import parse_vid_ranges
+from netbox_vlan_manager.services.segment_columns import COLUMNS
 from netbox_vlan_manager.validators import (
     UNUSABLE_NETWORKS,
     clean_cidr,
@@ -296,8 +297,8 @@ def test_vid_ranges(text):
 @example("0001-01-01")
 def test_times_are_ones_that_the_database_can_give_back(text):
     try:
-        time = _parse_time(text)
-    except ValueError:
+        time = clean_time(text)
+    except ValidationError:
         return
     assert time.tzinfo is not None
     assert time.astimezone(UTC).year >= 1
@@ -305,5 +306,5 @@ def test_times_are_ones_that_the_database_can_give_back(text):
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
 def test_times_beyond_the_calendar_are_no_times(text):
-    with pytest.raises(ValueError):  # noqa: PT011
-        _parse_time(text)
+    with pytest.raises(ValidationError):
+        clean_time(text)

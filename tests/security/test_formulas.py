@@ -9,6 +9,7 @@ from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.export import arm, csv_chunks, segment_rows, xlsx_file
 from netbox_vlan_manager.services.import_files import parse_file
 from netbox_vlan_manager.services.importing import import_segments
+from netbox_vlan_manager.services.segment_columns import EXPORTED
 from tests.factories import make_pool, make_segment, make_user
 
 pytestmark = pytest.mark.django_db
@@ -71,13 +72,11 @@ def test_round_trip(kind):
     for index, description in enumerate(descriptions):
         make_segment(pool, 100 + index, index, description=description)
     allocate("=cmd|' /C calc'!A0", pool=pool, user=user)
-    from netbox_vlan_manager.services.export import SEGMENT_COLUMNS
-
     rows = segment_rows(Segment.objects.all())
     if kind == "csv":
-        content = "".join(csv_chunks(SEGMENT_COLUMNS, rows)).encode()
+        content = "".join(csv_chunks(EXPORTED, rows)).encode()
     else:
-        with xlsx_file(SEGMENT_COLUMNS, rows) as file:
+        with xlsx_file(EXPORTED, rows) as file:
             content = file.read()
     result = import_segments(parse_file(content), user=user)
     assert {row.status: row.errors for row in result.results} == {"unchanged": {}}

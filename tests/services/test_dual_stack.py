@@ -18,9 +18,10 @@ from netbox_vlan_manager.services import (
     update_segment,
 )
 from netbox_vlan_manager.services.consistency import find_drift
-from netbox_vlan_manager.services.export import SEGMENT_COLUMNS, segment_rows
+from netbox_vlan_manager.services.export import segment_rows
 from netbox_vlan_manager.services.import_files import parse_csv
 from netbox_vlan_manager.services.importing import import_segments
+from netbox_vlan_manager.services.segment_columns import EXPORTED
 from netbox_vlan_manager.services.vlan_map import vlan_map
 from tests.factories import make_pool, make_segment, make_user
 from utilities.exceptions import AbortRequest
@@ -244,7 +245,7 @@ def test_two_new_rows_do_not_share_one(user, pool):
 
 def test_export_and_map_show_both(user, pool, segment):
     make_segment(pool, 101, 1)
-    rows = [dict(zip(SEGMENT_COLUMNS, row, strict=True)) for row in segment_rows(Segment.objects.all())]
+    rows = [dict(zip(EXPORTED, row, strict=True)) for row in segment_rows(Segment.objects.all())]
     assert [row["ipv6_prefix"] for row in rows] == [CIDR, ""]
     cell = next(cell for cell in vlan_map(pool, user).cells if cell.vid == 100)
     assert (str(cell.prefix), str(cell.ipv6_prefix)) == ("10.0.0.0/24", CIDR)

@@ -12,9 +12,10 @@ from openpyxl import Workbook
 
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.export import SEGMENT_COLUMNS, csv_chunks, segment_rows, xlsx_file
-from netbox_vlan_manager.services.import_files import COLUMNS, parse_csv, parse_file, write_csv
+from netbox_vlan_manager.services.export import csv_chunks, segment_rows, xlsx_file
+from netbox_vlan_manager.services.import_files import parse_csv, parse_file, write_csv
 from netbox_vlan_manager.services.importing import import_segments
+from netbox_vlan_manager.services.segment_columns import COLUMNS, EXPORTED
 from tests.factories import make_pool, make_segment, make_user
 
 HEADER = ("site", "vlan_id", "epg_name", "segment", "vrf", "dhcp")
@@ -68,7 +69,7 @@ def test_sheet_as_people_make_it():
         "2026-01-31T12:00:00",
     )
     assert (second[0], second[1]["allocated_at"]) == (5, "")
-    assert third == (6, {None: (7, 6)})
+    assert third == (6, {None: (("Site1", "102", "EPG_c", "10.0.3.0/24", "Network1", "", "a note"), 6)})
 
 
 def test_sheet_as_csv_keeps_its_line_numbers():
@@ -78,7 +79,7 @@ def test_sheet_as_csv_keeps_its_line_numbers():
     again = parse_csv(write_csv(rows))
     assert [line for line, _values in again] == [3, 4]
     assert again[0] == rows[0]
-    assert (again[1][1]["epg_name"], again[1][1]["segment"]) == ("line break", 'a "quote", comma')
+    assert (again[1][1]["epg_name"], again[1][1]["segment"]) == ("line\nbreak", 'a "quote", comma')
 
 
 def bomb(size):
@@ -107,7 +108,7 @@ ALIASES = "- &a0 [x]\n" + "".join(f"- &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n"
         (b"PK\x03\x04broken", "xlsx", "broken"),
         (without_sheet(), "xlsx", "broken"),
         (bomb(201 * 10**6), "xlsx", "201 MB"),
-        (xlsx(), "xlsx", "first sheet is empty"),
+        (xlsx(), "xlsx", "sheet is empty"),
         (xlsx(HEADER), "xlsx", "no line under it"),
         (xlsx(("a", "b"), (1, 2)), "xlsx", "no header"),
         (xlsx((*HEADER, "colour"), (1,)), "xlsx", "Unknown column: colour"),
@@ -152,8 +153,8 @@ def test_export_is_imported_again_without_a_change():
         allocate(name, user=make_user(), pool=pool)
     segments = Segment.objects.all()
     for content in (
-        "".join(csv_chunks(SEGMENT_COLUMNS, segment_rows(segments))),
-        xlsx_file(SEGMENT_COLUMNS, segment_rows(segments)).read(),
+        "".join(csv_chunks(EXPORTED, segment_rows(segments))),
+        xlsx_file(EXPORTED, segment_rows(segments)).read(),
     ):
         result = import_segments(parse_file(content), user=make_user(), enforce=False)
         assert {row.status for row in result.results} == {"unchanged"}, [row.errors for row in result.results]

@@ -105,7 +105,7 @@ def test_good_rows_land_and_bad_ones_are_listed_by_line(pool):
     )
 
     assert [(row.line, row.status) for row in result.results] == [(2, "created"), (3, "failed"), (4, "created")]
-    assert only_error(result).keys() == {"dhcp"}
+    assert only_error(result).keys() == {"dhcp", "vlan_id", "epg_name", "segment"}
     assert Segment.objects.count() == 2
 
 

@@ -73,6 +73,12 @@ def test_segments(client, admin):
         "Released At",
         "Status",
         "IPv6 Prefix",
+        "Pool",
+        "Purpose",
+        "Expires At",
+        "Disabled Reason",
+        "Quarantined Until",
+        "Comments",
     ]
     assert [(row["Site"], row["VLAN ID"], row["Cluster"], row["Status"]) for row in rows] == [
         ("Site1", "100", "prod-01", "allocated"),

@@ -15,7 +15,7 @@ from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import SegmentImportJob
 from netbox_vlan_manager.models import Segment, SegmentPool
-from netbox_vlan_manager.services import import_files, importing
+from netbox_vlan_manager.services import import_files, importing, segment_columns
 from netbox_vlan_manager.views import imports, progress
 from tests.factories import make_pool, make_user, permit
 
@@ -110,7 +110,7 @@ class TestForm:
         assert "no segment pool" not in text_of(response)
 
     def test_columns_are_those_of_the_service(self, pool):
-        assert tuple(imports.COLUMNS) == import_files.COLUMNS
+        assert tuple(imports.COLUMN_TEXTS) == segment_columns.COLUMNS
         result = importing.import_segments(
             import_files.parse_csv(imports.EXAMPLE), user=make_user(), enforce=False, dry_run=True
         )
@@ -122,11 +122,24 @@ class TestForm:
         assert "no segment pool that you may view" in text_of(client.get(URL))
 
     @pytest.mark.parametrize("path", ["", "objects/"])
-    def test_needs_the_permission_to_add_segments(self, client, pool, path):
-        client.force_login(permit(make_user("bob"), Segment, "view", "change"))
+    def test_needs_a_permission_to_write_segments(self, client, pool, path):
+        # NetBox's own import of objects asks for the permission to add them, also where it updates.
+        client.force_login(permit(make_user("bob"), Segment, "view", *(["change"] if path else [])))
 
         assert client.get(URL + path).status_code == 403
         assert client.post(URL + path, {"data": MIXED, "_import": ""}).status_code == 403
+        assert Segment.objects.count() == 2
+
+    def test_each_row_needs_the_permission_that_rest_asks_for(self, client, pool):
+        bob = permit(make_user("bob"), Segment, "view", "change")
+        client.force_login(permit(bob, SegmentPool, "view"))
+
+        assert client.get(URL).status_code == 200
+        rows = rows_of(send(client, MIXED, "_import"))
+        assert (rows[3][0], rows[2]) == (
+            "Updated",
+            ("Failed", "vlan_id : You may not write this segment: ask for the permission. "),
+        )
         assert Segment.objects.count() == 2
 
     def test_who_is_not_logged_in_is_sent_to_the_login(self, client, pool):
@@ -202,7 +215,7 @@ class TestFiles:
         ("content", "says"),
         [
             (b"", "The submitted file is empty."),
-            (b"\xff\xfes\0i\0t\0e\0", "This is neither XLSX nor UTF-8: save the sheet as XLSX or as CSV (UTF-8)."),
+            (b"\xff\xfes\0i", "This is neither XLSX nor UTF-8: save the sheet as XLSX or as CSV (UTF-8)."),
             (
                 HEADER.encode() + "é".encode("latin-1"),
                 "This is neither XLSX nor UTF-8: save the sheet as XLSX or as CSV (UTF-8).",
@@ -245,6 +258,36 @@ class TestFiles:
         assert errors_of(client.post(URL, fields), "data_file")
         client.force_login(permit(permit(user, DataFile, "view"), DataSource, "view"))
         assert rows_of(client.post(URL, fields)) == {2: ("Create", "First")}
+
+
+class TestFailedRows:
+    def test_they_are_a_file_that_can_be_imported_once_corrected(self, client, user):
+        response = send(client, MIXED, "_failed")
+
+        assert response.headers["Content-Disposition"] == 'attachment; filename="failed.csv"'
+        text = response.content.decode()
+        assert Segment.objects.count() == 2
+        assert [line.split(",")[1] for line in text.splitlines()] == ["vlan_id", "4095", "201", "202"]
+        assert "vlan_id: VLAN ID '4095' is not valid" in text
+        corrected = text.replace("4095", "203", 1).replace("Site9", "Site1", 1).replace("maybe", "ja", 1)
+        rows = rows_of(send(client, corrected.replace("10.0.1.0/25", "10.0.32.0/24", 1), "_import"))
+        assert [word for word, _details in rows.values()] == ["Created"] * 3
+
+    def test_of_lines_that_are_no_rows(self, client, user):
+        text = send(client, HEADER + GOOD + "a,b\n", "_failed").content.decode()
+        assert text.splitlines()[1].startswith("a,b,")
+        assert "The line has 2 values" in text
+        text = send(client, '[1, {"vlan_id": "=1+1", "colour": true}]', "_failed").content.decode()
+        assert text.splitlines()[0] == "vlan_id,colour,errors"
+        assert "'=1+1,True,\"vlan_id" in text
+
+    def test_of_a_job(self, client, user, worker, small_pages):
+        response = worker(lambda: send(client, MIXED))
+        text = client.get(f"{response.url}?failed").content.decode()
+        assert [line.split(",")[1] for line in text.splitlines()] == ["vlan_id", "4095", "201", "202"]
+
+    def test_template_has_all_columns(self, client, user):
+        assert ",".join(segment_columns.COLUMNS).replace(",", "%2C") in client.get(URL).content.decode()
 
 
 class TestPreview:

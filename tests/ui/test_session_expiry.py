@@ -1,5 +1,6 @@
 """Whoever sends a form after their session has ended finds it as they left it, once they have logged in."""
 
+import json
 import re
 import time
 from html import unescape
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
@@ -381,6 +383,90 @@ def test_pasted_rows_are_shown_to_be_copied(client, login, edit):
 
     assert response.status_code == 403
     assert "name,vrf\nA,B</textarea>" in response.content.decode()
+
+
+IMPORT_URL = "/plugins/vlan-manager/segments/import/"
+ROWS = "site,vlan_id,epg_name,segment,vrf\nSite1,200,EPG_200,10.0.9.0/24,Network1\n"
+
+
+def test_the_import_page_is_as_it_was(client, login, edit, pool):
+    form = back_from(client, login, edit(IMPORT_URL, data=ROWS, atomic="on", import_method="direct"))
+
+    assert form.typed() == {"import_method": "direct", "data": ROWS, "atomic": "on"}
+    assert not Segment.objects.filter(vid=200).exists()
+
+
+def test_many_pasted_rows_are_shown_and_kept_by_the_browser(client, login, edit, pool):
+    text = ROWS * 200
+    response = edit(IMPORT_URL, data=text, import_method="direct")
+
+    assert response.status_code == 403
+    assert unescape(re.search("<textarea.*?>\n(.*?)</textarea>", response.content.decode(), re.S)[1]) == text
+    (kept,) = re.findall('<script id="kept" type="application/json">(.*?)</script>', response.content.decode(), re.S)
+    assert json.loads(kept) == {"path": IMPORT_URL, "values": {"data": text}}
+
+
+@pytest.mark.parametrize("button", ["_preview", "_import"])
+def test_text_that_came_as_a_file_is_shown(client, login, pool, button):
+    login()
+    token = Form(client.get(IMPORT_URL)).values["csrfmiddlewaretoken"][0]
+    Session.objects.all().delete()
+    file = SimpleUploadedFile("typed.csv", (ROWS * 200).encode())
+    values = {"csrfmiddlewaretoken": token, "import_method": "direct", "upload_file": file, button: ""}
+    response = client.post(IMPORT_URL, values)
+
+    assert (ROWS * 200) in unescape(response.content.decode())
+
+
+def test_a_file_has_to_be_chosen_again(client, login, pool):
+    login()
+    token = Form(client.get(IMPORT_URL)).values["csrfmiddlewaretoken"][0]
+    Session.objects.all().delete()
+    file = SimpleUploadedFile("a.csv", ROWS.encode())
+    values = {"csrfmiddlewaretoken": token, "import_method": "upload", "upload_file": file}
+    response = client.post(IMPORT_URL, values)
+
+    assert "choose the file again" in client.get(response.url).content.decode()
+
+
+def sent_again(response):
+    """Return the address of a page that says that a session has ended, and what the browser is to keep of it."""
+    assert response.status_code == 403
+    content = response.content.decode()
+    login_url = unescape(re.search('href="(/login/.*?)"', content)[1])
+    assert parse_qs(urlsplit(login_url).query)["next"] == ["/plugins/vlan-manager/resend/"]
+    return json.loads(re.search('<script id="resend" type="application/json">(.*?)</script>', content, re.S)[1])
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("segments/edit/", {"description": "New", "_apply": ""}),
+        ("segments/disable/", {"reason": "Broken", "confirm": "true", "_confirm": ""}),
+        ("segments/enable/", {"confirm": "true", "_confirm": ""}),
+        ("segments/release/", {"changelog_message": "Over", "_confirm": ""}),
+        ("segments/delete/?status=available", {"confirm": "true", "_confirm": "", "_all": "on"}),
+        ("pools/edit/", {"description": "New", "_apply": ""}),
+        ("pools/delete/", {"confirm": "true", "_confirm": ""}),
+        ("allocations/edit/", {"description": "New", "_apply": ""}),
+        ("allocations/release/", {"changelog_message": "Over", "_confirm": ""}),
+        ("pools/{pool}/adopt/", {"_preview": ""}),
+        ("pools/{pool}/delete/", {"confirm": "true", "changelog_message": "Over"}),
+        ("segments/{segment}/delete/", {"confirm": "true", "changelog_message": "Over"}),
+    ],
+)
+def test_a_selection_can_be_sent_again(client, login, pool, path, values):
+    login()
+    token = Form(client.get(IMPORT_URL)).values["csrfmiddlewaretoken"][0]
+    Session.objects.all().delete()
+    url = "/plugins/vlan-manager/" + path.format(pool=pool.pk, segment=Segment.objects.first().pk)
+    pks = [str(pk) for pk in range(1, 500)]
+    response = client.post(url, {"csrfmiddlewaretoken": token, "pk": pks, **values})
+
+    assert sent_again(response) == {"url": url, "values": {"pk": pks} | {name: [text] for name, text in values.items()}}
+    assert "secret" not in response.content.decode()
+    login()
+    assert "Send again" in client.get("/plugins/vlan-manager/resend/").content.decode()
 
 
 def test_many_fields_are_kept_in_little_time(client, user):

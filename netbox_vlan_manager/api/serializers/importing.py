@@ -1,6 +1,8 @@
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from ...choices import SegmentStatusChoices
+
 __all__ = (
     "ImportResultSerializer",
     "ImportRowSerializer",
@@ -11,18 +13,36 @@ __all__ = (
 class ImportRowSerializer(serializers.Serializer):
     """The columns of a row; the services say what is wrong with its values."""
 
-    site = serializers.CharField(help_text=_("Id, slug or name of a site, location, site group or region"))
+    pool = serializers.CharField(
+        required=False, allow_blank=True, help_text=_("Slug, id or name of the pool; instead of site and vrf")
+    )
+    site = serializers.CharField(
+        required=False, allow_blank=True, help_text=_("Id, slug or name of a site, location, site group or region")
+    )
     vlan_id = serializers.IntegerField(min_value=1, max_value=4094)
     epg_name = serializers.CharField()
     segment = serializers.CharField(help_text=_("CIDR"))
-    vrf = serializers.CharField(help_text=_("Id, name or RD of a VRF"))
+    vrf = serializers.CharField(required=False, allow_blank=True, help_text=_("Id, name or RD of a VRF"))
     ipv6_prefix = serializers.CharField(required=False, allow_blank=True, help_text=_("CIDR"))
     dhcp = serializers.BooleanField(required=False)
     description = serializers.CharField(required=False, allow_blank=True)
     cluster_name = serializers.CharField(
         required=False, allow_blank=True, help_text=_("Who holds the segment; several names with commas between them")
     )
+    purpose = serializers.CharField(
+        required=False, allow_blank=True, help_text=_("Once for all of these clusters, or for each with commas between")
+    )
     allocated_at = serializers.DateTimeField(required=False, help_text=_("Since when; now when empty"))
+    expires_at = serializers.DateTimeField(required=False, help_text=_("When they are released; never when empty"))
+    status = serializers.ChoiceField(
+        required=False,
+        allow_blank=True,
+        choices=SegmentStatusChoices.values(),
+        help_text=_("What it is, or available, when empty"),
+    )
+    disabled_reason = serializers.CharField(required=False, allow_blank=True)
+    quarantined_until = serializers.DateTimeField(required=False)
+    comments = serializers.CharField(required=False, allow_blank=True)
 
 
 class ImportSerializer(serializers.Serializer):

@@ -11,6 +11,7 @@ from rest_framework.renderers import JSONRenderer
 from ... import filtersets
 from ...models import Segment, SegmentPool
 from ...services import export
+from ...services.segment_columns import EXPORTED
 from ..schema import FORBIDDEN, FORMAT, INVALID
 from .statistics import FilteredView
 
@@ -81,7 +82,7 @@ class SegmentExportView(ExportView):
     queryset = Segment.objects.all()
     filterset_class = filtersets.SegmentFilterSet
     name = "segments"
-    columns = export.SEGMENT_COLUMNS
+    columns = EXPORTED
 
     def get_rows(self):
         return export.segment_rows(self.get_filtered_queryset(), viewer=self.request.user)

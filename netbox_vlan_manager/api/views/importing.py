@@ -4,10 +4,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from ...services.import_files import MAX_SIZE, parse_csv, parse_file
+from ...services.import_files import MAX_SIZE, as_rows, parse_csv, parse_file
 from ...services.importing import import_segments
 from ..names import FORM_TOKEN, check_names, read_flags
-from ..parsers import CSVParser, JSONParser, XLSXParser, YAMLParser
+from ..parsers import CSVParser, JSONParser, OldYAMLParser, TextYAMLParser, XLSXParser, YAMLParser
 from ..permissions import ImportPermissions
 from ..schema import BUSY, FORBIDDEN
 from ..serializers import ImportResultSerializer, ImportRowSerializer, ImportSerializer
@@ -28,7 +28,7 @@ class SegmentImportView(PlainView):
     segments that would be created have no id yet.
     """
 
-    parser_classes = (JSONParser, MultiPartParser, CSVParser, XLSXParser, YAMLParser)
+    parser_classes = (JSONParser, MultiPartParser, CSVParser, XLSXParser, YAMLParser, OldYAMLParser, TextYAMLParser)
     permission_classes = (ImportPermissions,)
     query_names = FLAGS
 
@@ -67,9 +67,9 @@ class SegmentImportView(PlainView):
     def _read_rows(self, data):
         """Return the rows as the service takes them."""
         if isinstance(data, bytes):
-            return parse_file(data)
+            return parse_file(data, self.request.content_type)
         if isinstance(data, list):
-            return _numberless(data)
+            return as_rows(data)
         if not isinstance(data, dict):
             raise ValidationError({"rows": [_("Give a list of rows, or an object with rows, csv or file.")]})
         check_names([name for name in data if name != FORM_TOKEN], SOURCES + FLAGS)
@@ -78,19 +78,14 @@ class SegmentImportView(PlainView):
             raise ValidationError({"rows": [_("Give one of rows, csv and file.")]})
         source = data[given[0]]
         if given == ["rows"] and isinstance(source, list):
-            return _numberless(source)
+            return as_rows(source)
         if given == ["csv"] and isinstance(source, str):
             return parse_csv(source)
         if given == ["file"] and hasattr(source, "read"):
-            return parse_file(source.read(MAX_SIZE + 1))
+            return parse_file(source.read(MAX_SIZE + 1), source.name)
         expected = {
             "rows": _("Give a list of rows."),
             "csv": _("Give text."),
             "file": _("Upload a file: CSV, XLSX, JSON or YAML."),
         }
         raise ValidationError({given[0]: [expected[given[0]]]})
-
-
-def _numberless(rows):
-    """Return rows that are lines of no file."""
-    return [(None, row) for row in rows]

@@ -4,8 +4,10 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from ...logs import as_line
-from ...services.import_files import COLUMNS, as_text, parse_file
+from ...services.import_files import parse_file
+from ...services.import_values import as_text
 from ...services.importing import import_segments
+from ...services.segment_columns import COLUMNS
 from ._base import ServiceCommand
 
 
@@ -20,7 +22,7 @@ class Command(ServiceCommand):
 
     def handle(self, *, file, user, atomic, dry_run, **options):
         with self.service_errors():
-            rows = parse_file(self._read(file))
+            rows = parse_file(self._read(file), file)
             result = import_segments(rows, user=user, atomic=atomic, enforce=False, dry_run=dry_run)
         for row, (line, values) in zip(result.results, rows, strict=True):
             place = f"Line {line}" if line else f"Row {row.index}"

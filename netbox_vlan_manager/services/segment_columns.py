@@ -1,0 +1,91 @@
+"""
+The columns that segments have in files: what an export writes and an import reads.
+
+An import takes a column by its name or by the export's heading, whatever the case, the spaces and the punctuation, and
+by the words that REST and other tools have for it.
+"""
+
+import re
+from typing import NamedTuple
+
+__all__ = (
+    "COLUMNS",
+    "EXPORTED",
+    "IGNORED_COLUMNS",
+    "POOL_COLUMNS",
+    "REQUIRED_COLUMNS",
+    "clean_name",
+)
+
+
+class _Column(NamedTuple):
+    """
+    `key` is what an export calls it in JSON, `heading` in CSV and XLSX; empty where an export has no such column.
+    Headings are not translated, because programs read them.
+    """
+
+    name: str
+    heading: str = ""
+    key: str = ""
+    aliases: tuple = ()
+
+
+# In the order of an import's documentation.
+_COLUMNS = (
+    _Column("site", "Site", "site"),
+    _Column("vlan_id", "VLAN ID", "vlan_id", ("vid", "vlan", "vlan_number")),
+    _Column("epg_name", "EPG Name", "epg_name", ("epg", "vlan_name")),
+    _Column("segment", "Segment", "segment", ("prefix", "subnet", "network", "cidr")),
+    _Column("vrf", "VRF", "vrf"),
+    _Column("ipv6_prefix", "IPv6 Prefix", "ipv6_prefix"),
+    _Column("dhcp", "DHCP", "dhcp"),
+    _Column("description", "Description", "description"),
+    _Column("cluster_name", "Cluster", "cluster", ("clusters", "cluster_names")),
+    _Column("purpose", "Purpose", "purpose"),
+    _Column("allocated_at", "Allocated At", "allocated_at"),
+    _Column("expires_at", "Expires At", "expires_at"),
+    _Column("status", "Status", "status"),
+    _Column("disabled_reason", "Disabled Reason", "disabled_reason", ("reason",)),
+    _Column("quarantined_until", "Quarantined Until", "quarantined_until"),
+    _Column("comments", "Comments", "comments"),
+    _Column("pool", "Pool", "pool"),
+)
+COLUMNS = tuple(column.name for column in _COLUMNS)
+# Beside these, a row names its pool: by `pool`, or by both of POOL_COLUMNS.
+REQUIRED_COLUMNS = ("vlan_id", "epg_name", "segment")
+POOL_COLUMNS = ("site", "vrf")
+# What files say beside: history, which no import makes, and why a row failed the last time.
+IGNORED_COLUMNS = frozenset(("released_at", "errors"))
+
+# Programs read exports by the place of a column: what is added goes to the end.
+_EXPORT_ORDER = (
+    "site",
+    "vrf",
+    "vlan_id",
+    "epg_name",
+    "segment",
+    "dhcp",
+    "description",
+    "cluster_name",
+    "allocated_at",
+    "released_at",
+    "status",
+    "ipv6_prefix",
+    "pool",
+    "purpose",
+    "expires_at",
+    "disabled_reason",
+    "quarantined_until",
+    "comments",
+)
+_BY_NAME = {column.name: column for column in (*_COLUMNS, _Column("released_at", "Released At", "released_at"))}
+# {name in JSON: heading in CSV and XLSX}
+EXPORTED = {_BY_NAME[name].key: _BY_NAME[name].heading for name in _EXPORT_ORDER}
+
+_NAME_OF_ALIAS = {alias: column.name for column in _COLUMNS for alias in (column.key, *column.aliases)}
+
+
+def clean_name(text):
+    """Return the name of the column that a heading or the name in an object stands for, known or not."""
+    name = re.sub(r"\W+", "_", text.strip().casefold()).strip("_")
+    return _NAME_OF_ALIAS.get(name, name)
