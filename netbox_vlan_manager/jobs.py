@@ -207,11 +207,8 @@ class UserJobRunner(JobRunner):
             self.job.data = {name: self.job.data[name] for name in self.asked if name in self.job.data}
             self.work(user, **self.job.data)
         except (*SERVICE_ERRORS, PermissionDenied) as error:
-            if hasattr(error, "error_dict"):
-                errors = error.message_dict
-            else:
-                texts = [str(error)] if isinstance(error, PermissionDenied) else get_error_texts(error)
-                errors = {NON_FIELD_ERRORS: texts}
+            is_by_field = hasattr(error, "error_dict")
+            errors = error.message_dict if is_by_field else {NON_FIELD_ERRORS: get_error_texts(error)}
             self.job.data["errors"] = errors
             for text in chain.from_iterable(errors.values()):
                 self.logger.error(as_line(str(text)))
@@ -324,27 +321,37 @@ class DriftRepairJob(UserJobRunner):
     Repairs drift as the job's user, the findings of some names or all, or tries what that would do. Each repair is a
     transaction of its own: a job that is killed leaves whole repairs only, and the rest may be repaired again.
 
-    To the job's data come in the end `results`, a dictionary for each item.
+    To the job's data come `done` and `total`, how many repairs are, and in the end `results`, a dictionary for each
+    item.
     """
 
     asked = ("items", "changelog_message", "dry_run")
+    # After so many repairs the job says how far it is.
+    reported = 25
 
     class Meta:
         name = "VLAN Manager: repair of drift"
 
     @classmethod
-    def start(cls, items, *, user, changelog_message="", dry_run=False):
-        """Return a new Job for a worker, which repairs the findings of these names; all of them for None."""
+    def start(cls, items=None, *, user, changelog_message="", dry_run=False):
+        """Return a new Job for a worker, which repairs the findings of these names; None for all."""
         return cls.enqueue_for(user, items=items, changelog_message=changelog_message, dry_run=dry_run)
 
     def work(self, user, items, changelog_message, dry_run=False):
-        results = repair_drift(items, user=user, changelog_message=changelog_message, dry_run=dry_run)
+        results = repair_drift(
+            items, user=user, changelog_message=changelog_message, dry_run=dry_run, report=self._report
+        )
         self.job.data["results"] = [vars(result) for result in results]
         for result in results:
             if result.status == FAILED:
                 self.logger.error(as_line(f"{result.item}: {result.message}"))
         counts = Counter(result.status for result in results)
         self.logger.info(", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]))
+
+    def _report(self, done, total):
+        if done % self.reported == 0:
+            self.job.data |= {"done": done, "total": total}
+            self.job.save()
 
 
 class GenerateSegmentsJob(UserJobRunner):

@@ -22,7 +22,7 @@ from virtualization.models import Cluster
 from . import branching
 from .exceptions import Busy
 from .models import Allocation, Segment, SegmentPool
-from .services import guards
+from .services import guards, provisioning
 from .services.clusters import link_clusters
 from .services.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 
@@ -97,6 +97,18 @@ def refuse_save(sender, instance, raw=False, update_fields=None, **kwargs):
     try:
         with busy_aborts_request():
             check(instance)
+    except ValidationError as error:
+        raise AbortRequest(" ".join(error.messages)) from error
+
+
+@receiver(pre_save, sender=SegmentPool)
+def refuse_save_of_pool(instance, raw=False, update_fields=None, **kwargs):
+    watched = {*provisioning.CHECKED_FIELDS, "vrf_id", "vlan_group_id"}
+    if raw or instance._state.adding or instance.checks_containers or not _touches(update_fields, watched):
+        return
+    try:
+        with busy_aborts_request():
+            provisioning.check_saved_pool(instance)
     except ValidationError as error:
         raise AbortRequest(" ".join(error.messages)) from error
 

@@ -12,6 +12,7 @@ urlpatterns = (
     path("drift/", views.DriftView.as_view(), name="drift"),
     path("drift/repair/", views.DriftRepairView.as_view(), name="drift_repair"),
     path("resend/", views.ResendView.as_view(), name="resend"),
+    path("drift/repair/jobs/<int:pk>/", views.DriftRepairJobView.as_view(), name="drift_repair_job"),
     path("help/", views.HelpView.as_view(), name="help"),
     path("pools/", include(get_model_urls("netbox_vlan_manager", "segmentpool", detail=False))),
     path("pools/<int:pk>/", include(get_model_urls("netbox_vlan_manager", "segmentpool"))),

@@ -19,11 +19,13 @@ from extras.models import (
     TableConfig,
     Tag,
 )
-from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
+from netbox_vlan_manager.models import Allocation, PoolSnapshot, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, update_pool, update_segment
+from netbox_vlan_manager.services.snapshots import take_snapshots
 from netbox_vlan_manager.tables import AllocationTable, SegmentPoolTable, SegmentTable
 from tenancy.models import Contact, ContactAssignment, ContactGroup, ContactRole
-from tests.factories import make_pool, make_user
+from tests.factories import make_pool, make_user, permit
+from users.models import ObjectPermission
 from utilities.forms.fields import GenericObjectChoiceField
 
 pytestmark = pytest.mark.django_db
@@ -337,3 +339,32 @@ def test_subscribers_hear_of_what_services_do(web, admin, model, pair, object_ty
         web.post(page_of(model, "release", pk=pair[0].pk), {"confirm": "true"})
     assert Notification.objects.get().object == pair[0]
     assert web.get(reverse("account:notifications")).status_code == 200
+
+
+class TestObjectTypes:
+    def test_the_auditor_is_made_in_the_pages(self, client):
+        """Snapshots, which GraphQL shows, can be chosen for a permission; what is internal cannot."""
+        client.force_login(make_user("root", is_superuser=True))
+        content = client.get("/users/permissions/add/").content.decode()
+        assert "Pool Snapshot" in content
+        assert "Idempotency" not in content
+        models = dict(ObjectType.objects.filter(app_label="netbox_vlan_manager").values_list("model", "public"))
+        assert {model for model, public in models.items() if public} == {
+            "segmentpool",
+            "segment",
+            "allocation",
+            "poolsnapshot",
+        }
+        snapshot = ObjectType.objects.get(app_label="netbox_vlan_manager", model="poolsnapshot")
+        data = {"name": "Auditor", "enabled": "on", "object_types_1": [snapshot.pk], "can_view": "on"}
+        response = client.post("/users/permissions/add/", data)
+        assert response.status_code == 302, response.context["form"].errors
+        assert ObjectPermission.objects.get(name="Auditor").actions == ["view"]
+
+    def test_the_dashboard_counts_only_snapshots_that_the_user_may_view(self):
+        seen, hidden = make_pool(), make_pool("Network2", container="10.9.0.0/16")
+        take_snapshots()
+        user = permit(make_user("auditor"), PoolSnapshot, "view", constraints={"pool": seen.pk})
+        assert PoolSnapshot.objects.restrict(user, "view").count() == 1
+        assert PoolSnapshot.objects.count() == 2
+        assert hidden.snapshots.exists()

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import DataError, InterfaceError, OperationalError
-from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
@@ -22,6 +21,7 @@ from utilities.exceptions import AbortRequest
 
 from ..exceptions import PoolConflict, PoolNotFound, VLANManagerError
 from ..services import transactions
+from ..services.protection import PROTECTED_ERRORS, describe_protected
 
 __all__ = (
     "REFUSALS",
@@ -56,15 +56,11 @@ REFUSALS = (
     exceptions.APIException,
     AbortRequest,
     PermissionDenied,
-    ProtectedError,
-    RestrictedError,
+    *PROTECTED_ERRORS,
 )
 
 # SQLSTATE of a server that became a standby while it was used. Django has it as an InternalError.
 READ_ONLY_TRANSACTION = "25006"
-
-# How many of the objects that prevent a deletion an error names.
-PROTECTED_LISTED = 20
 
 
 class CodedError(exceptions.APIException):
@@ -97,8 +93,8 @@ def as_api_exception(exc, request=None):
         return exceptions.ValidationError(as_serializer_error(exc))
     if isinstance(exc, AbortRequest):
         return CodedError("invalid", str(exc.message))
-    if isinstance(exc, ProtectedError | RestrictedError):
-        return CodedError("protected", _describe_protected(exc, request and request.user))
+    if isinstance(exc, PROTECTED_ERRORS):
+        return CodedError("protected", describe_protected(exc, request and request.user))
     if isinstance(exc, DataError):
         return CodedError("invalid", _("A value has a character or size that the database cannot store: change it."))
     if isinstance(exc, OperationalError | InterfaceError) or transactions.sqlstate(exc) == READ_ONLY_TRANSACTION:
@@ -114,23 +110,6 @@ def as_api_exception(exc, request=None):
     if isinstance(exc, PermissionDenied):
         return exceptions.PermissionDenied(*exc.args)
     return exc
-
-
-def _describe_protected(exc, user):
-    """Say how many objects stand in the way, and name those that the user may view."""
-    protected = list(getattr(exc, "protected_objects", None) or exc.restricted_objects)
-    by_model = {}
-    for instance in protected:
-        by_model.setdefault(type(instance), []).append(instance.pk)
-    named = []
-    for model, pks in by_model.items():
-        instances = model.objects.filter(pk__in=pks)
-        if user is not None and hasattr(instances, "restrict"):
-            instances = instances.restrict(user, "view")
-        named += [f"{instance} ({instance.pk})" for instance in instances[: PROTECTED_LISTED - len(named)]]
-    return _("Unable to delete object. {count} dependent objects were found: {names}").format(
-        count=len(protected), names=", ".join(named) or _("none that you may view")
-    )
 
 
 def _handle(exc, context):

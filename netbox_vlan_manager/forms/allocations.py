@@ -22,7 +22,7 @@ from ..validators import (
     clean_cluster_name,
     clean_purpose,
 )
-from .mixins import RestrictedFilterMixin
+from .mixins import KeepHiddenMixin, RestrictedFilterMixin
 
 __all__ = (
     "AllocateForm",
@@ -201,7 +201,7 @@ class BulkReleaseForm(ChangelogMessageMixin, forms.Form):
     )
 
 
-class AllocationForm(PrimaryModelForm):
+class AllocationForm(KeepHiddenMixin, PrimaryModelForm):
     """Edits what people wrote about an allocation; what it says changes by allocating and releasing only."""
 
     fieldsets = (FieldSet("description", "tags", name=_("Allocation")),)

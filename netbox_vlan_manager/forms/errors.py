@@ -2,12 +2,14 @@
 
 from contextlib import contextmanager
 
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.utils.translation import gettext as _
 
+from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 
 from ..exceptions import VIDUnavailable, VLANManagerError
+from ..services.protection import PROTECTED_ERRORS, describe_protected
 
 __all__ = (
     "SERVICE_ERRORS",
@@ -17,12 +19,17 @@ __all__ = (
 )
 
 # What a page has to expect of a service. AbortRequest comes from NetBox's signals, and those of other plugins.
-SERVICE_ERRORS = (ValidationError, VLANManagerError, AbortRequest)
+SERVICE_ERRORS = (ValidationError, VLANManagerError, AbortRequest, *PROTECTED_ERRORS)
 
 
 def get_error_texts(error):
     """Return what an error that a service raised says, as a list."""
-    return error.messages if isinstance(error, ValidationError) else [str(error.message)]
+    if isinstance(error, ValidationError):
+        return error.messages
+    if isinstance(error, PROTECTED_ERRORS):
+        request = current_request.get()
+        return [describe_protected(error, request and request.user)]
+    return [str(error) if isinstance(error, PermissionDenied) else str(error.message)]
 
 
 def add_service_error(form, error):
@@ -51,6 +58,7 @@ def abort_on_service_errors(form):
     """
     try:
         yield
-    except SERVICE_ERRORS as error:
+    except (*SERVICE_ERRORS, PermissionDenied) as error:
+        # Not the page is denied, but these values.
         add_service_error(form, error)
         raise AbortRequest(_("Nothing was saved. See what is wrong in the form.")) from error

@@ -4,9 +4,11 @@ from django.utils.translation import gettext as _
 from netbox.context import current_request
 from utilities.forms import restrict_form_fields
 
+from ..models.deletion import get_viewed
 from .errors import abort_on_service_errors
 
 __all__ = (
+    "KeepHiddenMixin",
     "NamedColumnsMixin",
     "RestrictedFilterMixin",
     "ServiceFormMixin",
@@ -49,6 +51,56 @@ class RestrictedFilterMixin:
                 # NetBox has put it into another widget by now, and left it the choices that the field had.
                 if hasattr(field, "queryset") and hasattr(field.widget, "original_widget"):
                     field.widget.original_widget.choices = field.choices
+
+
+class KeepHiddenMixin:
+    """
+    Extends a model form: what the object has and the user may not view stays.
+
+    NetBox offers no such choice, and takes what was not chosen for what shall go.
+
+    Attributes:
+        hidden: {name of a field: objects that the instance has there and the user may not view}
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.hidden = self._find_hidden()
+        for name in self.hidden:
+            field = self.fields[name]
+            field.required = False
+            field.help_text = _("What you may not view is not shown and stays, unless you choose another.")
+            if self._is_many(name):
+                field.help_text = _("What you may not view is not shown and stays.")
+            else:
+                self.initial[name] = None
+
+    def clean(self):
+        super().clean()
+        for name, objects in self.hidden.items():
+            if self._is_many(name):
+                self.cleaned_data[name] = [*self.cleaned_data.get(name, ()), *objects]
+            elif name not in self.errors and not self.cleaned_data.get(name):
+                self.cleaned_data[name] = objects[0]
+        return self.cleaned_data
+
+    def _is_many(self, name):
+        return hasattr(getattr(self.instance, name), "all")
+
+    def _find_hidden(self):
+        request = current_request.get()
+        if not self.instance.pk or request is None or request.user is None or request.user.is_superuser:
+            return {}
+        hidden = {}
+        for name, field in self.fields.items():
+            if not hasattr(field, "queryset") or getattr(self.instance, name, None) is None:
+                continue
+            value = getattr(self.instance, name)
+            objects = list(value.all()) if self._is_many(name) else [value]
+            viewed, has_more = get_viewed(objects, request.user)
+            if has_more:
+                hidden[name] = [one for one in objects if one not in viewed]
+        return hidden
 
 
 class ServiceFormMixin:

@@ -91,15 +91,13 @@ class ResizePoolForm(PoolMoveForm):
         own = Prefix.objects.filter(segment_pools=pool)
         field.queryset = containers.restrict(user, "view") | own.restrict(user, "view")
         field.widget.add_query_params({"vrf_id": [pool.vrf_id], "status": [PrefixStatusChoices.STATUS_CONTAINER]})
-        # Those of the pool that the user may not view stay.
-        self.hidden = list(own.exclude(pk__in=Prefix.objects.restrict(user, "view").order_by().values("pk")))
 
     def get_asked(self):
         data = self.cleaned_data
         return {
             # Half-open; the service takes the first and the last.
             "vid_ranges": [(vids.lower, vids.upper - 1) for vids in data["vid_ranges"]],
-            "prefixes": [*data["prefixes"], *self.hidden, *data["new_prefixes"]],
+            "prefixes": [*data["prefixes"], *data["new_prefixes"]],
             "remove_segments": data["remove_segments"],
             "changelog_message": data["changelog_message"],
         }

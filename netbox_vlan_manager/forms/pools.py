@@ -40,7 +40,7 @@ from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
 from ..services.custom_fields import POOL_FIELDS
 from ..validators import clean_cidr, validate_epg_template
-from .mixins import NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
+from .mixins import KeepHiddenMixin, NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
     "SegmentPoolBulkEditForm",
@@ -152,13 +152,13 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
 
     def save_by_service(self, user, values):
         if self.instance.pk:
-            return update_pool(self.instance, user=user, **values)
+            return update_pool(self.instance, user=user, enforce=True, **values)
         # Ranges are half-open, the service takes the first and the last.
         ranges = [(vids.lower, vids.upper - 1) for vids in self.cleaned_data.get("vid_ranges") or ()]
-        return create_pool(user=user, vid_ranges=ranges or None, **values)
+        return create_pool(user=user, enforce=True, vid_ranges=ranges or None, **values)
 
 
-class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceForm, PrimaryModelForm):
+class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, SegmentPoolServiceForm, PrimaryModelForm):
     slug = SlugField()
     status = ChoiceField(
         label=_("Status"),
@@ -330,7 +330,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, SegmentPoolServiceFor
                 del self.fields[name]
         if self.instance.pk:
             del self.fields["vid_ranges"]
-            self.fields["vlan_group"].required = True
+            self.fields["vlan_group"].required = "vlan_group" not in self.hidden
             self.initial.setdefault("prefixes", [prefix.pk for prefix in self.instance.prefixes.all()])
 
     def clean(self):

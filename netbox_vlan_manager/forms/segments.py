@@ -27,7 +27,7 @@ from ..models import Segment, SegmentPool
 from ..services import create_segment, update_segment
 from ..services.provisioning import NEW_STATUSES
 from ..validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
-from .mixins import NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
+from .mixins import KeepHiddenMixin, NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
     "SegmentBulkEditForm",
@@ -104,7 +104,7 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
         return Segment.objects.select_related("vlan").get(pk=segment.pk)
 
 
-class SegmentForm(SegmentServiceForm, PrimaryModelForm):
+class SegmentForm(KeepHiddenMixin, SegmentServiceForm, PrimaryModelForm):
     pool = DynamicModelChoiceField(
         label=_("Pool"),
         queryset=SegmentPool.objects.all(),

@@ -1,7 +1,7 @@
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import ProtectedError, Q
+from django.db.models import Q
 from django.db.models.functions import Now, Upper
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -14,7 +14,8 @@ from utilities.querysets import RestrictedQuerySet
 
 from ..choices import AllocationStatusChoices, ReleaseReasonChoices
 from ..validators import CLUSTER_NAME_MAX_LENGTH, PURPOSE_MAX_LENGTH
-from .mixins import HelpPageMixin, HotColumnsMixin
+from .deletion import protected_error
+from .mixins import HelpPageMixin, HotColumnsMixin, OwnedMixin
 
 __all__ = (
     "ANY_PLACE",
@@ -47,7 +48,7 @@ def keep_history(collector, field, sub_objs, using):
         ProtectedError: An active allocation holds the object.
     """
     if active := [allocation for allocation in sub_objs if allocation.released_at is None]:
-        raise ProtectedError(_("Clusters hold it; release their allocations first."), active)
+        raise protected_error(_("Clusters hold it; release their allocations first."), active)
     models.SET_NULL(collector, field, sub_objs, using)
 
 
@@ -69,7 +70,7 @@ class AllocationQuerySet(RestrictedQuerySet):
         return self.filter(cluster_name__iexact=cluster_name)
 
 
-class Allocation(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
+class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, PrimaryModel):
     """
     A cluster holds a segment from `allocated_at` until `released_at` or `expires_at`, whichever comes first. Releasing
     ends it; the row stays as history. One that is over by the clock is released by the next call that comes across it,

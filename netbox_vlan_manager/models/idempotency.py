@@ -14,7 +14,8 @@ class IdempotencyKey(models.Model):
 
     user = models.ForeignKey(
         to=settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
+        # By PostgreSQL: the page that asks before a user is deleted would list the keys.
+        on_delete=models.DB_CASCADE,
         related_name="+",
         verbose_name=_("user"),
     )
@@ -28,6 +29,9 @@ class IdempotencyKey(models.Model):
     body = models.JSONField(verbose_name=_("body"), null=True)
     headers = models.JSONField(verbose_name=_("headers"), default=dict)
     created = models.DateTimeField(verbose_name=_("created"), auto_now_add=True, db_index=True)
+
+    # It is no choice where NetBox offers object types, such as for permissions.
+    _netbox_private = True
 
     class Meta:
         ordering = ("pk",)

@@ -1,8 +1,11 @@
+from django.db import models
 from django.urls import reverse
 
 from utilities.data import normalize_update_fields
 
-__all__ = ("HelpPageMixin", "HotColumnsMixin")
+from .deletion import protect
+
+__all__ = ("HelpPageMixin", "HotColumnsMixin", "OwnedMixin")
 
 
 class HelpPageMixin:
@@ -31,3 +34,18 @@ class HotColumnsMixin:
                 if not field.primary_key and field.name not in self.hot_columns
             ]
         super().save(*args, **kwargs)
+
+
+class OwnedMixin(models.Model):
+    """Keeps an owner of our objects from being deleted as NetBox does, but names these to no stranger."""
+
+    owner = models.ForeignKey(
+        to="users.Owner",
+        on_delete=protect,
+        related_name="+",
+        blank=True,
+        null=True,
+    )
+
+    class Meta:
+        abstract = True

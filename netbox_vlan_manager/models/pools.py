@@ -21,7 +21,8 @@ from ..choices import (
     SegmentStatusChoices,
 )
 from ..validators import VID_MAX, validate_epg_template
-from .mixins import HelpPageMixin, HotColumnsMixin
+from .deletion import protect
+from .mixins import HelpPageMixin, HotColumnsMixin, OwnedMixin
 
 __all__ = (
     "POOL_SCOPE_MODELS",
@@ -74,11 +75,15 @@ class SegmentPoolQuerySet(RestrictedQuerySet):
         return self.annotate(total_segments=_count_segments(), **counts)
 
 
-class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixin, PrimaryModel):
+class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, CachedScopeMixin, PrimaryModel):
     """
     What one VRF hands out at one scope: the segments of an L2 space (a VLAN group, which pools of one fabric may share)
     and of an L3 space (one or more container prefixes).
     """
+
+    # NetBox's would go with their place, which is refused anyway, and be listed on the page that asks before.
+    _location = models.ForeignKey(to="dcim.Location", on_delete=protect, blank=True, null=True)
+    _site = models.ForeignKey(to="dcim.Site", on_delete=protect, blank=True, null=True)
 
     name = models.CharField(
         verbose_name=_("name"),
@@ -100,14 +105,14 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixi
     )
     vrf = models.ForeignKey(
         to="ipam.VRF",
-        on_delete=models.PROTECT,
+        on_delete=protect,
         related_name="segment_pools",
         verbose_name=_("VRF"),
         help_text=_("The VRF that the pool's prefixes belong to"),
     )
     vlan_group = models.ForeignKey(
         to="ipam.VLANGroup",
-        on_delete=models.PROTECT,
+        on_delete=protect,
         related_name="segment_pools",
         verbose_name=_("VLAN group"),
         help_text=_("The pool's VLAN IDs; pools that share a group never share a VLAN ID"),
@@ -120,7 +125,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixi
     )
     tenant = models.ForeignKey(
         to="tenancy.Tenant",
-        on_delete=models.PROTECT,
+        on_delete=protect,
         related_name="segment_pools",
         blank=True,
         null=True,
@@ -257,6 +262,9 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, ContactsMixin, CachedScopeMixi
         editable=False,
         help_text=_("The threshold that was last reported; each crossing is told once"),
     )
+
+    # Whether `services.provisioning` has checked what it is about to become, with its segments and containers.
+    checks_containers = False
 
     objects = SegmentPoolQuerySet.as_manager()
 

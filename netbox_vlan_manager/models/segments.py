@@ -9,7 +9,8 @@ from utilities.querysets import RestrictedQuerySet
 
 from ..choices import AllocationStatusChoices, SegmentStatusChoices
 from ..validators import VID_MAX, VID_MIN
-from .mixins import HelpPageMixin, HotColumnsMixin
+from .deletion import protect
+from .mixins import HelpPageMixin, HotColumnsMixin, OwnedMixin
 
 __all__ = ("Segment",)
 
@@ -21,7 +22,7 @@ class SegmentManager(models.Manager.from_queryset(RestrictedQuerySet)):
         return super().get_queryset().fetch_mode(models.FETCH_PEERS)
 
 
-class Segment(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
+class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, PrimaryModel):
     """
     One VLAN and its prefix, handed out as one unit. The EPG name is the VLAN's name.
 
@@ -31,19 +32,19 @@ class Segment(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
 
     pool = models.ForeignKey(
         to="netbox_vlan_manager.SegmentPool",
-        on_delete=models.PROTECT,
+        on_delete=protect,
         related_name="segments",
         verbose_name=_("pool"),
     )
     vlan = models.OneToOneField(
         to="ipam.VLAN",
-        on_delete=models.PROTECT,
+        on_delete=protect,
         related_name="segment",
         verbose_name=_("VLAN"),
     )
     prefix = models.OneToOneField(
         to="ipam.Prefix",
-        on_delete=models.PROTECT,
+        on_delete=protect,
         related_name="segment",
         verbose_name=_("prefix"),
     )
@@ -66,7 +67,7 @@ class Segment(HelpPageMixin, HotColumnsMixin, ContactsMixin, PrimaryModel):
     )
     ipv6_prefix = models.OneToOneField(
         to="ipam.Prefix",
-        on_delete=models.PROTECT,
+        on_delete=protect,
         related_name="ipv6_segment",
         verbose_name=_("IPv6 prefix"),
         blank=True,

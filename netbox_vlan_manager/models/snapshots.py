@@ -1,6 +1,8 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from utilities.querysets import RestrictedQuerySet
+
 from .pools import SegmentUsage
 
 __all__ = ("PoolSnapshot",)
@@ -10,8 +12,8 @@ class PoolSnapshot(models.Model):
     """
     A pool's SegmentUsage on one day, for plots and forecasts.
 
-    It is a measurement, not an object that users work with: it has no page, no change log and no permissions of its
-    own. Whoever may view the pool may view its snapshots.
+    It is a measurement, not an object that users work with: it has no page and no change log. Permissions to view it
+    are for GraphQL; on pages and in REST, whoever may view the pool may view its snapshots.
     """
 
     pool = models.ForeignKey(
@@ -30,8 +32,8 @@ class PoolSnapshot(models.Model):
     quarantined = models.PositiveIntegerField(verbose_name=_("quarantined"))
     disabled = models.PositiveIntegerField(verbose_name=_("disabled"))
 
-    # NetBox counts and lists the objects that are related to a pool; it is to leave these out.
-    _netbox_private = True
+    # NetBox's dashboard counts those that the user may view.
+    objects = RestrictedQuerySet.as_manager()
 
     class Meta:
         ordering = ("pool_id", "date")

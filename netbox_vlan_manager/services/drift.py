@@ -114,7 +114,7 @@ def changeable_pools(drifts, user):
     return pks if user is None else permitted_ids(SegmentPool, user, "change", pks)
 
 
-def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_message=""):
+def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_message="", report=None):
     """
     Repair what was reported, or say what that would do; what fits by now is left alone.
 
@@ -129,6 +129,7 @@ def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_mes
             whose users have the database anyway, do not.
         dry_run: Change nothing.
         changelog_message: Why, for the change log.
+        report: Called before each repair with how many are done, and how many there are as far as is known.
 
     Returns:
         A list of RepairResult, one for each item, in the order given.
@@ -149,7 +150,10 @@ def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_mes
         with audit.change_tracking(user):
             while wanted:
                 permitted = changeable_pools(found.values(), viewer)
-                for item in wanted:
+                done = [item for item in results if item not in wanted]
+                for number, item in enumerate(wanted, start=len(done)):
+                    if report:
+                        report(number, len(done) + len(wanted))
                     results[item] = _repair(item, found.get(item), permitted, dry_run, changelog_message)
                 if not is_all or not any(results[item].status == REPAIRED for item in wanted):
                     break

@@ -10,7 +10,7 @@ from copy import copy
 
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import ProtectedError, Q
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -21,6 +21,7 @@ from utilities.exceptions import AbortRequest
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
+from ..models.deletion import name_viewed_only, protected_error
 from ..settings import get_setting
 from ..validators import clean_epg_name
 from . import audit, transactions, usage
@@ -349,7 +350,7 @@ def check_container_deletion(prefix):
         if not others or find_outside(pool, others):
             needing.append(pool)
     if needing:
-        raise ProtectedError(_("Segment pools hand out of this container."), needing)
+        raise protected_error(_("Segment pools hand out of this container."), needing)
 
 
 def check_container_removal(pool, prefixes):
@@ -366,7 +367,7 @@ def check_container_removal(pool, prefixes):
     Raises:
         AbortRequest: A pool would be left with segments outside its containers, or with no container.
     """
-    if getattr(pool, "checks_containers", False):
+    if pool.checks_containers:
         return
     others = [] if prefixes is None else pool.prefixes.exclude(pk__in=prefixes).values_list("prefix", flat=True)
     if not others or find_outside(pool, others):
@@ -385,7 +386,7 @@ def check_scope_deletion(place):
         scope_type__app_label=place._meta.app_label, scope_type__model=place._meta.model_name, scope_id=place.pk
     )
     if pools := list(pools):
-        raise ProtectedError(_("Segment pools serve this place."), pools)
+        raise protected_error(_("Segment pools serve this place."), pools)
 
 
 def check_segment_deletion(segment):
@@ -397,7 +398,7 @@ def check_segment_deletion(segment):
     """
     Segment.objects.select_for_update(of=("self",)).filter(pk=segment.pk).order_by().first()
     if holders := list(Allocation.objects.unreleased().filter(segment=segment)):
-        raise ProtectedError(_("Clusters hold this segment; release it first."), holders)
+        raise protected_error(_("Clusters hold this segment; release it first."), holders)
 
 
 def detach_prefix(prefix):
@@ -408,11 +409,17 @@ def detach_prefix(prefix):
 
 
 def delete_owned_objects(segment):
-    """Delete the prefixes and the VLAN that were made with `segment`, which is gone."""
-    for prefix in segment.get_prefixes(owned=True):
-        prefix.delete()
-    if segment.owns_vlan:
-        for prefix in segment.get_prefixes(owned=False):
-            detach_prefix(prefix)
-        for vlan in VLAN.objects.filter(pk=segment.vlan_id):
-            vlan.delete()
+    """
+    Delete the prefixes and the VLAN that were made with `segment`, which is gone.
+
+    Raises:
+        ProtectedError: Something else in NetBox uses one of them. It lists what the user may view.
+    """
+    with name_viewed_only():
+        for prefix in segment.get_prefixes(owned=True):
+            prefix.delete()
+        if segment.owns_vlan:
+            for prefix in segment.get_prefixes(owned=False):
+                detach_prefix(prefix)
+            for vlan in VLAN.objects.filter(pk=segment.vlan_id):
+                vlan.delete()

@@ -10,10 +10,8 @@ from functools import partial
 from itertools import batched
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from dcim.models import Site, SiteGroup
 from ipam.models import VLAN
@@ -23,6 +21,7 @@ from ..exceptions import Busy, Conflict, PoolConflict
 from ..models import Allocation, PoolSnapshot, Segment, SegmentPool, SegmentUsage
 from . import audit, provisioning, timing, transactions
 from .permissions import permitted_ids
+from .protection import PROTECTED_ERRORS, protected_conflicts
 from .resolution import serving_pools
 from .spaces import vid_range_errors
 
@@ -33,8 +32,6 @@ __all__ = (
 
 # How many objects are written at once.
 BATCH_SIZE = 500
-# How often the locks are tried anew when a release came between.
-LOCK_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,8 @@ def merge_pool(pool, into, *, user, changelog_message="", dry_run=False):
     Active allocations keep their ids and follow; released ones keep the names that they tell. VLANs move to the other
     pool's VLAN group where that is another one.
 
-    Locks the keys of the clusters that hold a segment of `pool`, the VRF, both VLAN groups and the rows of its
-    segments until the transaction ends.
+    Locks the VRF, both VLAN groups and the rows of the first one's segments and active allocations until the
+    transaction ends.
 
     Args:
         pool: The SegmentPool that goes.
@@ -113,12 +110,7 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
     }
     if conflicts := _find_conflicts(into, segments, held, user):
         if not dry_run:
-            raise PoolConflict(
-                _("Pool {pool} cannot be merged into {into}: {reasons}").format(
-                    pool=pool, into=into, reasons=" ".join(conflict.message for conflict in conflicts[:5])
-                ),
-                conflicts,
-            )
+            raise _refused(pool, into, conflicts)
         return MergeResult(**result, conflicts=tuple(conflicts))
 
     for instance in (pool, into):
@@ -133,44 +125,40 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
     _move_allocations(pool, into)
     _move_snapshots(pool, into)
     place = pool.scope
-    pool.delete()
+    try:
+        pool.delete()
+    except PROTECTED_ERRORS as error:
+        # Another plugin's objects.
+        conflicts = protected_conflicts(error, user)
+        if not dry_run:
+            raise _refused(pool, into, conflicts) from error
+        return MergeResult(**result, conflicts=tuple(conflicts))
     served_by = [found for found in serving_pools(place, user) if found.vrf_id == into.vrf_id]
     return MergeResult(**result, served_by=served_by[0] if served_by else None)
+
+
+def _refused(pool, into, conflicts):
+    reasons = " ".join(conflict.message for conflict in conflicts[:5])
+    text = _("Pool {pool} cannot be merged into {into}: {reasons}")
+    return PoolConflict(text.format(pool=pool, into=into, reasons=reasons), conflicts)
 
 
 def _lock(pk, into_pk):
     """
     Take the locks and return the two pools and the first one's segments, as they are now.
 
-    A release waits for its segment's row with its cluster's key locked, and would lose sight of a segment that moves
-    meanwhile. So all holders' keys are had first. Whoever came to hold a segment before its row was locked has ended
-    their transaction, so that their key is free, unless they release already: then all locks are let go for them.
+    Nobody comes to hold a segment whose row is locked, or lets it go. Clusters' keys are not needed: PostgreSQL keeps
+    each advisory lock in a table of a fixed size, which thousands of holders would fill.
     """
-    keys = set()
-    for _try in range(LOCK_TRIES):
-        keys |= _keys(pk)
-        with transaction.atomic():
-            transactions.lock_clusters(keys)
-            pools = SegmentPool.objects.in_bulk([pk, into_pk])
-            transactions.lock_spaces(
-                [pool.vrf_id for pool in pools.values()], [pool.vlan_group_id for pool in pools.values()]
-            )
-            rows = Segment.objects.filter(pool=pk).order_by("pool_id", "vid")
-            list(rows.select_for_update().values_list("pk"))
-            if transactions.try_lock_clusters(_keys(pk) - keys):
-                # Read once all is locked.
-                pools = SegmentPool.objects.select_related("vrf", "vlan_group").in_bulk([pk, into_pk])
-                if len(pools) < 2:
-                    break
-                segments = list(rows.select_related("vlan", "prefix"))
-                return pools[pk], pools[into_pk], segments
-            transaction.set_rollback(True)
-    raise Busy
-
-
-def _keys(pk):
-    held = Allocation.objects.unreleased().filter(pool=pk).order_by()
-    return set(held.values_list("pool__vrf", "cluster_name", "purpose"))
+    pools = SegmentPool.objects.in_bulk([pk, into_pk])
+    transactions.lock_spaces([pool.vrf_id for pool in pools.values()], [pool.vlan_group_id for pool in pools.values()])
+    rows = Segment.objects.filter(pool=pk).order_by("pool_id", "vid")
+    list(rows.select_for_update().values_list("pk"))
+    # Read once all is locked.
+    pools = SegmentPool.objects.select_related("vrf", "vlan_group").in_bulk([pk, into_pk])
+    if len(pools) < 2:
+        raise Busy
+    return pools[pk], pools[into_pk], list(rows.select_related("vlan", "prefix"))
 
 
 def _missing_containers(pool, into):
@@ -198,10 +186,10 @@ def _cluster_conflicts(into, held, user):
     viewed = Allocation.objects.restrict(user, "view").order_by()
     twice = held.filter(Exists(same(Allocation.objects.order_by()))).order_by("cluster_name", "purpose")
     twice = twice.annotate(is_viewed=Exists(viewed.filter(pk=OuterRef("pk"))) & Exists(same(viewed)))
-    conflicts, hidden = [], 0
+    conflicts, hidden = [], False
     for allocation in twice:
         if not allocation.is_viewed:
-            hidden += 1
+            hidden = True
             continue
         text = _("Cluster {cluster} holds a segment in both pools: release one of them.")
         if allocation.purpose:
@@ -209,12 +197,8 @@ def _cluster_conflicts(into, held, user):
         message = text.format(cluster=allocation.cluster_name, purpose=allocation.purpose)
         conflicts.append(Conflict(message, allocation.segment_id, allocation.vid))
     if hidden:
-        text = ngettext(
-            "{count} cluster that you may not view holds a segment in both pools: have one of them released.",
-            "{count} clusters that you may not view hold a segment in both pools: have one of each released.",
-            hidden,
-        )
-        conflicts.append(Conflict(text.format(count=hidden)))
+        text = _("Clusters that you may not view hold a segment in both pools: have one of each released.")
+        conflicts.append(Conflict(text))
     return conflicts
 
 
@@ -227,7 +211,7 @@ def _vlan_conflicts(into, segments, user):
     taken = VLAN.objects.filter(group=group).order_by()
     vids, names = set(taken.values_list("vid", flat=True)), set(taken.values_list("name", flat=True))
     viewed = permitted_ids(Segment, user, "view", [segment.pk for segment in moving])
-    conflicts, hidden = [], 0
+    conflicts, hidden = [], False
     for segment in moving:
         vlan, texts = segment.vlan, []
         if vid_range_errors(group, vlan.vid):
@@ -257,14 +241,10 @@ def _vlan_conflicts(into, segments, user):
         if segment.pk in viewed:
             conflicts += [Conflict(text, segment.pk, vlan.vid) for text in texts]
         else:
-            hidden += bool(texts)
+            hidden = hidden or bool(texts)
     if hidden:
-        text = ngettext(
-            "The VLAN of {count} segment that you may not view does not fit into VLAN group {group}.",
-            "The VLANs of {count} segments that you may not view do not fit into VLAN group {group}.",
-            hidden,
-        )
-        conflicts.append(Conflict(text.format(count=hidden, group=group)))
+        text = _("VLANs of segments that you may not view do not fit into VLAN group {group}.")
+        conflicts.append(Conflict(text.format(group=group)))
     return conflicts
 
 

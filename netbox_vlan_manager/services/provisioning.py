@@ -8,14 +8,16 @@ before stays. Permissions are the caller's business.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from itertools import chain, count
+from operator import or_
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.backends.postgresql.psycopg_any import NumericRange
-from django.db.models import CharField, Value
 from django.db.models.functions import Cast, Concat
+from django.db.models import CharField, Q, Value
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from netaddr import IPNetwork
@@ -32,20 +34,23 @@ from ..models import Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid, pool_errors
 from . import audit, custom_fields, guards, timing, transactions, usage
-from .permissions import nameable
+from .permissions import check_change_of_others, nameable
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
 
 __all__ = (
+    "CHECKED_FIELDS",
     "NEW_STATUSES",
     "SegmentSpec",
     "build_segments",
     "check_containers",
+    "check_saved_pool",
     "clean_spec",
     "create_pool",
     "create_segment",
     "delete_segment",
     "get_container",
     "get_vlan_group",
+    "hidden_containers",
     "update_pool",
     "update_segment",
     "update_segment_in_transaction",
@@ -59,6 +64,18 @@ NEW_STATUSES = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.DISABLED)
 HIERARCHY_SWEEP = 20
 # Where a prefix is while it changes places with another: an address that no segment can have.
 NOWHERE = "::/128"
+# What of a pool has to agree with its segments and containers.
+CHECKED_FIELDS = (
+    "vrf",
+    "vlan_group",
+    "min_prefix_length",
+    "max_prefix_length",
+    "auto_grow",
+    "grow_prefix_length",
+    "grow_ipv6_prefix_length",
+)
+# How many of the containers that a pool may not share an error names.
+NETWORKS_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,7 @@ def create_pool(
     slug="",
     vlan_group=None,
     vid_ranges=None,
+    enforce=False,
     **fields,
 ):
     """
@@ -122,6 +140,7 @@ def create_pool(
         slug: Empty: made from the name, with ids where it gives none or one that is taken.
         vlan_group: The VLANGroup; None takes or makes one (see `get_vlan_group`).
         vid_ranges: The VLAN IDs of a group that is made: (first, last) pairs; None stands for 1 to 4094.
+        enforce: Hold the user to the permission to change the pools whose VLAN group or containers the pool shares.
         fields: Any other field of SegmentPool, and changelog_message.
 
     Returns:
@@ -129,14 +148,18 @@ def create_pool(
 
     Raises:
         ValidationError: A value is not valid; nothing was made.
+        PermissionDenied: The pool would share what the user may not share; nothing was made.
         Busy: Locks were not had in time; nothing was made.
     """
     user = audit.get_user(user)
     with timing.operation("create pool", vrf=vrf, scope=scope, user=user), audit.change_tracking(user):
-        return transactions.run(partial(_create_pool, vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, fields))
+        sharer = user if enforce else None
+        return transactions.run(
+            partial(_create_pool, vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, sharer, fields)
+        )
 
 
-def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, fields):
+def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, sharer, fields):
     transactions.lock_spaces([vrf.pk])
     pools = SegmentPool.objects.order_by()
     if not name:
@@ -149,12 +172,38 @@ def _create_pool(vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, field
     pool = SegmentPool(vrf=vrf, scope=scope, vlan_group=vlan_group, name=name, slug=slug, **fields)
     pool.full_clean()
     check_containers(pool, containers)
+    if sharer is not None:
+        _check_sharing(pool, sharer, vlan_group, containers)
     pool.save()
     pool.prefixes.set(containers)
     return pool
 
 
-def update_pool(pool, *, user, **values):
+def _check_sharing(pool, user, vlan_group, containers):
+    """
+    Make sure that `user` may let `pool` live from what other pools live from.
+
+    Args:
+        pool: The SegmentPool.
+        user: The User.
+        vlan_group: The VLANGroup that the pool gets, or None where it keeps its own.
+        containers: Those Prefixes that the pool gets.
+
+    Raises:
+        PermissionDenied: It shares the group, or a network of the containers, with a pool that they may not change.
+    """
+    others = SegmentPool.objects.exclude(pk=pool.pk)
+    if vlan_group is not None:
+        subject = _("VLAN group {group}").format(group=vlan_group)
+        check_change_of_others(others.filter(vlan_group=vlan_group), user, subject)
+    networks = [str(prefix.prefix) for prefix in containers]
+    overlapping = (Q(prefix__net_contains_or_equals=one) | Q(prefix__net_contained_or_equal=one) for one in networks)
+    prefixes = Prefix.objects.filter(reduce(or_, overlapping, Q(pk__in=())), vrf=pool.vrf)
+    subject = _("The space of {networks}").format(networks=", ".join(networks[:NETWORKS_NAMED]))
+    check_change_of_others(others.filter(prefixes__in=prefixes.order_by()), user, subject)
+
+
+def update_pool(pool, *, user, enforce=False, **values):
     """
     Change a pool, together with its containers; those that are not there yet are made.
 
@@ -163,6 +212,8 @@ def update_pool(pool, *, user, **values):
     Args:
         pool: The SegmentPool.
         user: The User, or the user name, whom the change log names.
+        enforce: Hold the user to their object permissions: containers that they may not view stay, and to share a VLAN
+            group or a container with other pools takes the permission to change these.
         values: Any field of SegmentPool, and changelog_message. The prefixes, Prefixes of the VRF or CIDRs, replace the
             containers.
 
@@ -171,14 +222,15 @@ def update_pool(pool, *, user, **values):
 
     Raises:
         ValidationError: Keyed by field; nothing was changed.
+        PermissionDenied: The pool would share what the user may not share; nothing was changed.
         Busy: Locks were not had in time; nothing was changed.
     """
     user = audit.get_user(user)
     with timing.operation("update pool", pool=pool, user=user), audit.change_tracking(user):
-        return transactions.run(partial(_update_pool, pool.pk, values))
+        return transactions.run(partial(_update_pool, pool.pk, values, user if enforce else None))
 
 
-def _update_pool(pk, values):
+def _update_pool(pk, values, sharer=None):
     pool = SegmentPool.objects.get(pk=pk)
     vrfs, vlan_groups = {pool.vrf_id}, {pool.vlan_group_id}
     if values.get("vrf"):
@@ -196,14 +248,24 @@ def _update_pool(pk, values):
             setattr(pool, "_changelog_message" if name == "changelog_message" else name, value)
     pool.full_clean()
     _check_custom_fields(values)
-    prefixes = values.get("prefixes", pool.prefixes.all())
+    own = list(pool.prefixes.all())
+    prefixes = values.get("prefixes", own)
+    if sharer is not None and "prefixes" in values:
+        hidden = hidden_containers(pool, sharer)
+        if hidden and pool.vrf != before[0]:
+            text = _("The pool has containers that you may not view, in VRF {vrf}: it stays there.")
+            raise ValidationError({"vrf": text.format(vrf=before[0])})
+        prefixes = [*prefixes, *hidden]
     containers = _get_containers(prefixes, pool.vrf, pool.scope, pool.tenant, pool.role, pool.prefix_custom_fields)
     _check_segments_stay(pool, containers, *before)
     # What is there already stands in the way of no other change; the drift report has it.
     if _checked_values(pool, containers) != checked_before:
         check_containers(pool, containers)
-    pool.save()
+    if sharer is not None:
+        vlan_group = pool.vlan_group if pool.vlan_group != before[1] else None
+        _check_sharing(pool, sharer, vlan_group, [prefix for prefix in containers if prefix not in own])
     pool.checks_containers = True
+    pool.save()
     pool.prefixes.set(containers)
     pool.checks_containers = False
     return pool
@@ -224,6 +286,32 @@ def _checked_values(pool, containers):
     names = ("vrf_id", "min_prefix_length", "max_prefix_length", "auto_grow", "grow_prefix_length")
     values = [getattr(pool, name) for name in (*names, "grow_ipv6_prefix_length")]
     return values, {(prefix.pk, str(prefix.prefix)) for prefix in containers}
+
+
+def check_saved_pool(pool):
+    """
+    Make sure that a pool may become what `pool` says, where a script saves it, past `update_pool`. Locks as that does.
+
+    Raises:
+        ValidationError: Keyed by field.
+    """
+    stored = SegmentPool.objects.select_related("vrf", "vlan_group").filter(pk=pool.pk).first()
+    # What is wrong already stands in the way of no other change.
+    columns = [SegmentPool._meta.get_field(name).attname for name in CHECKED_FIELDS]
+    if stored is None or all(getattr(stored, name) == getattr(pool, name) for name in columns):
+        return
+    if connection.in_atomic_block:
+        transactions.lock_spaces({stored.vrf_id, pool.vrf_id}, {stored.vlan_group_id, pool.vlan_group_id})
+    containers = list(pool.prefixes.all())
+    pool.full_clean(exclude=pool.hot_columns)
+    _check_segments_stay(pool, containers, stored.vrf, stored.vlan_group)
+    check_containers(pool, containers)
+
+
+def hidden_containers(pool, user):
+    """Return the containers of `pool` that `user` may not view, which they can neither name nor take away."""
+    viewed = Prefix.objects.restrict(user, "view").order_by().values("pk")
+    return list(pool.prefixes.exclude(pk__in=viewed))
 
 
 def _check_segments_stay(pool, containers, vrf, vlan_group):
@@ -1000,8 +1088,9 @@ def delete_segment(segment, *, user, changelog_message=""):
 def _delete_segment(pk, changelog_message):
     segment = Segment.objects.select_for_update(of=("self",)).get(pk=pk)
     if segment.status == SegmentStatusChoices.ALLOCATED:
-        raise SegmentInUse(
-            _("Segment {segment} is allocated: release it before you delete it.").format(segment=segment)
-        )
+        text = _("The segment is allocated: release it before you delete it.")
+        if nameable(Segment.objects).filter(pk=pk).exists():
+            text = _("Segment {segment} is allocated: release it before you delete it.")
+        raise SegmentInUse(text.format(segment=segment))
     segment._changelog_message = changelog_message
     segment.delete()

@@ -23,7 +23,8 @@ from ..exceptions import Busy, Conflict, PoolConflict
 from ..models import Segment, SegmentPool
 from ..validators import clean_cidr, clean_vid
 from . import audit, provisioning, timing, transactions
-from .permissions import permitted_ids
+from .permissions import check_change_of_others, permitted_ids
+from .protection import PROTECTED_ERRORS, protected_conflicts
 from .retiring import delete_segments
 
 __all__ = (
@@ -124,7 +125,9 @@ def resize_pool(
         vid_ranges: (first, last) pairs of VLAN IDs that replace those of the VLAN group; None leaves them.
         prefixes: Prefixes of the VRF, or CIDRs, that replace the containers; None leaves them.
         remove_segments: Delete the pool's own available segments that lie outside then.
-        enforce: Delete those only which the user has the permission to delete.
+        enforce: Hold the user to their object permissions: to change each pool that shares a VLAN group whose ranges
+            change or a network that the pool gets, and to delete what is deleted. Containers that they may not view
+            stay.
         changelog_message: Why, for the change log of the pool and of the VLAN group.
         dry_run: Say what would be done, conflicts included, and change nothing.
 
@@ -133,7 +136,9 @@ def resize_pool(
 
     Raises:
         ValidationError: A value is not valid.
-        PoolConflict: Segments lie outside then (not in a dry run); nothing was changed.
+        PermissionDenied: Another pool, which the user may not change, lives from the same.
+        PoolConflict: Segments lie outside then, or something else in NetBox uses what would be deleted (not in a dry
+            run); nothing was changed.
         Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
     """
     if vid_ranges is None and prefixes is None:
@@ -179,8 +184,6 @@ def _clean_networks(prefixes):
             networks.append(prefix.prefix if isinstance(prefix, Prefix) else clean_cidr(prefix))
         except ValidationError as error:
             errors += error.messages
-    if not prefixes:
-        errors.append(_("A pool needs at least one container prefix."))
     if errors:
         raise ValidationError({"prefixes": errors})
     return networks
@@ -193,6 +196,16 @@ def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, chan
     transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id])
     pool = SegmentPool.objects.select_related("vrf", "vlan_group").get(pk=pk)
     group = pool.vlan_group
+    if ranges is not None and _as_pairs(ranges) == _as_pairs(group.vid_ranges):
+        ranges = None
+    if enforce:
+        if ranges is not None:
+            others = SegmentPool.objects.filter(vlan_group=group).exclude(pk=pk)
+            check_change_of_others(others, user, _("VLAN group {group}").format(group=group))
+        if networks is not None:
+            networks = [*networks, *(prefix.prefix for prefix in provisioning.hidden_containers(pool, user))]
+    if networks == []:
+        raise ValidationError({"prefixes": [_("A pool needs at least one container prefix.")]})
     own_networks = [prefix.prefix for prefix in pool.prefixes.all()]
     before = _extent(group, group.vid_ranges, own_networks)
     after = _extent(
@@ -203,7 +216,7 @@ def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, chan
     sharing = _sharing_pools(pool, ranges)
     removable = _removable(outside, user, enforce)
     viewed = permitted_ids(Segment, user, "view", [segment.pk for segment in outside])
-    conflicts = _find_conflicts(outside, viewed, removable if remove_segments else set())
+    conflicts = _find_conflicts(outside, viewed, removable if remove_segments else set(), ranges, networks)
     visible = set(SegmentPool.objects.restrict(user, "view").order_by().values_list("pk", flat=True))
     conflicts += _sharing_conflicts(pool, sharing, visible)
     result = {
@@ -219,21 +232,35 @@ def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, chan
     }
     if conflicts:
         if not dry_run:
-            raise PoolConflict(
-                _("Pool {pool} was left as it is: {reasons}").format(
-                    pool=pool, reasons=" ".join(conflict.message for conflict in conflicts[:5])
-                ),
-                conflicts,
-            )
+            raise _refused(pool, conflicts)
         return ResizeResult(**result)
 
     if outside:
-        delete_segments(Segment.objects.filter(pk__in=[segment.pk for segment in outside]).order_by("pool_id", "vid"))
+        segments = Segment.objects.filter(pk__in=[segment.pk for segment in outside]).order_by("pool_id", "vid")
+        try:
+            delete_segments(segments)
+        except PROTECTED_ERRORS as error:
+            conflicts = protected_conflicts(error, user)
+            if not dry_run:
+                raise _refused(pool, conflicts) from error
+            return ResizeResult(**result | {"removed": 0, "conflicts": tuple(conflicts)})
     if ranges is not None:
         _set_ranges(group, ranges, changelog_message)
     if prefixes is not None:
-        provisioning.update_pool(pool, user=user, prefixes=prefixes, changelog_message=changelog_message)
+        provisioning.update_pool(
+            pool, user=user, enforce=enforce, prefixes=prefixes, changelog_message=changelog_message
+        )
     return ResizeResult(**result)
+
+
+def _refused(pool, conflicts):
+    reasons = " ".join(conflict.message for conflict in conflicts[:5])
+    return PoolConflict(_("Pool {pool} was left as it is: {reasons}").format(pool=pool, reasons=reasons), conflicts)
+
+
+def _as_pairs(ranges):
+    """Return the ranges of a VLAN group in a form in which they can be compared."""
+    return sorted((vids.lower, vids.upper) for vids in ranges)
 
 
 def _extent(group, ranges, networks):
@@ -253,17 +280,21 @@ def _has(ranges, vid):
     return any(vids.lower <= vid < vids.upper for vids in ranges)
 
 
+def _parts_outside(segment, ranges, networks):
+    """Return in words what of `segment` lies outside of `ranges` and `networks`, None for those that stay."""
+    parts = []
+    if ranges is not None and not _has(ranges, segment.vid):
+        parts.append(_("VLAN ID {vid}").format(vid=segment.vid))
+    own = [prefix.prefix for prefix in (segment.prefix, segment.ipv6_prefix) if prefix]
+    if networks is not None:
+        parts += [str(network) for network in own if not any(network in one for one in networks)]
+    return parts
+
+
 def _lock_outside(pool, ranges, networks):
     """Lock and return the segments of `pool` that lie outside; None for ranges or networks that stay."""
-
-    def is_outside(segment):
-        own = [prefix.prefix for prefix in (segment.prefix, segment.ipv6_prefix) if prefix]
-        return (ranges is not None and not _has(ranges, segment.vid)) or (
-            networks is not None and not all(any(one in network for network in networks) for one in own)
-        )
-
     segments = Segment.objects.filter(pool=pool).select_related("vlan", "prefix", "ipv6_prefix")
-    pks = [segment.pk for segment in segments if is_outside(segment)]
+    pks = [segment.pk for segment in segments if _parts_outside(segment, ranges, networks)]
     rows = Segment.objects.filter(pk__in=pks).order_by("pool_id", "vid")
     list(rows.select_for_update().values_list("pk"))
     # Read once the rows are locked: somebody may have come to hold one.
@@ -290,46 +321,49 @@ def _removable(outside, user, enforce):
     return permitted_ids(Segment, user, "delete", available) if enforce else available
 
 
-def _find_conflicts(outside, viewed, removed):
+def _find_conflicts(outside, viewed, removed, ranges, networks):
     """Return Conflicts for all that lies outside and is not `removed`."""
-    conflicts, hidden = [], 0
+    conflicts, hidden = [], False
     for segment in outside:
         if segment.pk in removed:
             continue
         if segment.pk not in viewed:
-            hidden += 1
+            hidden = True
             continue
         if segment.status == SegmentStatusChoices.AVAILABLE:
-            text = _("Segment {segment}, {prefix}, lies outside: keep it inside, or choose to remove segments.")
+            text = _("Segment {segment}, {parts}, lies outside: keep it inside, or choose to remove segments.")
         elif segment.status == SegmentStatusChoices.ALLOCATED:
-            text = _("Segment {segment}, {prefix}, lies outside and is allocated: keep it inside, or release it first.")
+            text = _("Segment {segment}, {parts}, lies outside and is allocated: keep it inside, or release it first.")
         else:
-            text = _("Segment {segment}, {prefix}, lies outside and is {status}: keep it inside, or delete it first.")
+            text = _("Segment {segment}, {parts}, lies outside and is {status}: keep it inside, or delete it first.")
         message = text.format(
-            segment=segment, prefix=segment.prefix.prefix, status=segment.get_status_display().lower()
+            segment=segment,
+            parts=", ".join(_parts_outside(segment, ranges, networks)),
+            status=segment.get_status_display().lower(),
         )
         conflicts.append(Conflict(message, segment.pk, segment.vid))
     if hidden:
-        text = ngettext(
-            "{count} segment that you may not view, or not remove, lies outside.",
-            "{count} segments that you may not view, or not remove, lie outside.",
-            hidden,
-        )
-        conflicts.append(Conflict(text.format(count=hidden)))
+        conflicts.append(Conflict(_("Segments that you may not view, or not remove, lie outside.")))
     return conflicts
 
 
 def _sharing_conflicts(pool, sharing, visible):
-    conflicts = []
+    conflicts, hidden = [], False
     for other in sharing:
-        if other.segments_outside:
-            text = ngettext(
-                "{count} segment of pool {pool}, which shares VLAN group {group}, lies outside: keep it inside.",
-                "{count} segments of pool {pool}, which shares VLAN group {group}, lie outside: keep them inside.",
-                other.segments_outside,
-            )
-            name = other.pool if other.pool.pk in visible else _("that you may not view")
-            conflicts.append(Conflict(text.format(count=other.segments_outside, pool=name, group=pool.vlan_group)))
+        if not other.segments_outside:
+            continue
+        if other.pool.pk not in visible:
+            hidden = True
+            continue
+        text = ngettext(
+            "{count} segment of pool {pool}, which shares VLAN group {group}, lies outside: keep it inside.",
+            "{count} segments of pool {pool}, which shares VLAN group {group}, lie outside: keep them inside.",
+            other.segments_outside,
+        )
+        conflicts.append(Conflict(text.format(count=other.segments_outside, pool=other.pool, group=pool.vlan_group)))
+    if hidden:
+        text = _("Segments of pools that you may not view, which share VLAN group {group}, lie outside.")
+        conflicts.append(Conflict(text.format(group=pool.vlan_group)))
     return conflicts
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import batched
 
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Exists, F, OuterRef, ProtectedError
+from django.db.models import Exists, F, OuterRef
 from django.utils.translation import gettext as _
 from rq.timeouts import BaseTimeoutException
 
@@ -21,10 +21,11 @@ from ipam.signals import handle_prefix_deleted
 from utilities.exceptions import AbortRequest
 
 from ..choices import SegmentPoolStatusChoices
-from ..exceptions import Busy, Conflict, PoolConflict, VLANManagerError
+from ..exceptions import Busy, PoolConflict, VLANManagerError
 from ..models import Allocation, Segment, SegmentPool
 from . import audit, timing, transactions
 from .allocation import end_overdue
+from .protection import PROTECTED_ERRORS, protected_conflicts
 
 __all__ = (
     "RetireResult",
@@ -37,19 +38,22 @@ logger = logging.getLogger("netbox_vlan_manager.retiring")
 
 # How many objects are written at once.
 BATCH_SIZE = 500
-# How many of the objects that prevent a deletion an error names.
-NAMED = 20
 
 
 @dataclass(frozen=True)
 class RetireResult:
-    """What a pool is now, or would be: its status, its active allocations and its segments, and whether it is gone."""
+    """
+    What a pool is now, or would be: its status, its active allocations and its segments, and whether it is gone.
+
+    `conflicts` are what would keep it from being deleted, in a dry run.
+    """
 
     pool: SegmentPool
     status: str
     active_allocations: int
     segments: int
     deleted: bool
+    conflicts: tuple = ()
 
 
 def retire_pool(pool, *, user, changelog_message="", dry_run=False):
@@ -69,17 +73,17 @@ def retire_pool(pool, *, user, changelog_message="", dry_run=False):
         RetireResult
 
     Raises:
-        PoolConflict: It could be deleted now, but something else in NetBox uses one of its VLANs or prefixes; nothing
-            was changed.
+        PoolConflict: It could be deleted now, but something else in NetBox uses one of its VLANs or prefixes (not in a
+            dry run); nothing was changed.
         Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
     """
     user = audit.get_user(user)
     with timing.operation("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
-        work = partial(_retire, pool.pk, user, changelog_message)
+        work = partial(_retire, pool.pk, user, changelog_message, dry_run)
         return transactions.run(work, dry_run)
 
 
-def _retire(pk, user, changelog_message):
+def _retire(pk, user, changelog_message, dry_run):
     end_overdue(Allocation.objects.filter(pool=pk))
     pool = _lock_pool(pk)
     if pool is None:
@@ -87,10 +91,16 @@ def _retire(pk, user, changelog_message):
     pool._changelog_message = changelog_message
     held = Allocation.objects.unreleased().filter(pool=pool)
     segments = pool.segments.count()
-    if not held.exists() and _delete_if_drained(pool, user):
-        return RetireResult(pool, SegmentPoolStatusChoices.RETIRING, 0, segments, deleted=True)
-    if pool.status != SegmentPoolStatusChoices.RETIRING:
-        audit.update(pool, status=SegmentPoolStatusChoices.RETIRING)
+    retiring = SegmentPoolStatusChoices.RETIRING
+    try:
+        if not held.exists() and _delete_if_drained(pool, user):
+            return RetireResult(pool, retiring, 0, segments, deleted=True)
+    except PoolConflict as error:
+        if not dry_run:
+            raise
+        return RetireResult(pool, pool.status, 0, segments, deleted=False, conflicts=tuple(error.conflicts))
+    if pool.status != retiring:
+        audit.update(pool, status=retiring)
     return RetireResult(pool, pool.status, held.count(), segments, deleted=False)
 
 
@@ -164,12 +174,12 @@ def _delete_if_drained(pool, user):
         _unlink(Allocation.objects.filter(pool=pool), "pool")
         pool.snapshot()
         audit.delete([pool])
-    except ProtectedError as error:
+    except PROTECTED_ERRORS as error:
         raise PoolConflict(
             _("Pool {pool} cannot be deleted: something else in NetBox uses one of its VLANs or prefixes.").format(
                 pool=pool
             ),
-            _name_protected(error, user),
+            protected_conflicts(error, user),
         ) from error
     return True
 
@@ -214,26 +224,3 @@ def _delete_prefixes(prefixes):
     for pk, vrf_id, network in parents.values_list("pk", "vrf_id", "prefix"):
         if count := sum(prefix.vrf_id == vrf_id and prefix.prefix in network for prefix in leaves):
             Prefix.objects.filter(pk=pk).update(_children=F("_children") - count)
-
-
-def _name_protected(error, user):
-    """Return as Conflicts those of the objects in the way that `user` may view, and how many others there are."""
-    by_model = {}
-    for instance in error.protected_objects:
-        by_model.setdefault(type(instance), []).append(instance.pk)
-    conflicts, total = [], sum(map(len, by_model.values()))
-    for model, pks in by_model.items():
-        viewed = model.objects.filter(pk__in=pks)
-        if user is not None and hasattr(viewed, "restrict"):
-            viewed = viewed.restrict(user, "view")
-        text = _("{type} {name} uses it: detach or delete that first.")
-        conflicts += [
-            Conflict(text.format(type=model._meta.verbose_name, name=instance))
-            for instance in viewed[: NAMED - len(conflicts)]
-        ]
-    if total > len(conflicts):
-        text = (
-            _("{count} more objects use them.") if conflicts else _("{count} objects that you may not view use them.")
-        )
-        conflicts.append(Conflict(text.format(count=total - len(conflicts))))
-    return conflicts

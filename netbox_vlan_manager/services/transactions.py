@@ -34,7 +34,6 @@ __all__ = (
     "run",
     "set_lock_timeout",
     "sqlstate",
-    "try_lock_clusters",
 )
 
 logger = logging.getLogger("netbox_vlan_manager.transactions")
@@ -175,18 +174,6 @@ def lock_clusters(keys):
     with connection.cursor() as cursor:
         for number in numbers:
             cursor.execute("SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(%s)", [timeout, number])
-
-
-def try_lock_clusters(keys):
-    """
-    Do what `lock_clusters` does, without waiting, and return whether all of them were had.
-
-    It may come after other locks, since nobody waits for anybody here.
-    """
-    numbers = sorted({_cluster_number(*key) for key in keys})
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS number", [numbers])
-        return all(is_locked for (is_locked,) in cursor.fetchall())
 
 
 def lock_idempotency_key(user_id, key):

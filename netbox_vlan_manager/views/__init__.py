@@ -19,7 +19,7 @@ from .availability import (
     SegmentEndQuarantineView,
     SegmentShareView,
 )
-from .drift import DriftRepairView, DriftView
+from .drift import DriftRepairJobView, DriftRepairView, DriftView
 from .first_generation import MigrationJobView, MigrationView
 from .generation import SegmentPoolGenerateJobView, SegmentPoolGenerateView
 from .help import HelpView
@@ -62,6 +62,7 @@ __all__ = (
     "AllocationReleaseView",
     "AllocationRenewView",
     "AllocationView",
+    "DriftRepairJobView",
     "DriftRepairView",
     "DriftView",
     "HelpView",

@@ -1,10 +1,11 @@
 from collections import Counter
 
 from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.generic import View
 
 from utilities.paginator import EnhancedPaginator, get_paginate_count
@@ -12,10 +13,23 @@ from utilities.views import ContentTypePermissionRequiredMixin
 
 from ..forms import DriftFilterForm, DriftRepairForm
 from ..jobs import REPAIRED_AT_ONCE, DriftRepairJob
-from ..services.drift import FAILED, REPAIRED, changeable_pools, filter_drift, repair_drift, report_drift
+from ..services.consistency import KINDS
+from ..services.drift import (
+    FAILED,
+    REPAIRED,
+    SKIPPED,
+    STATUSES,
+    WOULD_REPAIR,
+    changeable_pools,
+    filter_drift,
+    repair_drift,
+    report_drift,
+)
 from .mixins import KeepTypedMixin, ReturnURLMixin
+from .progress import answer_htmx, get_job, get_progress
 
 __all__ = (
+    "DriftRepairJobView",
     "DriftRepairView",
     "DriftView",
 )
@@ -23,6 +37,14 @@ __all__ = (
 # How many of the repairs that failed a page names, and how many of those to come it lists.
 FAILED_LISTED = 10
 REPAIRS_LISTED = 250
+
+# What became of a finding: the word for it and its color.
+RESULTS = {
+    REPAIRED: (gettext_lazy("Repaired"), "green"),
+    WOULD_REPAIR: (gettext_lazy("Would be repaired"), "blue"),
+    SKIPPED: (gettext_lazy("Skipped"), "gray"),
+    FAILED: (gettext_lazy("Failed"), "red"),
+}
 
 
 class DriftView(ContentTypePermissionRequiredMixin, View):
@@ -79,8 +101,7 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
         # By name, all of them too: repairing all would go on with what nobody was shown.
         items = [drift.item for drift in findings]
         if form.is_valid():
-            self.repair(items, form.cleaned_data["changelog_message"])
-            return redirect(return_url)
+            return self.repair(items, form.cleaned_data["changelog_message"], return_url)
         context = {
             "form": form,
             "findings": findings[:REPAIRS_LISTED],
@@ -104,14 +125,13 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
         permitted = changeable_pools(findings, self.request.user)
         return [drift for drift in findings if _may_repair(drift, permitted)]
 
-    def repair(self, items, changelog_message):
-        """Repair them, or have a worker do so where nobody would wait for it."""
+    def repair(self, items, changelog_message, return_url):
+        """Repair them, or have a worker do so where nobody would wait for it, and return where to go."""
         if len(items) <= REPAIRED_AT_ONCE:
             self.tell(repair_drift(items, user=self.request.user, changelog_message=changelog_message))
-            return
-        DriftRepairJob.start(items, user=self.request.user, changelog_message=changelog_message)
-        text = _("A job repairs {count} findings; you are notified when it is done.")
-        messages.success(self.request, text.format(count=len(items)))
+            return redirect(return_url)
+        job = DriftRepairJob.start(items, user=self.request.user, changelog_message=changelog_message)
+        return redirect("plugins:netbox_vlan_manager:drift_repair_job", pk=job.pk)
 
     def tell(self, results):
         """Tell the user how many were repaired, and which were not and why."""
@@ -130,6 +150,41 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
                 "{count} finding had been repaired meanwhile.", "{count} findings had been repaired meanwhile.", left
             )
             messages.info(self.request, text.format(count=left))
+
+
+class DriftRepairJobView(LoginRequiredMixin, View):
+    """Shows how far a job is, and in the end how many it repaired, and which not and why."""
+
+    template_name = "netbox_vlan_manager/drift_repair_job.html"
+
+    def get(self, request, pk):
+        job = get_job(DriftRepairJob, request.user, pk)
+        data = job.data or {}
+        progress = get_progress(job, phase=data.get("done", ""))
+        if request.htmx:
+            return answer_htmx(request, progress)
+        results = data.get("results")
+        context = {**progress, "is_done": results is not None}
+        if results is not None:
+            counts = Counter(result["status"] for result in results)
+            left = [result for result in results if result["status"] in (FAILED, SKIPPED)]
+            left.sort(key=lambda result: result["status"])
+            paginator = EnhancedPaginator(
+                [{**result, **_as_shown(result)} for result in left], get_paginate_count(request)
+            )
+            context |= {
+                "counts": [(*RESULTS[status], counts[status]) for status in STATUSES if counts[status]],
+                "paginator": paginator,
+                "page": paginator.get_page(request.GET.get("page")),
+            }
+        return render(request, self.template_name, context)
+
+
+def _as_shown(result):
+    """Return what the page shows of a result: its word and color, and the kind of its finding."""
+    word, color = RESULTS[result["status"]]
+    kind = KINDS.get(result["item"].split(":")[0])
+    return {"word": word, "color": color, "kind": kind.label if kind else result["item"]}
 
 
 def _may_repair(drift, permitted):

@@ -1,3 +1,4 @@
+from itertools import chain
 from urllib.parse import quote
 
 from django.contrib import messages
@@ -21,7 +22,7 @@ from utilities.permissions import get_permission_for_model
 from utilities.querydict import normalize_querydict
 from utilities.views import GetReturnURLMixin, ViewTab
 
-from ..forms.errors import SERVICE_ERRORS, get_error_texts
+from ..forms.errors import SERVICE_ERRORS, abort_on_service_errors, get_error_texts
 from ..models import Allocation, SegmentPool
 
 __all__ = (
@@ -34,6 +35,7 @@ __all__ = (
     "RefusableDeleteMixin",
     "ResendMixin",
     "ReturnURLMixin",
+    "ServiceBulkEditMixin",
     "ServiceImportMixin",
     "annotate_may_release",
     "get_selected",
@@ -204,6 +206,63 @@ class RefusableBulkDeleteMixin:
             messages.error(request, refusal)
             return redirect(self.get_return_url(request))
         return super().post(request, **kwargs)
+
+
+class ServiceBulkEditMixin:
+    """Extends NetBox's BulkEditView: saves through a service, so that it refuses what a form and REST refuse."""
+
+    def lock(self, instances):
+        """Take the locks that changing these objects needs, in the order that all keep to."""
+        raise NotImplementedError
+
+    def update_by_service(self, instance, **values):
+        """Return the object that `instance` is after the values have been set."""
+        raise NotImplementedError
+
+    def _update_objects(self, form, request):
+        instances = list(self.queryset.filter(pk__in=form.cleaned_data["pk"]))
+        try:
+            with abort_on_service_errors(form):
+                self.lock(instances)
+                return [self._update_object(form, instance) for instance in instances]
+        except AbortRequest:
+            if is_background_request(request):
+                for text in chain.from_iterable(form.errors.values()):
+                    request.job.logger.error(text)
+            raise
+
+    def _update_object(self, form, instance):
+        values = self._get_values(form, instance)
+        values["changelog_message"] = form.cleaned_data.get("changelog_message") or ""
+        try:
+            updated = self.update_by_service(instance, **values)
+        except ValidationError as error:
+            # Which of the many.
+            errors = ValidationError(error.update_error_dict({})).message_dict
+            raise ValidationError(
+                {name: [f"{instance}: {text}" for text in texts] for name, texts in errors.items()}
+            ) from error
+        self.post_save_operations(form, updated)
+        return updated
+
+    def _get_values(self, form, instance):
+        """Return what the form changes, {field name: value}, of what the service takes."""
+        nullified = set(self.request.POST.getlist("_nullify")).intersection(form.nullable_fields)
+        names = {field.name for field in instance._meta.concrete_fields}
+        values, custom = {}, dict(instance.custom_field_data)
+        for name in form.fields:
+            if name in nullified:
+                value = None
+            elif name in form.changed_data:
+                value = form.cleaned_data[name]
+            else:
+                continue
+            if name in form.custom_fields:
+                custom[name.removeprefix("cf_")] = form.custom_fields[name].serialize(value)
+            elif name in names:
+                is_text = value is None and not instance._meta.get_field(name).null
+                values[name] = "" if is_text else value
+        return {**values, "custom_field_data": custom}
 
 
 class ServiceImportMixin(KeepTypedMixin):

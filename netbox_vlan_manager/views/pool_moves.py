@@ -1,4 +1,5 @@
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -177,7 +178,11 @@ class SegmentPoolResizeView(PoolMoveView):
     verb = gettext_lazy("Resize")
 
     def move(self, pool, **asked):
-        return resize_pool(pool, enforce=True, **asked)
+        try:
+            return resize_pool(pool, enforce=True, **asked)
+        except PermissionDenied as error:
+            # Not the page: these values.
+            raise ValidationError(str(error)) from error
 
     def finish(self, pool, result):
         messages.success(

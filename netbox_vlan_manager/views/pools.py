@@ -1,6 +1,5 @@
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from extras.ui.panels import CustomFieldsPanel, TagsPanel
 from netbox.object_actions import (
@@ -31,6 +30,7 @@ from ..object_actions import (
     MovePool,
     PoolActionsMixin,
 )
+from ..services import transactions, update_pool
 from ..services.places import held_elsewhere
 from ..ui import panels
 from ..ui.plots import UtilizationHistoryPanel
@@ -41,6 +41,7 @@ from .mixins import (
     RefusableBulkDeleteMixin,
     RefusableDeleteMixin,
     ResendMixin,
+    ServiceBulkEditMixin,
     ServiceImportMixin,
     annotate_may_release,
     prefetch_holders,
@@ -111,7 +112,7 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
     def get_extra_context(self, request, instance):
         instance.held_elsewhere = held_elsewhere(instance, request.user)
         return {
-            "related_models": self.get_related_models(request, instance),
+            "related_models": self.get_related_models(request, instance, omit=(PoolSnapshot,)),
         }
 
 
@@ -173,11 +174,7 @@ class SegmentPoolEditView(KeepTypedMixin, generic.ObjectEditView):
 class PoolRefusalMixin:
     def get_refusal(self, queryset):
         if pool := queryset.filter(total_segments__gt=0).first():
-            return ngettext(
-                "Pool {pool} has {count} segment: delete it first.",
-                "Pool {pool} has {count} segments: delete them first.",
-                pool.total_segments,
-            ).format(pool=pool, count=pool.total_segments)
+            return _("Pool {pool} has segments: delete them first, or retire the pool.").format(pool=pool)
         return None
 
 
@@ -199,11 +196,17 @@ class SegmentPoolBulkImportView(ServiceImportMixin, generic.BulkImportView):
 
 
 @register_model_view(SegmentPool, "bulk_edit", path="edit", detail=False)
-class SegmentPoolBulkEditView(ResendMixin, generic.BulkEditView):
+class SegmentPoolBulkEditView(ResendMixin, ServiceBulkEditMixin, generic.BulkEditView):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable
     form = forms.SegmentPoolBulkEditForm
+
+    def lock(self, instances):
+        transactions.lock_spaces([pool.vrf_id for pool in instances], [pool.vlan_group_id for pool in instances])
+
+    def update_by_service(self, instance, **values):
+        return update_pool(instance, user=self.request.user, enforce=True, **values)
 
 
 @register_model_view(SegmentPool, "bulk_delete", path="delete", detail=False)

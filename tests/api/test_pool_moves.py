@@ -130,7 +130,7 @@ class RetireTestCase(PoolMoveTestCase):
     def test_drains_and_goes(self):
         self.grant_all()
         allocate("prod-01", pool=self.pool, user=self.user)
-        expected = {"status": "retiring", "active_allocations": 1, "segments": 3, "deleted": False}
+        expected = {"status": "retiring", "active_allocations": 1, "segments": 3, "deleted": False, "conflicts": []}
         for dry_run in (True, False):
             answer = self.post(self.url("retire"), {"dry_run": dry_run})
             self.assertEqual(answer, {**expected, "dry_run": dry_run})
@@ -163,9 +163,10 @@ class RetireTestCase(PoolMoveTestCase):
     def test_something_else_uses_a_vlan(self):
         self.grant_all()
         Prefix.objects.create(prefix="192.0.2.0/24", vlan=VLAN.objects.get(vid=101))
-        for body in ({}, {"dry_run": True}):
-            error = self.post(self.url("retire"), body, status=409)
-            self.assertEqual(error["code"], "pool_conflict")
+        for body, status in (({}, 409), ({"dry_run": True}, 200)):
+            error = self.post(self.url("retire"), body, status=status)
+            self.assertEqual(error.get("code"), "pool_conflict" if status == 409 else None)
+            self.assertEqual(len(error["conflicts"]), 1)
             self.assertNotIn("192.0.2.0", str(error))
         self.grant("view", model=Prefix)
         self.assertIn("192.0.2.0/24", str(self.post(self.url("retire"), {}, status=409)["conflicts"]))
@@ -181,6 +182,7 @@ class RetireTestCase(PoolMoveTestCase):
 class ResizeTestCase(PoolMoveTestCase):
     def test_resize(self):
         self.grant_all()
+        self.grant("view", model=Prefix)
         body = {"vid_ranges": "100-101, 300-399", "prefixes": ["10.0.0.0/17"], "remove_segments": True}
         for dry_run in (True, False):
             answer = self.post(self.url("resize"), {**body, "dry_run": dry_run})

@@ -33,6 +33,8 @@ class SegmentPoolTestCase(
         containers = [
             Prefix.objects.create(prefix=f"10.{index}.0.0/16", vrf=vrf, status="container") for index in range(10, 13)
         ]
+        # Sharing another pool's VLAN group takes the permission to change that pool.
+        groups = [VLANGroup.objects.create(name=f"Group {index}", slug=f"group-{index}") for index in range(3)]
         cls.create_data = [
             {
                 "name": f"Pool {site}",
@@ -40,12 +42,12 @@ class SegmentPoolTestCase(
                 "vrf": vrf.pk,
                 "scope_type": "dcim.site",
                 "scope_id": site.pk,
-                "vlan_group": VLANGroup.objects.first().pk,
+                "vlan_group": group.pk,
                 "prefixes": [container.pk],
                 "min_prefix_length": 24,
                 "description": "New",
             }
-            for site, container in zip(sites, containers, strict=True)
+            for site, group, container in zip(sites, groups, containers, strict=True)
         ]
         cls.update_data = {"name": "Renamed", "slug": "renamed", "max_prefix_length": 28}
 

@@ -19,7 +19,7 @@ from core.models import Job
 from dcim.models import Site
 from ipam.choices import PrefixStatusChoices
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
-from netbox_vlan_manager.jobs import GenerateSegmentsJob, MigrationJob, SegmentImportJob
+from netbox_vlan_manager.jobs import DriftRepairJob, GenerateSegmentsJob, MigrationJob, SegmentImportJob
 from netbox_vlan_manager.models import Allocation, PoolSnapshot, Segment, SegmentPool
 from netbox_vlan_manager.services import (
     allocate,
@@ -178,6 +178,10 @@ def build_world():
         results = [{"status": "failed", "errors": {"site": [f"{word}-error"]}}]
         return {"text": row.format(word), "atomic": False, "dry_run": True, "results": results}
 
+    def repaired(word):
+        result = {"item": "prefix_status:netbox_vlan_manager.segment:1", "status": "failed", "message": f"{word}-error"}
+        return {"items": [result["item"]], "changelog_message": "", "dry_run": False, "results": [result]}
+
     def generated(where, word):
         segment = {
             "id": None,
@@ -219,12 +223,15 @@ def build_world():
         hidden_site=hidden_site,
         group=pool.vlan_group,
         container=pool.prefixes.get(),
+        container_b=pool_b.prefixes.get(),
         cluster=open_cluster,
         hidden_cluster=hidden_cluster,
         import_job=job_of(bound, SegmentImportJob, imported("opz")),
         hidden_import_job=job_of(root, SegmentImportJob, imported("zqx")),
         generate_job=job_of(bound, GenerateSegmentsJob, generated(pool, "opz")),
         hidden_generate_job=job_of(root, GenerateSegmentsJob, generated(pool, "zqx")),
+        repair_job=job_of(bound, DriftRepairJob, repaired("opz")),
+        hidden_repair_job=job_of(root, DriftRepairJob, repaired("zqx")),
         migration_job=job_of(bound, MigrationJob, {"dry_run": True}),
         hidden_migration_job=job_of(root, MigrationJob, {"dry_run": True, "report": report}),
         users=users,

@@ -21,6 +21,7 @@ from netbox_vlan_manager.services import (
     release_allocation,
     renew,
     share,
+    update_pool,
 )
 from netbox_vlan_manager.services.consistency import find_drift
 from netbox_vlan_manager.services.importing import import_segments
@@ -192,8 +193,8 @@ class TestMerge:
         nobody = make_user("nobody")
         hidden = texts(merge_pool(pool, into, user=nobody, dry_run=True).conflicts)
         assert hidden == [
-            "1 cluster that you may not view holds a segment in both pools: have one of them released.",
-            "The VLANs of 2 segments that you may not view do not fit into VLAN group Network1-Site2.",
+            "Clusters that you may not view hold a segment in both pools: have one of each released.",
+            "VLANs of segments that you may not view do not fit into VLAN group Network1-Site2.",
         ]
         # One of the two is not enough.
         half = permit(nobody, Allocation, "view", constraints={"pool": pool.pk})
@@ -202,7 +203,7 @@ class TestMerge:
         shown = texts(merge_pool(pool, into, user=both, dry_run=True).conflicts)
         assert shown[0].startswith("Cluster secret holds")
         assert shown[1].startswith("VLAN ID 100 is not in")
-        assert "1 segment that you may not view does" in shown[2]
+        assert shown[2].startswith("VLANs of segments that you may not view do")
 
     def test_pools_that_cannot_be_merged(self, user):
         pool, into = make_pair()
@@ -398,7 +399,9 @@ class TestRetire:
         assert state() == before
         with pytest.raises(PoolConflict) as caught:
             retire_pool(pool, user=make_user("nobody"))
-        assert texts(caught.value.conflicts) == ["1 objects that you may not view use them."]
+        assert texts(caught.value.conflicts) == [
+            "Something that you may not view uses them: have it detached or deleted first."
+        ]
 
         # It keeps no other from going.
         other = make_pool(scope="Site2", container="10.1.0.0/16", segments=1)
@@ -503,13 +506,15 @@ class TestResize:
         allocate("prod-01", pool=pool, user=user, vid=102)
         disable_segment(Segment.objects.get(vid=103), user=user)
         before = state()
-        expected = [
-            "Segment EPG_101 (101), 10.0.1.0/24, lies outside: keep it inside, or choose to remove segments.",
-            "Segment EPG_102 (102), 10.0.2.0/24, lies outside and is allocated: keep it inside, or release it first.",
-            "Segment EPG_103 (103), 10.0.3.0/24, lies outside and is disabled: keep it inside, or delete it first.",
-        ]
+        texts_of = (
+            "Segment EPG_101 (101), {}1{}, lies outside: keep it inside, or choose to remove segments.",
+            "Segment EPG_102 (102), {}2{}, lies outside and is allocated: keep it inside, or release it first.",
+            "Segment EPG_103 (103), {}3{}, lies outside and is disabled: keep it inside, or delete it first.",
+        )
         for smaller in ({"vid_ranges": [(1, 100)]}, {"prefixes": ["10.0.0.0/24", "10.9.0.0/16"]}):
             smaller = {**smaller, "user": user}
+            around = ("10.0.", ".0/24") if "prefixes" in smaller else ("VLAN ID 10", "")
+            expected = [text.format(*around) for text in texts_of]
             if "prefixes" in smaller:
                 smaller["prefixes"] = ["10.0.0.0/25", "10.9.0.0/16"]
                 with pytest.raises(PoolConflict) as caught:
@@ -530,13 +535,27 @@ class TestResize:
             ]
         assert state() == before
 
+    def test_names_what_lies_outside(self, user):
+        pool = make_pool()
+        update_pool(pool, user=user, prefixes=["10.0.0.0/16", "2001:db8::/32"])
+        make_segment(pool, 100, ipv6_prefix="2001:db8:1::/64")
+        for asked, parts in (
+            ({"prefixes": ["10.0.0.0/16"]}, "2001:db8:1::/64"),
+            ({"prefixes": ["2001:db8::/32"]}, "10.0.0.0/24"),
+            ({"prefixes": ["10.9.0.0/16"]}, "10.0.0.0/24, 2001:db8:1::/64"),
+            ({"vid_ranges": [(200, 300)]}, "VLAN ID 100"),
+            ({"vid_ranges": [(200, 300)], "prefixes": ["10.0.0.0/16"]}, "VLAN ID 100, 2001:db8:1::/64"),
+        ):
+            (text,) = texts(resize_pool(pool, user=user, dry_run=True, **asked).conflicts)
+            assert text.startswith(f"Segment EPG_100 (100), {parts}, lies outside:"), asked
+
     def test_what_the_user_may_not_view_or_delete(self, user):
         pool = make_pool(segments=3)
         nobody = make_user("nobody")
         asked = {"vid_ranges": [(100, 100)], "remove_segments": True, "dry_run": True, "enforce": True}
         dry = resize_pool(pool, user=nobody, **asked)
         assert dry.segments_outside == ()
-        assert texts(dry.conflicts) == ["2 segments that you may not view, or not remove, lie outside."]
+        assert texts(dry.conflicts) == ["Segments that you may not view, or not remove, lie outside."]
         some = permit(permit(nobody, Segment, "view", constraints={"vid": 101}), Segment, "delete")
         dry = resize_pool(pool, user=some, **asked)
         assert ([one.segment.vid for one in dry.segments_outside], dry.removed) == ([101], 2)

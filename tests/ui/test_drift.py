@@ -1,4 +1,6 @@
 import re
+from html import unescape
+from unittest.mock import patch
 
 import pytest
 from django.db import connection
@@ -143,11 +145,17 @@ def test_repair_of_all(client, user, pool):
 
 def test_many_repairs_are_a_job(client, user, pool, monkeypatch):
     monkeypatch.setattr("netbox_vlan_manager.views.drift.REPAIRED_AT_ONCE", 1)
+    monkeypatch.setattr("netbox_vlan_manager.views.progress._is_dead", lambda job: False)
     content = post(client, {"_all": "", "_confirm": "", "changelog_message": "Because"})
-    assert "A job repairs 2 findings; you are notified when it is done." in content
     job = Job.objects.get(name=DriftRepairJob.name)
     assert (job.user, len(items())) == (user, 3)
+    assert "Waiting for a worker" in content
+    page_url = f"{REPAIR_URL}jobs/{job.pk}/"
 
+    job.data |= {"done": 25, "total": 40}
+    job.status = "running"
+    job.save()
+    assert "25 of 40 findings done" in client.get(page_url).content.decode()
     DriftRepairJob.handle(job)
     job.refresh_from_db()
     assert (job.status, job.error) == ("completed", "")
@@ -155,6 +163,31 @@ def test_many_repairs_are_a_job(client, user, pool, monkeypatch):
     assert {result["status"] for result in job.data["results"]} == {"repaired"}
     assert list(items()) == ["prefix_outside_containers"]
     assert set(ObjectChange.objects.filter(message="Because").values_list("user", flat=True)) == {user.pk}
+    content = client.get(page_url).content.decode()
+    assert ("Repaired" in content, "Not repaired" in content) == (True, False)
+    client.force_login(make_user("stranger"))
+    assert client.get(page_url).status_code == 404
+
+
+def test_the_page_of_a_job_says_what_was_not_repaired(client, user, pool):
+    finding = next(one for one in find_drift() if not one.repair)
+    job = DriftRepairJob.start([finding.item, "vlan_status:netbox_vlan_manager.segment:0"], user=user)
+    DriftRepairJob.handle(job)
+    content = client.get(f"{REPAIR_URL}jobs/{job.pk}/").content.decode()
+    assert "Not repaired" in content
+    assert finding.advice in unescape(content)
+
+
+def test_a_job_that_tries_all(user, pool):
+    """As REST starts it: without names, and without writing."""
+    reports = []
+    job = DriftRepairJob.start(user=user, dry_run=True)
+    with patch.object(DriftRepairJob, "_report", lambda self, done, total: reports.append((done, total))):
+        DriftRepairJob.handle(job)
+    job.refresh_from_db()
+    assert sorted(result["status"] for result in job.data["results"]) == ["skipped", "would_repair", "would_repair"]
+    assert reports == [(0, 3), (1, 3), (2, 3)]
+    assert len(items()) == 3
 
 
 def test_job_of_a_user_who_left(user, pool):

@@ -3,6 +3,7 @@ import json
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.messages import get_messages
+from django.utils.text import slugify
 
 from core.models import ObjectChange
 from dcim.models import Site
@@ -27,6 +28,10 @@ class SegmentPoolTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCa
             make_site(f"Site{number}")
         tags = create_tags("Alpha", "Bravo", "Charlie")
 
+        # Sharing another pool's VLAN group or network takes the permission to change that pool.
+        groups = [VLANGroup.objects.create(name=name, slug=slugify(name)) for name in ("Group 1", "Group 2")]
+        container = Prefix.objects.create(prefix="10.8.0.0/16", vrf=pools[0].vrf, status="container")
+
         cls.form_data = {
             "name": "Pool X",
             "slug": "pool-x",
@@ -34,8 +39,8 @@ class SegmentPoolTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCa
             "vrf": pools[0].vrf.pk,
             "scope_content_type": ContentType.objects.get_for_model(Site).pk,
             "scope_object_id": site.pk,
-            "vlan_group": pools[0].vlan_group.pk,
-            "prefixes": [pools[0].prefixes.get().pk],
+            "vlan_group": groups[0].pk,
+            "prefixes": [container.pk],
             "min_prefix_length": 20,
             "max_prefix_length": 28,
             "description": "A new pool",
@@ -53,7 +58,7 @@ class SegmentPoolTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCa
             "all columns": (
                 "name,slug,status,vrf,scope_type,scope_id,vlan_group,prefixes,min_prefix_length,max_prefix_length,"
                 "description,comments,tags",
-                f"Pool 7,pool-7,paused,Network1,dcim.site,{site.pk},Network1-Site1,10.1.0.0/16,20,28,"
+                f"Pool 7,pool-7,paused,Network1,dcim.site,{site.pk},Group 2,10.7.0.0/16,20,28,"
                 'Seven,Remark,"alpha,bravo"',
             ),
         }
@@ -287,7 +292,9 @@ class TestDelete:
 
         for response in (client.get(url), client.post(url, {"confirm": True})):
             assert response.url == pool.get_absolute_url()
-            assert messages_of(response)[-1] == "Pool Network1 Site1 has 2 segments: delete them first."
+            assert (
+                messages_of(response)[-1] == "Pool Network1 Site1 has segments: delete them first, or retire the pool."
+            )
         assert client.get(url, headers={"HX-Request": "true"})["HX-Redirect"] == pool.get_absolute_url()
         for data in ({"pk": pool.pk}, {"pk": pool.pk, "_confirm": True, "confirm": True}, {"_all": True}):
             assert client.post(f"{list_url}delete/", data).url == list_url

@@ -31,6 +31,12 @@ class PoolMoveSerializer(RequestSerializer):
     )
 
 
+class ConflictSerializer(serializers.Serializer):
+    message = serializers.CharField(help_text=gettext_lazy("What stands in the way, and the way out"))
+    segment = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("Id"))
+    vid = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("VLAN ID"))
+
+
 class MergePoolSerializer(PoolMoveSerializer):
     into = NameOrIDField(help_text=gettext_lazy("Id, slug or name of the pool that stays"))
 
@@ -59,12 +65,6 @@ class ResizePoolSerializer(PoolMoveSerializer):
                 {"vid_ranges": [_("Give other VLAN IDs, other containers (prefixes), or both.")]}
             )
         return data
-
-
-class ConflictSerializer(serializers.Serializer):
-    message = serializers.CharField(help_text=gettext_lazy("What stands in the way, and the way out"))
-    segment = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("Id"))
-    vid = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("VLAN ID"))
 
 
 class PoolConflictSerializer(ErrorSerializer):
@@ -98,6 +98,7 @@ class RetireResultSerializer(serializers.Serializer):
     active_allocations = serializers.IntegerField(help_text=gettext_lazy("When none is left, the pool is deleted"))
     segments = serializers.IntegerField(help_text=gettext_lazy("How many go with the pool"))
     deleted = serializers.BooleanField(help_text=gettext_lazy("It had no active allocation, and is gone"))
+    conflicts = ConflictSerializer(many=True)
     dry_run = serializers.BooleanField()
 
 

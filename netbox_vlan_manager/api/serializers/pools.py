@@ -134,7 +134,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
         return scope
 
     def create_object(self, values):
-        return create_pool(user=self.user, **values)
+        return create_pool(user=self.user, enforce=self.user is not None, **values)
 
     def update_object(self, instance, values):
-        return update_pool(instance, user=self.user, **values)
+        return update_pool(instance, user=self.user, enforce=self.user is not None, **values)
