@@ -7,6 +7,7 @@ __all__ = (
     "AllocationStatusChoices",
     "DriftSeverityChoices",
     "PoolLevelChoices",
+    "ReleaseInUseChoices",
     "ReleaseReasonChoices",
     "SegmentPoolStatusChoices",
     "SegmentStatusChoices",
@@ -74,6 +75,18 @@ class AllocationStatusChoices(ChoiceSet):
     CHOICES = (
         (ACTIVE, _("Active"), "blue"),
         (RELEASED, _("Released"), "gray"),
+    )
+
+
+class ReleaseInUseChoices(ChoiceSet):
+    ALLOW = "allow"
+    QUARANTINE = "quarantine"
+    REFUSE = "refuse"
+
+    CHOICES = (
+        (ALLOW, _("Allow")),
+        (QUARANTINE, _("Quarantine")),
+        (REFUSE, _("Refuse")),
     )
 
 

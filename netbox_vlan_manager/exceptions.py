@@ -111,7 +111,7 @@ class AllocationNotFound(VLANManagerError):
 
 
 class SegmentInUse(VLANManagerError):
-    """The segment is allocated, and what was asked for needs it released first."""
+    """The segment is allocated and has to be released first; or objects use it, and its pool refuses a release then."""
 
     code = "segment_in_use"
 

@@ -1,5 +1,7 @@
 import re
 from contextlib import suppress
+from functools import reduce
+from operator import or_
 
 import django_filters
 import netaddr
@@ -31,11 +33,13 @@ from .choices import (
     AllocationOrderChoices,
     AllocationStatusChoices,
     PoolLevelChoices,
+    ReleaseInUseChoices,
     ReleaseReasonChoices,
     SegmentPoolStatusChoices,
     SegmentStatusChoices,
 )
 from .models import Allocation, Segment, SegmentPool, is_active
+from .services.resolution import PLACE_TYPES, place_condition, vrf_condition
 
 __all__ = (
     "AllocationFilterSet",
@@ -92,14 +96,38 @@ class MultiValueNetworkFilter(django_filters.Filter):
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
 class VRFFilter(django_filters.Filter):
-    """Finds by RD, like NetBox's own filters of that name, or by name: many a VRF has no RD."""
+    """Finds by id, name or RD without case, as calls that allocate name a VRF. NetBox finds by RD only."""
 
     field_class = multivalue_field_factory(forms.CharField)
 
     def filter(self, qs, value):
         if not value:
             return qs
-        return qs.filter(Q(**{f"{self.field_name}__rd__in": value}) | Q(**{f"{self.field_name}__name__in": value}))
+        vrfs = VRF.objects.filter(reduce(or_, map(vrf_condition, value))).order_by()
+        return qs.filter(**{f"{self.field_name}__in": vrfs.values("pk")})
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
+class PlaceFilter(django_filters.Filter):
+    """
+    Finds what is of the pools at a place, and at places inside it. The place is named as calls name it that allocate.
+
+    NetBox's own filters of that name find sites by their slug only.
+    """
+
+    field_class = multivalue_field_factory(forms.CharField)
+    fields = {"location": "_location", "site": "_site", "site_group": "_site_group", "region": "_region"}
+
+    def filter(self, qs, value):
+        if not value:
+            return qs
+        places = [Q(pk__in=())]
+        for kind, model in PLACE_TYPES.items():
+            named = reduce(or_, (place_condition(kind, text) for text in value))
+            for place in model.objects.filter(named):
+                inside = [place.pk] if model is Site else place.get_descendants(include_self=True).values("pk")
+                places.append(Q(**{f"{self.field_name}{self.fields[kind]}__in": inside}))
+        return self.get_method(qs)(reduce(or_, places))
 
 
 class LiteralNullMixin:
@@ -205,12 +233,13 @@ class PoolAttributesFilterSet(BaseFilterSet):
         distinct=False,
         label=_("Site (ID)"),
     )
-    site = django_filters.ModelMultipleChoiceFilter(
-        queryset=Site.objects.all(),
-        field_name="pool___site__slug",
-        to_field_name="slug",
-        distinct=False,
-        label=_("Site (slug)"),
+    site = PlaceFilter(
+        field_name="pool__",
+        label=_("Site, location, site group or region (ID, slug or name)"),
+    )
+    site__n = PlaceFilter(
+        field_name="pool__",
+        exclude=True,
     )
     location_id = TreeNodeMultipleChoiceFilter(
         queryset=Location.objects.all(),
@@ -248,6 +277,11 @@ class SegmentPoolFilterSet(
         distinct=False,
         null_value=None,
     )
+    release_in_use = django_filters.MultipleChoiceFilter(
+        choices=ReleaseInUseChoices,
+        distinct=False,
+        null_value=None,
+    )
     vrf_id = django_filters.ModelMultipleChoiceFilter(
         queryset=VRF.objects.all(),
         distinct=False,
@@ -260,6 +294,14 @@ class SegmentPoolFilterSet(
         field_name="vrf__name",
         distinct=False,
         label=_("VRF (name)"),
+    )
+    site = PlaceFilter(
+        field_name="",
+        label=_("Site, location, site group or region (ID, slug or name)"),
+    )
+    site__n = PlaceFilter(
+        field_name="",
+        exclude=True,
     )
     vlan_group_id = django_filters.ModelMultipleChoiceFilter(
         queryset=VLANGroup.objects.all(),

@@ -13,6 +13,7 @@ from netbox.object_actions import AddObject, BulkExport, ObjectAction
 
 from .choices import AllocationStatusChoices, SegmentStatusChoices
 from .models import SegmentPool
+from .services.permissions import may_release, may_release_any
 
 __all__ = (
     "AddSegment",
@@ -109,7 +110,7 @@ class ReleaseAllocation(ObjectAction):
     def is_permitted(cls, user, obj=None):
         if obj is None or obj.status != AllocationStatusChoices.ACTIVE:
             return False
-        return user.has_perm("netbox_vlan_manager.release_segmentpool", obj.pool)
+        return may_release(user, obj)
 
 
 class RenewAllocation(ObjectAction):
@@ -136,7 +137,7 @@ class BulkReleaseAllocations(ObjectAction):
 
     @classmethod
     def is_permitted(cls, user, obj=None):
-        return user.has_perms(("netbox_vlan_manager.release_segmentpool", "netbox_vlan_manager.view_allocation"))
+        return may_release_any(user) and user.has_perm("netbox_vlan_manager.view_allocation")
 
 
 class AddSegment(AddObject):

@@ -136,6 +136,11 @@ class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, TotalOrderM
         verbose_name=_("Utilization"),
         accessor="usage__utilization",
     )
+    release_in_use = tables.Column(
+        verbose_name=_("Release while in use"),
+        accessor="get_release_in_use_display",
+        order_by=("release_in_use",),
+    )
     allocation_order = tables.Column(
         verbose_name=_("Allocation Order"),
     )
@@ -183,6 +188,7 @@ class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, TotalOrderM
             "warning_threshold",
             "critical_threshold",
             "allocation_order",
+            "release_in_use",
             "cooldown",
             "max_per_cluster",
             "max_per_tenant",

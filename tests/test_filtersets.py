@@ -125,6 +125,18 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
         self.assert_found(in_region[:2], region=["region1a"])
         self.assert_found([self.group_pool], site_group=["group1"])
         self.assert_found([self.site_pool, self.room_pool], site=["site1"])
+        # As calls that allocate name a place; what is inside it is found too.
+        for site in ("SITE1", "Site1", str(self.site1.pk), f"site:{self.site1.pk}"):
+            self.assert_found([self.site_pool, self.room_pool], site=[site])
+        self.assert_found([self.group_pool], site=["Group1"])
+        self.assert_found([self.group_pool], site=[f"site_group:{self.site_group.pk}"])
+        self.assert_found(in_region, site=["Region1"])
+        self.assert_found([self.room_pool, self.group_pool], site=["room1", "group1"])
+        self.assert_found([], site=["nowhere"])
+        self.assert_found([], site=[f"region:{self.site1.pk + 10**6}"])
+        self.assert_found([self.region_pool, self.group_pool], site__n=["site1"])
+        self.assert_found([self.site_pool, self.room_pool], vrf=["NETWORK1"])
+        self.assert_found([self.site_pool, self.room_pool], vrf=[str(self.vrf.pk)])
         self.assert_found([self.room_pool], location_id=[self.location.pk])
         self.assert_found([self.site_pool], scope_type=["dcim.site"], scope_id=[self.site1.pk])
 

@@ -4,7 +4,7 @@ from rest_framework.permissions import SAFE_METHODS
 from netbox.api.authentication import TokenPermissions
 from users.models import Token
 
-from ..services.permissions import may_import
+from ..services.permissions import may_import, may_release_any
 
 __all__ = (
     "AllocationPermissions",
@@ -49,8 +49,12 @@ class AllocationPermissions(TokenPermissions):
     perms_map = {
         **TokenPermissions.perms_map,
         "POST": ["netbox_vlan_manager.allocate_segmentpool"],
-        "DELETE": ["netbox_vlan_manager.release_segmentpool"],
+        # Any of several will do, see below.
+        "DELETE": [],
     }
+
+    def has_permission(self, request, view):
+        return super().has_permission(request, view) and (request.method != "DELETE" or may_release_any(request.user))
 
     def has_object_permission(self, request, view, obj):
         if request.method in SAFE_METHODS or request.method in ("PUT", "PATCH"):

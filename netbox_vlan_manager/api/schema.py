@@ -17,6 +17,7 @@ __all__ = (
     "FORBIDDEN",
     "FORMAT",
     "INVALID",
+    "IN_USE",
     "LIST_REFUSED",
     "NOTHING_TO_RELEASE",
     "NOT_FOUND",
@@ -48,6 +49,7 @@ LIST_REFUSED = {
 }
 SHARE_CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`pool_paused`, `vid_unavailable` or `limit_reached`")}
 CONFLICT = {409: OpenApiResponse(ErrorSerializer, "`segment_in_use`: release it first; or `protected`")}
+IN_USE = {409: OpenApiResponse(ErrorSerializer, "`segment_in_use`: something uses the segment, and its pool refuses")}
 BUSY = {
     503: OpenApiResponse(
         ErrorSerializer,

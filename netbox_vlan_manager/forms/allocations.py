@@ -1,4 +1,5 @@
 from django import forms
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -57,13 +58,32 @@ class PoolMultipleChoiceField(forms.ModelMultipleChoiceField):
         return _label_pool(pool)
 
 
+class BrowserDateTimeInput(forms.DateTimeInput):
+    """
+    The browser's own field for a date and a time, which takes nothing else.
+
+    NetBox's picker reads what is typed in another format than its own as some other date, without a word.
+    """
+
+    input_type = "datetime-local"
+
+    def __init__(self):
+        # Any second will do: the time of an allocation that is renewed may have some.
+        super().__init__(attrs={"step": "any"}, format="%Y-%m-%dT%H:%M:%S")
+
+
 class ExpiryMixin(forms.Form):
     expires_at = forms.DateTimeField(
         label=_("Expires at"),
         required=False,
-        widget=DateTimePicker(),
-        help_text=_("When the allocation is released by itself; never when empty"),
+        widget=BrowserDateTimeInput(),
     )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["expires_at"].help_text = gettext(
+            "When the allocation is released by itself, in the time zone {zone}; never when empty"
+        ).format(zone=timezone.get_current_timezone_name())
 
 
 class HolderForm(forms.Form):

@@ -34,7 +34,7 @@ from utilities.forms.fields import (
 from utilities.forms.rendering import FieldSet, InlineFields
 from utilities.forms.widgets import BulkEditNullBooleanSelect
 
-from ..choices import AllocationOrderChoices, PoolLevelChoices, SegmentPoolStatusChoices
+from ..choices import AllocationOrderChoices, PoolLevelChoices, ReleaseInUseChoices, SegmentPoolStatusChoices
 from ..models import SegmentPool
 from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
@@ -113,6 +113,7 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         "critical_threshold",
         "allocation_order",
         "cooldown",
+        "release_in_use",
         "max_per_cluster",
         "max_per_tenant",
         "max_per_request",
@@ -128,7 +129,7 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
     )
 
     # Empty, these stay as they are.
-    with_default = ("warning_threshold", "critical_threshold", "allocation_order", "cooldown")
+    with_default = ("warning_threshold", "critical_threshold", "allocation_order", "cooldown", "release_in_use")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -210,6 +211,15 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
         initial=AllocationOrderChoices.LOWEST,
         help_text=_("Which of the available segments the next cluster gets"),
     )
+    release_in_use = ChoiceField(
+        label=_("Release while in use"),
+        choices=ReleaseInUseChoices,
+        initial=ReleaseInUseChoices.ALLOW,
+        help_text=_(
+            "What a release does while IP addresses, ranges, interfaces or other objects use the segment: allow it, "
+            "quarantine the segment until somebody ends that, or refuse"
+        ),
+    )
 
     fieldsets = (
         FieldSet("name", "slug", "status", "role", "description", "tags", name=_("Segment Pool")),
@@ -241,6 +251,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
         FieldSet(
             "allocation_order",
             "cooldown",
+            "release_in_use",
             InlineFields(
                 "max_per_cluster",
                 "max_per_tenant",
@@ -286,6 +297,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
             "critical_threshold",
             "allocation_order",
             "cooldown",
+            "release_in_use",
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
@@ -402,6 +414,12 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
         required=False,
         help_text=_("Which of the available segments the next cluster gets; lowest when empty"),
     )
+    release_in_use = CSVChoiceField(
+        label=_("Release while in use"),
+        choices=ReleaseInUseChoices,
+        required=False,
+        help_text=_("What a release does while objects use the segment; allow when empty"),
+    )
 
     class Meta:
         model = SegmentPool
@@ -422,6 +440,7 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
             "critical_threshold",
             "allocation_order",
             "cooldown",
+            "release_in_use",
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
@@ -513,6 +532,11 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         choices=add_blank_choice(AllocationOrderChoices),
         required=False,
     )
+    release_in_use = ChoiceField(
+        label=_("Release while in use"),
+        choices=add_blank_choice(ReleaseInUseChoices),
+        required=False,
+    )
     cooldown = forms.IntegerField(
         label=_("Cool-down"),
         min_value=0,
@@ -578,6 +602,7 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         FieldSet(
             "allocation_order",
             "cooldown",
+            "release_in_use",
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",
@@ -616,7 +641,7 @@ class SegmentPoolFilterForm(
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
         FieldSet("status", "vrf_id", "vlan_group_id", "contains", "role_id", name=_("Segment Pool")),
-        FieldSet("level", "allocation_order", "auto_grow", name=_("Allocation")),
+        FieldSet("level", "allocation_order", "release_in_use", "auto_grow", name=_("Allocation")),
         FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
         FieldSet("tenant_group_id", "tenant_id", name=_("Tenant")),
         FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
@@ -635,6 +660,11 @@ class SegmentPoolFilterForm(
     allocation_order = forms.MultipleChoiceField(
         label=_("Allocation order"),
         choices=AllocationOrderChoices,
+        required=False,
+    )
+    release_in_use = forms.MultipleChoiceField(
+        label=_("Release while in use"),
+        choices=ReleaseInUseChoices,
         required=False,
     )
     auto_grow = forms.NullBooleanField(

@@ -4,6 +4,7 @@ from ..choices import (
     AllocationOrderChoices,
     AllocationStatusChoices,
     PoolLevelChoices,
+    ReleaseInUseChoices,
     ReleaseReasonChoices,
     SegmentPoolStatusChoices,
     SegmentStatusChoices,
@@ -13,6 +14,7 @@ __all__ = (
     "AllocationOrderEnum",
     "AllocationStatusEnum",
     "PoolLevelEnum",
+    "ReleaseInUseEnum",
     "ReleaseReasonEnum",
     "SegmentPoolStatusEnum",
     "SegmentStatusEnum",
@@ -21,6 +23,7 @@ __all__ = (
 AllocationOrderEnum = strawberry.enum(AllocationOrderChoices.as_enum(prefix="order"))
 AllocationStatusEnum = strawberry.enum(AllocationStatusChoices.as_enum(prefix="status"))
 PoolLevelEnum = strawberry.enum(PoolLevelChoices.as_enum(prefix="level"))
+ReleaseInUseEnum = strawberry.enum(ReleaseInUseChoices.as_enum(prefix="release"))
 ReleaseReasonEnum = strawberry.enum(ReleaseReasonChoices.as_enum(prefix="reason"))
 SegmentPoolStatusEnum = strawberry.enum(SegmentPoolStatusChoices.as_enum(prefix="status"))
 SegmentStatusEnum = strawberry.enum(SegmentStatusChoices.as_enum(prefix="status"))

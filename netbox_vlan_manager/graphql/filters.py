@@ -29,6 +29,7 @@ from .enums import (
     AllocationOrderEnum,
     AllocationStatusEnum,
     PoolLevelEnum,
+    ReleaseInUseEnum,
     ReleaseReasonEnum,
     SegmentPoolStatusEnum,
     SegmentStatusEnum,
@@ -73,6 +74,7 @@ class SegmentPoolFilter(ContactFilterMixin, PrimaryModelFilter):
     warning_threshold: IntegerLookup | None = strawberry_django.filter_field()
     critical_threshold: IntegerLookup | None = strawberry_django.filter_field()
     allocation_order: BaseFilterLookup[AllocationOrderEnum] | None = strawberry_django.filter_field()
+    release_in_use: BaseFilterLookup[ReleaseInUseEnum] | None = strawberry_django.filter_field()
     cooldown: IntegerLookup | None = strawberry_django.filter_field()
     max_per_cluster: IntegerLookup | None = strawberry_django.filter_field()
     max_per_tenant: IntegerLookup | None = strawberry_django.filter_field()

@@ -4,8 +4,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now, Upper
 from django.utils import timezone
+from django.utils.timesince import timeuntil
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from ipam.fields import IPNetworkField
 from netbox.models import PrimaryModel
@@ -261,6 +262,20 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
     def prefixes(self):
         """Return the one or two networks that are held, as text."""
         return ", ".join(str(network) for network in (self.prefix, self.ipv6_prefix) if network)
+
+    def describe_expiry(self):
+        """Return when it ends, such as "until 2026-12-24 18:00 UTC (in 27 days)"; empty if it does not."""
+        if self.expires_at is None:
+            return ""
+        time = timezone.localtime(self.expires_at).strftime("%Y-%m-%d %H:%M %Z")
+        if self.expires_at <= timezone.now():
+            return _("until {time} (over)").format(time=time)
+        if days := (self.expires_at - timezone.now()).days:
+            left = ngettext("{count} day", "{count} days", days).format(count=days)
+        else:
+            # Django joins number and unit with a space that does not break.
+            left = timeuntil(self.expires_at, depth=1).replace("\xa0", " ")
+        return _("until {time} (in {left})").format(time=time, left=left)
 
     @property
     def is_over(self):

@@ -17,6 +17,7 @@ from utilities.querysets import RestrictedQuerySet
 from ..choices import (
     AllocationOrderChoices,
     PoolLevelChoices,
+    ReleaseInUseChoices,
     SegmentPoolStatusChoices,
     SegmentStatusChoices,
 )
@@ -180,6 +181,16 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         validators=(MaxValueValidator(COOLDOWN_MAX),),
         help_text=_("How long a released segment is quarantined before it is handed out again, in seconds"),
     )
+    release_in_use = models.CharField(
+        verbose_name=_("release in use"),
+        max_length=50,
+        choices=ReleaseInUseChoices,
+        default=ReleaseInUseChoices.ALLOW,
+        help_text=_(
+            "What a release does while IP addresses, ranges, interfaces or other objects use the segment: allow it, "
+            "quarantine the segment until somebody ends that, or refuse"
+        ),
+    )
     max_per_cluster = models.PositiveSmallIntegerField(
         verbose_name=_("segments per cluster"),
         blank=True,
@@ -280,6 +291,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         "critical_threshold",
         "allocation_order",
         "cooldown",
+        "release_in_use",
         "max_per_cluster",
         "max_per_tenant",
         "max_per_request",

@@ -28,7 +28,7 @@ from django.utils.translation import gettext as _
 from extras.models import CustomField
 
 from .. import metrics
-from ..choices import ReleaseReasonChoices, SegmentPoolStatusChoices, SegmentStatusChoices
+from ..choices import ReleaseInUseChoices, ReleaseReasonChoices, SegmentPoolStatusChoices, SegmentStatusChoices
 from ..events import ALLOCATED, EXPIRED, RELEASED
 from ..exceptions import (
     AllocationNotFound,
@@ -36,13 +36,14 @@ from ..exceptions import (
     LimitReached,
     PoolExhausted,
     PoolPaused,
+    SegmentInUse,
     VIDUnavailable,
     VLANManagerError,
 )
 from ..models import ANY_PLACE, Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
-from . import audit, custom_fields, generation, quarantine, thresholds, timing, transactions
+from . import audit, custom_fields, generation, quarantine, releases, thresholds, timing, transactions
 from .clusters import clusters_named
 from .guards import disabling
 from .prepared import fetch_object, fetch_objects, fetch_rows
@@ -64,6 +65,7 @@ __all__ = (
     "clean_expiry",
     "clean_request",
     "end_overdue",
+    "find_allocation",
     "find_facts",
     "find_held",
     "find_or_end",
@@ -595,7 +597,7 @@ def lock_own(request, own=()):
             pk = lock_first(request.pool, replace(request.wish, segment=segment), skip_locked=True)
             if pk is not None:
                 return pk
-    if request.pool.cooldown:
+    if request.pool.cooldown or request.pool.release_in_use != ReleaseInUseChoices.ALLOW:
         return quarantine.lock_returning(request.pool, request.cluster_name, request.purpose, request.wish)
     return None
 
@@ -667,19 +669,31 @@ def _unavailable(pool, wish, reason):
     )
 
 
-def release(cluster_name, *, user, pool=None, site=None, vrf=None, places=(), viewer=None, purpose=""):
+def release(cluster_name, *, user, **where):
     """
-    End the allocation that a cluster holds in a pool, or for a place. Arguments and locks are those of `allocate`.
+    End the allocation that a cluster holds in a pool, or for a place, which `find_allocation` finds. Locks are those of
+    `allocate`.
 
     Returns:
         ReleaseResult
+
+    Raises:
+        SegmentInUse: Objects of NetBox's use the segment, and the pool refuses to release it then.
+        Busy: Locks were not had in time; nothing was changed.
+        ...and whatever `find_allocation` raises.
+    """
+    return release_allocation(find_allocation(cluster_name, **where), user=user)
+
+
+def find_allocation(cluster_name, *, pool=None, site=None, vrf=None, places=(), viewer=None, purpose=""):
+    """
+    Return the active Allocation that a cluster holds in a pool. Arguments are those of `allocate`.
 
     Raises:
         ValidationError: A value is not valid.
         PoolNotFound, AmbiguousPool: `site` and `vrf` name no pool, or several.
         PermissionDenied: The cluster holds its segment in another pool, which the viewer may see and not release from.
         AllocationNotFound: The cluster holds no segment of the pool, or for the place, for this purpose.
-        Busy: Locks were not had in time; nothing was changed.
     """
     cluster_name = clean_cluster_name(cluster_name)
     purpose = clean_purpose(purpose)
@@ -690,15 +704,25 @@ def release(cluster_name, *, user, pool=None, site=None, vrf=None, places=(), vi
     held = _choose(_rows_of(request), request)
     if held is None:
         raise AllocationNotFound(cluster_name, pool)
-    return release_allocation(held, user=user)
+    return held
 
 
-def release_allocation(allocation, *, user, changelog_message="", reason=ReleaseReasonChoices.RELEASED, if_due=False):
+def release_allocation(
+    allocation,
+    *,
+    user,
+    changelog_message="",
+    reason=ReleaseReasonChoices.RELEASED,
+    if_due=False,
+    dry_run=False,
+):
     """
     End `allocation`; one that was released already is left alone. One that is over by the clock ends as expired.
 
     Locks the cluster's key in the VRF and the segment's row until the transaction ends. The segment is available
-    again, or quarantined for the pool's cool-down; one that others share stays theirs.
+    again, or quarantined for the pool's cool-down; one that others share stays theirs. What NetBox's objects still use
+    is kept back where the pool says so (`release_in_use`): it is quarantined until somebody ends that, or its release
+    is refused. A lease that is over cannot be refused, and is quarantined.
 
     Args:
         allocation: The Allocation.
@@ -706,31 +730,41 @@ def release_allocation(allocation, *, user, changelog_message="", reason=Release
         changelog_message: Why, for the change log of the allocation.
         reason: One of ReleaseReasonChoices.
         if_due: Leave it alone as well if it does not expire, or not yet, by what the row says once it is locked.
+        dry_run: Say what would be, and change nothing.
 
     Returns:
-        ReleaseResult, whose allocation is the row as it is now.
+        ReleaseResult, whose allocation is the row as it is now, or would be.
 
     Raises:
+        SegmentInUse: Objects of NetBox's use the segment, and the pool refuses to release it then.
         Busy: Locks were not had in time; nothing was changed.
     """
     if allocation.released_at is not None:
         return ReleaseResult(allocation, released=False)
     about = {"cluster": allocation.cluster_name, "pool": allocation.pool_name, "vid": allocation.vid, "user": user}
-    with timing.operation("release", **about, reason=reason) as operation:
+    with timing.operation("release", dry_run=dry_run, **about, reason=reason) as operation:
         user = audit.get_user(user)
+        use = releases.find_use_that_matters(allocation.pool, allocation.segment_id, user)
         with audit.change_tracking(user):
-            result = transactions.run(partial(release_locked, allocation, user, changelog_message, reason, if_due))
+            work = partial(release_locked, allocation, user, changelog_message, reason, if_due, use)
+            result = transactions.run(work, dry_run)
         operation.outcome = "released" if result.released else "replayed"
         return result
 
 
-def release_locked(allocation, user, changelog_message="", reason=ReleaseReasonChoices.RELEASED, if_due=False):
-    """Do the part of `release_allocation` that needs locks, in the caller's transaction."""
+def release_locked(
+    allocation, user, changelog_message="", reason=ReleaseReasonChoices.RELEASED, if_due=False, use=None
+):
+    """
+    Do the part of `release_allocation` that needs locks, in the caller's transaction.
+
+    `use` is what `releases.find_use_that_matters` found before the locks; else that is asked here.
+    """
     transactions.lock_clusters([lock_key(allocation)])
-    return _release(allocation, user, changelog_message, reason, if_due)
+    return _release(allocation, user, changelog_message, reason, if_due, use)
 
 
-def _release(allocation, user, changelog_message, reason, if_due):
+def _release(allocation, user, changelog_message, reason, if_due, use=None):
     segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").order_by()
     with timing.part("locks"):
         held = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk)
@@ -759,8 +793,20 @@ def _release(allocation, user, changelog_message, reason, if_due):
     }
     updates = [(allocation, ending)]
     if not allocation.others_hold:
+        if use is None:
+            use = releases.find_use_that_matters(pool, segment.pk, user)
+        if use and pool.release_in_use == ReleaseInUseChoices.REFUSE and reason != ReleaseReasonChoices.EXPIRED:
+            raise SegmentInUse(
+                _(
+                    "{allocation} is not released: its segment is still used by {use}. Remove these first, or let the "
+                    "pool release what is in use."
+                ).format(allocation=allocation, use=use)
+            )
         freed = {"status": SegmentStatusChoices.AVAILABLE, "last_released_at": released_at}
-        if pool.cooldown:
+        if use:
+            # Without an end: nobody knows when it will be free of them.
+            freed["status"] = SegmentStatusChoices.QUARANTINED
+        elif pool.cooldown:
             freed |= {
                 "status": SegmentStatusChoices.QUARANTINED,
                 "quarantined_until": released_at + timedelta(seconds=pool.cooldown),

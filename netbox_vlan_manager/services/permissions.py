@@ -1,18 +1,110 @@
 """What users may do to objects, and what errors may name: no more than whoever they are for may view."""
 
+from functools import reduce
+from operator import or_
+
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from netbox.context import current_request
+from users.models import User
 
-from ..models import SegmentPool
+from ..models import Allocation, SegmentPool
 
 __all__ = (
-    "may_import",
     "check_change_of_others",
+    "check_release",
+    "check_renewal",
+    "known_allocations",
+    "may_import",
+    "may_release",
+    "may_release_any",
     "nameable",
     "permitted_ids",
+    "pools_permitting",
+    "releasable",
 )
+
+# The actions on segment pools that permit a release: of any allocation, and of those of the user and of their groups.
+RELEASE_ACTIONS = ("release", "release_own")
+
+
+def may_release_any(user):
+    """Return whether `user` holds a permission to release in any pool at all; no query but for the permissions."""
+    return any(user.has_perm(f"netbox_vlan_manager.{action}_segmentpool") for action in RELEASE_ACTIONS)
+
+
+def releasable(user):
+    """
+    Return the condition for the allocations that `user` may release.
+
+    Those are all of the pools with `release`; of the pools with `release_own`, those that the user allocated, or
+    somebody who is in one of the user's groups now.
+    """
+    everybodys, own = (
+        Q(pool__in=SegmentPool.objects.restrict(user, action).order_by().values("pk")) for action in RELEASE_ACTIONS
+    )
+    return everybodys | own & _allocated_by(user)
+
+
+def known_allocations(user):
+    """Return the allocations that `user` may view, or was told of when they, or somebody of their groups, made them."""
+    viewed = Allocation.objects.restrict(user, "view").order_by().values("pk")
+    return Allocation.objects.filter(Q(pk__in=viewed) | _allocated_by(user))
+
+
+def _allocated_by(user):
+    """Return the condition for the allocations that `user` made, or somebody who is in one of their groups."""
+    colleagues = User.objects.filter(groups__in=user.groups.order_by().values("pk")).order_by().values("pk")
+    return Q(allocated_by=user.pk) | Q(allocated_by__in=colleagues)
+
+
+def pools_permitting(user, action):
+    """
+    Return the pools in which `user` may do `action`: "allocate", or "release" of at least some allocations.
+
+    Which allocations those are is asked by `may_release`.
+    """
+    if action != "release":
+        return SegmentPool.objects.restrict(user, action)
+    pools = (SegmentPool.objects.restrict(user, name).order_by().values("pk") for name in RELEASE_ACTIONS)
+    return SegmentPool.objects.filter(reduce(or_, (Q(pk__in=pks) for pks in pools)))
+
+
+def may_release(user, allocation):
+    """Return whether `user` may release `allocation`."""
+    return Allocation.objects.filter(releasable(user), pk=allocation.pk).exists()
+
+
+def check_release(user, allocation):
+    """
+    Make sure that `user` may release `allocation`.
+
+    Raises:
+        PermissionDenied: No object permission grants it.
+    """
+    if not may_release(user, allocation):
+        raise PermissionDenied(
+            _(
+                "You may not release this allocation; ask for the permission “release” on segment pools, or for "
+                "“release_own” if you or your group made it."
+            )
+        )
+
+
+def check_renewal(user, allocation, expires_at):
+    """
+    Make sure that `user`, who may allocate in the pool, may let an active allocation end at `expires_at`.
+
+    To let it end earlier than it would is to release it later, and needs the same permission.
+
+    Raises:
+        PermissionDenied: No object permission grants it.
+    """
+    # Pages show the time without a fraction of a second.
+    if expires_at and (allocation.expires_at is None or expires_at < allocation.expires_at.replace(microsecond=0)):
+        check_release(user, allocation)
 
 
 def nameable(objects):

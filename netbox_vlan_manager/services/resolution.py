@@ -26,15 +26,18 @@ from ..exceptions import AmbiguousPool, PoolNotFound
 from ..models import SegmentPool
 from ..settings import get_setting
 from . import timing
+from .permissions import pools_permitting
 from .prepared import fetch_rows
 from .statistics import with_scope_name
 
 __all__ = (
+    "PLACE_TYPES",
     "ResolvedPool",
     "check_pool_permission",
     "combinations",
     "enclosing_places",
     "not_permitted",
+    "place_condition",
     "place_key",
     "places_around",
     "resolve_pool",
@@ -42,6 +45,7 @@ __all__ = (
     "serving_pools",
     "usable_pools",
     "visible_pools",
+    "vrf_condition",
 )
 
 SCOPE_MODELS = (Location, Site, SiteGroup, Region)
@@ -89,7 +93,8 @@ def resolve_pool(site, vrf, user=None, action=None, holding=None):
             another place than a site as in "location:5".
         vrf: Id (an int), or id, name or RD (text), of a VRF.
         user: Whose view decides which pools exist; None sees all.
-        action: "allocate" or "release", which the user must be permitted to do in the pool.
+        action: "allocate" or "release", which the user must be permitted to do in the pool; for a release that means
+            some of its allocations (see `permissions.may_release`).
         holding: A function that is asked before one of the last three is raised: given the keys of the places, the ids
             of the VRFs, the user and the action, it returns the pool that answers, or None.
 
@@ -124,7 +129,7 @@ def _resolve(site, vrf, places, vrfs, user, action):
     if user is not None:
         pools = pools.annotate(visible=_among(visible_pools(user)))
     if action is not None:
-        pools = pools.annotate(permitted=_among(SegmentPool.objects.restrict(user, action)))
+        pools = pools.annotate(permitted=_among(pools_permitting(user, action)))
     found = _serving(pools, places, vrfs)
     if user is not None:
         found = {pool: keys for pool, keys in found.items() if pool.visible}
@@ -199,7 +204,7 @@ def resolve_pool_by_name(value, user=None, action=None):
         condition |= Q(slug__iexact=value) | Q(name__iexact=value)
     pools = visible_pools(user).filter(condition).select_related("vrf").order_by("pk")
     if action is not None:
-        pools = pools.annotate(permitted=_among(SegmentPool.objects.restrict(user, action)))
+        pools = pools.annotate(permitted=_among(pools_permitting(user, action)))
     found = list(pools)
     found = [pool for pool in found if pool.slug == value] or found
     if len(found) > 1:
@@ -237,18 +242,18 @@ def visible_pools(user):
     return pools.filter(
         Q(pk__in=pools.restrict(user, "view").values("pk"))
         | Q(pk__in=pools.restrict(user, "allocate").values("pk"))
-        | Q(pk__in=pools.restrict(user, "release").values("pk"))
+        | Q(pk__in=pools_permitting(user, "release").values("pk"))
     )
 
 
 def check_pool_permission(user, pool, action):
     """
-    Make sure that `user` may do `action` ("allocate" or "release") on `pool`.
+    Make sure that `user` may do `action` ("allocate" or "release") on `pool`, as `permissions.pools_permitting` says.
 
     Raises:
         PermissionDenied: No object permission grants it.
     """
-    if not SegmentPool.objects.restrict(user, action).filter(pk=pool.pk).exists():
+    if not pools_permitting(user, action).filter(pk=pool.pk).exists():
         raise not_permitted(pool, action)
 
 
@@ -258,7 +263,7 @@ def usable_pools(ids, user, action):
 
     `permitted` says whether the user may do `action`, "allocate" or "release", in it.
     """
-    permitted = SegmentPool.objects.restrict(user, action) if user and action else SegmentPool.objects.all()
+    permitted = pools_permitting(user, action) if user and action else SegmentPool.objects.all()
     pools = visible_pools(user).filter(pk__in=ids).annotate(permitted=_among(permitted))
     return {pool.pk: pool for pool in pools.select_related("vrf").order_by()}
 
@@ -360,6 +365,24 @@ def _as_id(value):
     if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= 18):
         return None
     return int(value) if 0 <= int(value) < 2**63 else None
+
+
+def place_condition(kind, text):
+    """
+    Return the condition for the places of a kind, one of PLACE_TYPES, that a text names as `resolve_pool` takes it.
+    """
+    if typed := PLACE_ID.fullmatch(text):
+        return Q(pk=int(typed[2])) if typed[1].lower() == kind else Q(pk__in=())
+    condition = Q(slug__iexact=text) | Q(name__iexact=text)
+    number = _as_id(text) if kind == "site" else None
+    return condition if number is None else condition | Q(pk=number)
+
+
+def vrf_condition(text):
+    """Return the condition for the VRFs that a text names as `resolve_pool` takes it."""
+    condition = Q(name__iexact=text) | Q(rd__iexact=text)
+    number = _as_id(text)
+    return condition if number is None else condition | Q(pk=number)
 
 
 def _match_query(site_is_text, site_id_type, vrf_is_text, vrf_has_id):

@@ -4,14 +4,14 @@ Segments that several clusters hold, because somebody said so. Releasing one clu
 
 from functools import partial
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.utils.translation import gettext as _
 
 from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
 from ..exceptions import Busy, PoolPaused, VIDUnavailable
 from ..models import Allocation, Segment
 from ..validators import clean_cluster_name
-from . import allocation, audit, timing, transactions
+from . import allocation, audit, releases, timing, transactions
 from .allocation import AllocationResult
 from .takeover import cluster_keys
 
@@ -54,7 +54,7 @@ def share(segment, cluster_name, *, user, dry_run=False, **asked):
     return result
 
 
-def set_clusters(segment, cluster_names, *, user, dry_run=False, changelog_message=""):
+def set_clusters(segment, cluster_names, *, user, releasable=None, dry_run=False, changelog_message=""):
     """
     Make these clusters, and no others, hold a segment: the rest are released, those that are missing come to share it.
 
@@ -64,6 +64,7 @@ def set_clusters(segment, cluster_names, *, user, dry_run=False, changelog_messa
         segment: The Segment.
         cluster_names: A list of names; an empty one releases all.
         user: The User, or the user name, whom the change log names.
+        releasable: The condition for the allocations that may be released; None for all of them.
         dry_run: Say what would be, and change nothing.
         changelog_message: Why, for the change log.
 
@@ -71,7 +72,9 @@ def set_clusters(segment, cluster_names, *, user, dry_run=False, changelog_messa
         A list of AllocationResults, of the clusters in the order given.
 
     Raises:
-        As `share`.
+        PermissionDenied: One that would be released is not `releasable`.
+        SegmentInUse: All would be released, objects of NetBox's use the segment, and the pool refuses that.
+        ...and whatever `share` raises.
     """
     user = audit.get_user(user)
     cleaned = [clean_cluster_name(name) for name in cluster_names]
@@ -82,7 +85,8 @@ def set_clusters(segment, cluster_names, *, user, dry_run=False, changelog_messa
     requests = [allocation.clean_request(name, pool=segment.pool, segment=segment) for name in names.values()]
     about = {"clusters": len(requests), "pool": segment.pool, "vid": segment.vid, "user": user}
     with timing.operation("set_clusters", dry_run=dry_run, **about), audit.change_tracking(user):
-        work = partial(_set_clusters, segment, _prepare(requests), user, changelog_message)
+        use = releases.find_use_that_matters(segment.pool, segment.pk, user)
+        work = partial(_set_clusters, segment, _prepare(requests), user, releasable, changelog_message, use)
         return allocation.run(work, dry_run)
 
 
@@ -95,7 +99,7 @@ def _prepare(requests):
     return requests
 
 
-def _set_clusters(segment, requests, user, changelog_message):
+def _set_clusters(segment, requests, user, releasable, changelog_message, use):
     held = Allocation.objects.unreleased().filter(segment=segment)
     keys = [allocation.lock_key(one) for one in held.select_related("pool")]
     transactions.lock_clusters([*keys, *(key for request in requests for key in allocation.lock_keys(request))])
@@ -105,10 +109,19 @@ def _set_clusters(segment, requests, user, changelog_message):
     cluster_key = cluster_keys(one.cluster_name for one in (*requests, *now)).get
     wanted = {cluster_key(request.cluster_name) for request in requests}
     others = [one for one in now if cluster_key(one.cluster_name) not in wanted]
+    if others and releasable is not None:
+        pks = [one.pk for one in others]
+        if Allocation.objects.filter(releasable, pk__in=pks).count() < len(pks):
+            raise PermissionDenied(
+                _(
+                    "You may not release all the clusters that this would; name those as well that others allocated, "
+                    "or ask for the permission “release” on segment pools."
+                )
+            )
     # Shared before it is released: a segment that nobody held for a moment would be quarantined.
     results = _share_all(segment, requests, user, leaving=others)
     for one in others:
-        allocation.release_locked(one, user, changelog_message)
+        allocation.release_locked(one, user, changelog_message, use=use)
     return results
 
 

@@ -7,7 +7,6 @@ from netbox.ui import attrs, panels
 from utilities.string import humanize_duration
 
 from ..aci import epg_urls
-from ..object_actions import ReleaseAllocation as ReleaseAllocationAction
 from .actions import ReleaseAllocation
 
 
@@ -51,6 +50,7 @@ class SegmentPoolAllocationPanel(panels.ObjectAttributesPanel):
 
     allocation_order = attrs.ChoiceAttr("allocation_order")
     cooldown = SecondsAttr("cooldown", label=_("Cool-down"))
+    release_in_use = attrs.ChoiceAttr("release_in_use", label=_("Release while in use"))
     max_per_cluster = attrs.NumericAttr("max_per_cluster", label=_("Segments per cluster"))
     max_per_tenant = attrs.NumericAttr("max_per_tenant", label=_("Segments per tenant"))
     max_per_request = attrs.NumericAttr("max_per_request", label=_("Segments per request"))
@@ -174,9 +174,7 @@ class HoldersPanel(panels.ObjectPanel):
         return {
             **super().get_context(context),
             "allocations": allocations,
-            # All are of one pool.
-            "may_release": len(allocations) > 1
-            and ReleaseAllocationAction.is_permitted(context["request"].user, allocations[0]),
+            "may_release": any(allocation.may_release for allocation in allocations),
         }
 
     def should_render(self, context):

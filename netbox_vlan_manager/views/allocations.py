@@ -1,8 +1,6 @@
 from django.contrib import messages
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
@@ -22,7 +20,7 @@ from utilities.querydict import normalize_querydict
 from utilities.views import ContentTypePermissionRequiredMixin, register_model_view
 
 from .. import filtersets, forms, tables
-from ..choices import AllocationStatusChoices
+from ..choices import AllocationStatusChoices, ReleaseInUseChoices
 from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Allocation, SegmentPool
 from ..object_actions import (
@@ -33,7 +31,9 @@ from ..object_actions import (
     RenewAllocation,
 )
 from ..services import allocate, allocate_stretched, release_allocation, renew
+from ..services.permissions import check_release, check_renewal, may_release_any, releasable
 from ..services.places import places_of
+from ..services.releases import release_warnings
 from ..services.resolution import check_pool_permission
 from ..ui import panels
 from .mixins import ConfirmView, KeepTypedMixin, ResendMixin, ReturnURLMixin, annotate_may_release, get_selected, is_pk
@@ -200,8 +200,16 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
                 vid=allocation.vid,
                 prefix=allocation.prefixes,
                 epg=allocation.epg_name,
-            ),
+            )
+            + _expiry_sentence(allocation),
         )
+
+
+def _expiry_sentence(allocation):
+    """Return what a message about an allocation adds where it ends by itself: what became of a date that was typed."""
+    if not (expiry := allocation.describe_expiry()):
+        return ""
+    return format_html(" {}", _("The cluster holds it {expiry}.").format(expiry=expiry))
 
 
 @register_model_view(Allocation, "allocate_stretched", path="stretched", detail=False)
@@ -223,9 +231,8 @@ class AllocateStretchedView(AllocateView):
                 _("Cluster {cluster} already holds VLAN {vid} in each of {count} pools; nothing new was allocated."),
             )
         held = results[0].allocation
-        messages.add_message(
-            self.request, level, format_html(text, cluster=held.cluster_name, vid=held.vid, count=len(results))
-        )
+        text = format_html(text, cluster=held.cluster_name, vid=held.vid, count=len(results))
+        messages.add_message(self.request, level, text + _expiry_sentence(held))
 
     def get_result_url(self, results):
         url = reverse("plugins:netbox_vlan_manager:allocation_list")
@@ -233,19 +240,12 @@ class AllocateStretchedView(AllocateView):
 
 
 class AllocationActionView(ConfirmView):
-    """Changes one allocation, after a question, for who may do `pool_action` on its pool."""
+    """Changes one allocation, after a question."""
 
-    queryset = Allocation.objects.select_related("pool", "segment")
-    pool_action = ""
+    queryset = Allocation.objects.select_related("pool", "segment__vlan", "segment__prefix", "segment__ipv6_prefix")
 
     def get_required_permission(self):
         return "netbox_vlan_manager.view_allocation"
-
-    def get_object(self, **kwargs):
-        allocation = super().get_object(**kwargs)
-        if allocation.pool:
-            check_pool_permission(self.request.user, allocation.pool, self.pool_action)
-        return allocation
 
     def refuse(self, allocation, form, error):
         messages.error(self.request, " ".join(get_error_texts(error)))
@@ -258,8 +258,15 @@ class AllocationReleaseView(AllocationActionView):
 
     template_name = "netbox_vlan_manager/release.html"
     htmx_template_name = "netbox_vlan_manager/htmx/release_form.html"
-    additional_permissions = ("netbox_vlan_manager.release_segmentpool",)
-    pool_action = "release"
+
+    def has_permission(self):
+        return may_release_any(self.request.user) and super().has_permission()
+
+    def get_object(self, **kwargs):
+        allocation = super().get_object(**kwargs)
+        if allocation.pool:
+            check_release(self.request.user, allocation)
+        return allocation
 
     def render(self, allocation, form):
         others = Allocation.objects.active().filter(segment=allocation.segment).exclude(pk=allocation.pk)
@@ -267,6 +274,8 @@ class AllocationReleaseView(AllocationActionView):
         if allocation.others_hold:
             names = others.restrict(self.request.user, "view").values_list("cluster_name", flat=True)
             allocation.other_names = sorted(set(names), key=str.casefold)
+        if allocation.released_at is None:
+            allocation.warning = " ".join(release_warnings([allocation], self.request.user).values())
         return super().render(allocation, form)
 
     def change(self, allocation, form):
@@ -285,8 +294,13 @@ class AllocationRenewView(AllocationActionView):
     htmx_template_name = "netbox_vlan_manager/htmx/renew_form.html"
     form = forms.RenewForm
     additional_permissions = ("netbox_vlan_manager.allocate_segmentpool",)
-    pool_action = "allocate"
     title = gettext_lazy("Renew allocation")
+
+    def get_object(self, **kwargs):
+        allocation = super().get_object(**kwargs)
+        if allocation.pool:
+            check_pool_permission(self.request.user, allocation.pool, "allocate")
+        return allocation
 
     def get_initial(self, allocation):
         expires_at = allocation.expires_at and allocation.expires_at.replace(microsecond=0)
@@ -294,13 +308,10 @@ class AllocationRenewView(AllocationActionView):
 
     def change(self, allocation, form):
         values = {name: form.cleaned_data[name] for name in ("expires_at", "changelog_message")}
+        check_renewal(self.request.user, allocation, values["expires_at"])
         allocation = renew(allocation, user=self.request.user, **values)
-        if allocation.expires_at:
-            text = _("{allocation} now expires at {time}.")
-            time = date_format(timezone.localtime(allocation.expires_at), "Y-m-d H:i")
-        else:
-            text, time = _("{allocation} no longer expires."), None
-        messages.success(self.request, text.format(allocation=allocation, time=time))
+        text = _("{allocation} is held {expiry}.") if allocation.expires_at else _("{allocation} no longer expires.")
+        messages.success(self.request, text.format(allocation=allocation, expiry=allocation.describe_expiry()))
 
     def refuse(self, allocation, form, error):
         add_service_error(form, error)
@@ -315,20 +326,24 @@ class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView
     Each is a transaction of its own: together they would hold the locks of many clusters at once.
     """
 
-    queryset = Allocation.objects.select_related("pool", "segment__vlan", "allocated_by", "released_by")
+    queryset = Allocation.objects.select_related(
+        "pool", "segment__vlan", "segment__prefix", "segment__ipv6_prefix", "allocated_by", "released_by"
+    )
     filterset = filtersets.AllocationFilterSet
     table = tables.AllocationTable
     template_name = "netbox_vlan_manager/bulk_release.html"
-    additional_permissions = ("netbox_vlan_manager.release_segmentpool",)
 
     def get_required_permission(self):
         return "netbox_vlan_manager.view_allocation"
+
+    def has_permission(self):
+        return may_release_any(self.request.user) and super().has_permission()
 
     def get(self, request):
         return redirect(self.get_return_url(request))
 
     def post(self, request):
-        active = annotate_may_release(self.queryset.active(), request.user).filter(may_release=True)
+        active = self.queryset.active().filter(releasable(request.user))
         selected = self.get_selected(request, active)
         if not selected:
             messages.warning(request, _("None of the selected allocations is active and yours to release."))
@@ -349,11 +364,19 @@ class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView
             "table": table,
             "return_url": return_url,
             "kept": kept.order_by().values("segment").distinct().count(),
+            "warnings": self.get_warnings(selected, kept),
+            "keeps_back": any(allocation.pool.release_in_use != ReleaseInUseChoices.ALLOW for allocation in selected),
         }
         return render(request, self.template_name, context)
 
     def get_selected(self, request, allocations):
         return get_selected(request, allocations, self.filterset)
+
+    def get_warnings(self, allocations, kept):
+        """Return texts that say what still uses the segments, but for those that others keep."""
+        kept = set(kept.values_list("segment", flat=True))
+        leaving = [allocation for allocation in allocations if allocation.segment_id not in kept]
+        return list(release_warnings(leaving, self.request.user).values())
 
     def release(self, allocations, changelog_message):
         """Release each and tell the user how many were, and which were not and why."""

@@ -77,8 +77,10 @@ ERRORS = {
         gettext_lazy("Give every call a key of its own, and the same one only when the very same call is made again."),
     ),
     "segment_in_use": (
-        gettext_lazy("A cluster holds the segment, and what you asked for would take it away."),
-        gettext_lazy("Release the allocation first."),
+        gettext_lazy(
+            "A cluster holds the segment, or IP addresses and other objects use it and its pool keeps it then."
+        ),
+        gettext_lazy("Release the allocation, or remove what the text names first."),
     ),
     "branch_active": (
         gettext_lazy("A branch of netbox-branching is active, and nothing of this plugin has branches."),

@@ -4,7 +4,7 @@ from urllib.parse import quote
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
-from django.db.models import Exists, OuterRef, Prefetch
+from django.db.models import Case, Prefetch, When
 from django.forms import SelectMultiple
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -24,6 +24,7 @@ from utilities.views import GetReturnURLMixin, ViewTab
 
 from ..forms.errors import SERVICE_ERRORS, abort_on_service_errors, get_error_texts
 from ..models import Allocation, SegmentPool
+from ..services.permissions import releasable
 
 __all__ = (
     "ChildrenMixin",
@@ -327,15 +328,14 @@ def get_selected(request, queryset, filterset):
 
 
 def prefetch_holders(segments, user):
-    """Let `active_allocations` of segments hold those that `user` may view, for one query."""
-    allocations = Allocation.objects.restrict(user, "view").active()
+    """Let `active_allocations` of segments hold those that `user` may view, with `may_release`, for one query."""
+    allocations = annotate_may_release(Allocation.objects.restrict(user, "view").active(), user)
     return segments.prefetch_related(Prefetch("allocations", queryset=allocations))
 
 
-def annotate_may_release(queryset, user):
-    """Annotate segments or allocations with `may_release`: whether `user` may release what their pool has allocated."""
-    pools = SegmentPool.objects.restrict(user, "release").filter(pk=OuterRef("pool"))
-    return queryset.annotate(may_release=Exists(pools))
+def annotate_may_release(allocations, user):
+    """Annotate allocations with `may_release`: whether `user` may release them."""
+    return allocations.annotate(may_release=Case(When(releasable(user), then=True), default=False))
 
 
 class ConfirmView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):

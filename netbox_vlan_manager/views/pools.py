@@ -142,7 +142,7 @@ class SegmentPoolSegmentsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChi
 
     def get_children(self, request, parent):
         segments = parent.segments.restrict(request.user, "view").select_related("vlan", "prefix", "ipv6_prefix")
-        return annotate_may_release(prefetch_holders(segments, request.user), request.user)
+        return prefetch_holders(segments, request.user)
 
     def get_extra_context(self, request, instance):
         return {"is_empty": not instance.segments.exists()}

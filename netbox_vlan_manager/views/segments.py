@@ -76,9 +76,6 @@ class SegmentListView(PoolActionsMixin, HoldersMixin, generic.ObjectListView):
         BulkDelete,
     )
 
-    def get_queryset(self, request):
-        return annotate_may_release(super().get_queryset(request), request.user)
-
     def get_extra_context(self, request):
         return {"status_tabs": get_status_tabs(request.GET)}
 
@@ -134,7 +131,7 @@ class SegmentView(PoolActionsMixin, generic.ObjectView):
     )
 
     def get_extra_context(self, request, instance):
-        allocations = instance.allocations.restrict(request.user, "view").active()
+        allocations = annotate_may_release(instance.allocations.restrict(request.user, "view").active(), request.user)
         return {
             "allocations": list(allocations.select_related("pool", "cluster", "allocated_by")),
         }

@@ -140,3 +140,59 @@ def test_session_that_ends_on_the_overview(page, live_netbox):
     expect(page.get_by_label("Cluster name")).to_have_value("later-01")
     page.get_by_role("button", name="Allocate").click()
     expect(page.locator("#result-vid")).to_have_text("750")
+
+
+def test_the_end_of_a_lease_is_what_was_entered(page, live_netbox):
+    make_pool(live_netbox, "Leases", (730,))
+    page.goto(ALLOCATE_URL)
+    choose(page, "pool", "Leases (1 of 1 available)")
+    page.get_by_label("Cluster name").fill("lease-01")
+    # NetBox's own picker would make it another date without a word; the browser's field takes no such text.
+    expires_at = page.get_by_label("Expires at")
+    expires_at.click()
+    page.keyboard.type("24.12.2034 18:00")
+    expect(expires_at).to_have_value("")
+    expires_at.fill("2034-12-24T18:00")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Preview").click()
+    preview = page.locator("[role=status]").filter(has_text="Preview")
+    expect(preview).to_contain_text(re.compile(r"until 2034-12-24 18:00 UTC \(in \d+ days\)"))
+    expect(expires_at).to_have_value(re.compile("^2034-12-24T18:00"))
+    page.get_by_role("button", name="Allocate", exact=True).last.click()
+    expect(page.get_by_text("The cluster holds it until 2034-12-24 18:00 UTC")).to_be_visible()
+    (held,) = call(live_netbox, "GET", "plugins/vlan-manager/allocations/?cluster_name=lease-01")["results"]
+    assert held["expires_at"] == "2034-12-24T18:00:00Z"
+
+    # What is shown is sent as it is.
+    page.get_by_role("button", name="Renew").click()
+    page.locator("#htmx-modal").get_by_role("button", name="Renew").click()
+    expect(page.get_by_text("is held until 2034-12-24 18:00 UTC")).to_be_visible()
+
+
+def test_release_says_what_still_uses_the_segment(page, live_netbox):
+    pool = make_pool(live_netbox, "Used", (740, 741))
+    made = call(live_netbox, "GET", f"plugins/vlan-manager/pools/{pool}/")
+    values = {"cluster_name": "used-01", "pool": pool}
+    held = call(live_netbox, "POST", "plugins/vlan-manager/allocations/", json=values)
+    for number in (10, 11):
+        address = held["prefix"].replace(".0/24", f".{number}/24")
+        call(live_netbox, "POST", "ipam/ip-addresses/", json={"address": address, "vrf": made["vrf"]["id"]})
+    call(live_netbox, "PATCH", f"plugins/vlan-manager/pools/{pool}/", json={"release_in_use": "refuse"})
+
+    page.goto(f"{ALLOCATIONS_URL}{held['id']}/")
+    page.get_by_role("button", name="Release").click()
+    dialog = page.locator("#htmx-modal")
+    expect(dialog).to_contain_text("is still used by 2 IP addresses. The pool refuses to release it.")
+    dialog.get_by_role("button", name="Release").click()
+    expect(page.get_by_text("is not released: its segment is still used by 2 IP addresses.")).to_be_visible()
+
+    call(live_netbox, "PATCH", f"plugins/vlan-manager/pools/{pool}/", json={"release_in_use": "quarantine"})
+    page.goto(f"{ALLOCATIONS_URL}?cluster_name=used-01")
+    page.locator("input[name=pk]").check()
+    page.get_by_role("button", name="Release Selected").click()
+    expect(page.get_by_text("1 of the segments is still in use:")).to_be_visible()
+    page.get_by_role("button", name="Release 1 allocation").click()
+    expect(page.get_by_text("Released 1 allocation.")).to_be_visible()
+    segment = call(live_netbox, "GET", f"plugins/vlan-manager/segments/{held['segment']['id']}/")
+    assert segment["status"]["value"] == "quarantined"
+    assert segment["quarantined_until"] is None

@@ -1,11 +1,15 @@
 """The examples of docs/graphql.md work."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
-from netbox_vlan_manager.services import allocate
+from django.core.management import call_command
+
+from netbox_vlan_manager.management.commands.vlan_manager_demo import SITES
+from netbox_vlan_manager.models import Allocation
 from tests.api.base import client_of
-from tests.factories import make_pool, make_user
+from tests.factories import make_user
 from tests.graphql.base import GraphQLTestCase
 
 PAGE = (Path(__file__).parents[2] / "docs/graphql.md").read_text()
@@ -15,62 +19,40 @@ class DocsTestCase(GraphQLTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.root = make_user("root", is_superuser=True)
-        cls.pool = make_pool(segments=2)
-        make_pool("Network2", "Site2", container="10.2.0.0/16", segments=1)
-        cls.held = allocate("prod-01", pool=cls.pool, user=cls.root).allocation
+        call_command("vlan_manager_demo", "--user", "root", stdout=StringIO())
 
     def test_examples(self):
+        """Each gives rows on the demo, and what it asks for."""
         self.client = client_of(self.root)
-        pools, allocations, vlans = (self.ask(query) for query in re.findall(r"```graphql\n(.*?)```", PAGE, re.DOTALL))
+        examples = re.findall(r"```graphql\n(.*?)```", PAGE, re.DOTALL)
+        pools, holdings, vlans, holders = (self.ask(query) for query in examples)
+
+        self.assertEqual([pool["scope"] for pool in pools["segment_pool_list"]], [{"name": name} for name in SITES])
+        pool = pools["segment_pool_list"][0]
+        self.assertEqual((pool["name"], pool["total_segments"], pool["allocated"]), ("Network1 Site1", 10, 4))
+        self.assertEqual(len(pool["segments"]), 4)
+        segment = pool["segments"][0]
+        self.assertEqual(segment["prefix"], {"prefix": "10.11.0.0/24"})
+        self.assertEqual([held["cluster_name"] for held in segment["active_allocations"]], ["prod-02"])
+
         self.assertEqual(
-            pools["segment_pool_list"],
-            [
-                {
-                    "name": self.pool.name,
-                    "scope": {"name": "Site1"},
-                    "total_segments": 2,
-                    "allocated": 1,
-                    "available": 1,
-                    "utilization": 50.0,
-                    "segments": [
-                        {
-                            "vid": 100,
-                            "epg_name": "EPG_100",
-                            "prefix": {"prefix": "10.0.0.0/24"},
-                            "active_allocations": [
-                                {"cluster_name": "prod-01", "allocated_at": self.held.allocated_at.isoformat()}
-                            ],
-                        }
-                    ],
-                }
-            ],
+            [(held["vid"], held["pool"]["name"], held["prefix"]) for held in holdings["allocation_list"]],
+            [(200, "Network2 Site1", "10.21.0.0/24"), (100, "Network1 Site1", "10.11.0.0/24")],
         )
+
+        held = {vlan["vid"]: vlan for vlan in vlans["vlan_list"]}
+        self.assertEqual(len(held), Allocation.objects.active().count())
         self.assertEqual(
-            allocations["allocation_list"],
-            [
-                {
-                    "purpose": "",
-                    "vid": 100,
-                    "epg_name": "EPG_100",
-                    "prefix": "10.0.0.0/24",
-                    "ipv6_prefix": None,
-                    "expires_at": None,
-                    "pool": {"name": self.pool.name, "vrf": {"name": "Network1"}},
-                }
-            ],
+            held[100]["segment"],
+            {
+                "pool": {"name": "Network1 Site1"},
+                "active_allocations": [{"cluster_name": "prod-02", "allocated_by": {"username": "root"}}],
+            },
         )
+
         self.assertEqual(
-            vlans["vlan_list"],
-            [
-                {
-                    "vid": 100,
-                    "name": "EPG_100",
-                    "segment": {
-                        "pool": {"name": self.pool.name},
-                        "active_allocations": [{"cluster_name": "prod-01", "allocated_by": {"username": "root"}}],
-                    },
-                }
-            ],
+            holders["allocation_list"],
+            [{"cluster_name": "prod-03", "epg_name": "EPG_Site1_Network1_101", "pool": {"name": "Network1 Site1"}}],
         )
 
     def test_queries_and_types_that_are_named(self):

@@ -29,7 +29,7 @@ WRITABLE = {
         "name", "slug", "status", "vrf", "scope_type", "scope_id", "vlan_group", "prefixes", "tenant", "role",
         "min_prefix_length", "max_prefix_length", "warning_threshold", "critical_threshold", "allocation_order",
         "cooldown", "max_per_cluster", "max_per_tenant", "max_per_request", "epg_template", "auto_grow",
-        "grow_prefix_length", "grow_ipv6_prefix_length", "grow_limit",
+        "grow_prefix_length", "grow_ipv6_prefix_length", "grow_limit", "release_in_use",
     },
     Segment: {"pool", "vid", "prefix", "ipv6_prefix", "dhcp", "disabled_reason"},
     Allocation: {"segment", "pool", "vid", "cluster_name", "purpose", "expires_at"},

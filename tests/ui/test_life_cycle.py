@@ -1,5 +1,6 @@
 """What the pages offer beyond allocating and releasing: wishes, previews, leases, cool-down, sharing, forecast."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from tests.factories import make_pool, make_segment, make_site, make_user, make_
 pytestmark = pytest.mark.django_db
 
 ALLOCATE_URL = "/plugins/vlan-manager/allocations/allocate/"
+OVERVIEW_URL = "/plugins/vlan-manager/overview/"
 STRETCHED_URL = "/plugins/vlan-manager/allocations/stretched/"
 POOLS_URL = "/plugins/vlan-manager/pools/"
 
@@ -95,6 +97,32 @@ class TestWishes:
         client.post(ALLOCATE_URL, {"pool": pool.pk, "cluster_name": "prod-01", "expires_at": "2030-01-31 12:00:00"})
 
         assert timezone.localtime(Allocation.objects.get().expires_at).isoformat()[:19] == "2030-01-31T12:00:00"
+
+    @pytest.mark.parametrize("typed", ["2030-01-31 12:00:00", "2030-01-31T12:00"])
+    def test_says_what_became_of_the_end(self, client, user, pool, typed):
+        asked = {"pool": pool.pk, "cluster_name": "prod-01", "expires_at": typed}
+        preview = client.post(ALLOCATE_URL, {**asked, "_preview": "1"}).content.decode()
+        response = client.post(ALLOCATE_URL, asked)
+
+        expected = Allocation.objects.get().describe_expiry()
+        assert re.fullmatch(r"until 2030-01-31 12:00 UTC \(in \d+ days\)", expected)
+        assert expected in preview
+        assert f"The cluster holds it {expected}." in messages_of(response)[0]
+
+    def test_says_when_what_is_held_ends(self, client, user, pool):
+        held = hold(pool, "prod-01", expires_at=timezone.now() + timedelta(days=27, minutes=1))
+        asked = {"pool": pool.pk, "cluster_name": "prod-01"}
+        preview = client.post(ALLOCATE_URL, {**asked, "_preview": "1"}).content.decode()
+
+        assert held.describe_expiry().endswith("(in 27 days)")
+        assert held.describe_expiry() in preview
+        assert held.describe_expiry() in client.post(OVERVIEW_URL, asked).content.decode()
+
+    def test_takes_the_time_from_the_browsers_own_field(self, client, user, pool):
+        page = client.get(ALLOCATE_URL).content.decode()
+
+        assert re.search(r'<input type="datetime-local" name="expires_at"[^>]*>', page)
+        assert "in the time zone UTC" in page
 
     @pytest.mark.parametrize(
         ("asked", "field"),
@@ -276,7 +304,7 @@ class TestRenew:
         response = self.renew(client, held, time, changelog_message="Ticket 9")
 
         assert response.url == held.get_absolute_url()
-        assert f"now expires at {time[:16]}" in messages_of(response)[0]
+        assert f"is held until {time[:16]} UTC" in messages_of(response)[0]
         held.refresh_from_db()
         assert timezone.localtime(held.expires_at).strftime("%Y-%m-%d %H:%M:%S") == time
         change = ObjectChange.objects.get(changed_object_id=held.pk, action="update")
@@ -314,7 +342,7 @@ class TestRenew:
     def test_shows_what_ends_now(self, client, user, held):
         page = client.get(f"{held.get_absolute_url()}renew/")
 
-        assert timezone.localtime(held.expires_at).strftime("%Y-%m-%d %H:%M:%S") in page.content.decode()
+        assert timezone.localtime(held.expires_at).strftime("%Y-%m-%dT%H:%M:%S") in page.content.decode()
 
 
 def test_an_allocation_says_how_it_ended(client, user, pool):
@@ -463,6 +491,7 @@ class TestPool:
     VALUES = {
         "allocation_order": "highest",
         "cooldown": 3600,
+        "release_in_use": "refuse",
         "max_per_cluster": 2,
         "max_per_tenant": 20,
         "max_per_request": 5,
@@ -492,7 +521,7 @@ class TestPool:
     def test_add_with_defaults(self, client, admin):
         client.post(f"{POOLS_URL}add/", self.form_data(cooldown="", allocation_order="", max_per_cluster=""))
 
-        assert list(self.values_of(SegmentPool.objects.get()).values()) == ["lowest", 0, None, None, None]
+        assert list(self.values_of(SegmentPool.objects.get()).values()) == ["lowest", 0, "allow", None, None, None]
 
     @pytest.mark.parametrize(
         ("field", "value"),

@@ -2,6 +2,8 @@ from .adoption import StartedJobSerializer
 from .allocations import (
     AllocationResultSerializer,
     AllocationSerializer,
+    ReleaseResultSerializer,
+    ReleaseSerializer,
     RenewSerializer,
     SetClustersSerializer,
     ShareSerializer,
@@ -40,6 +42,8 @@ __all__ = (
     "ListErrorSerializer",
     "PoolNotFoundSerializer",
     "PoolStatisticsSerializer",
+    "ReleaseResultSerializer",
+    "ReleaseSerializer",
     "ReleasedVLANSerializer",
     "RenewSerializer",
     "SegmentPoolSerializer",

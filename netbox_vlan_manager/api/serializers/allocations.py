@@ -26,6 +26,8 @@ from .segments import SegmentSerializer
 __all__ = (
     "AllocationResultSerializer",
     "AllocationSerializer",
+    "ReleaseResultSerializer",
+    "ReleaseSerializer",
     "RenewSerializer",
     "SetClustersSerializer",
     "ShareSerializer",
@@ -295,6 +297,28 @@ class AllocationResultSerializer(AllocationSerializer):
 
     class Meta(AllocationSerializer.Meta):
         fields = (*AllocationSerializer.Meta.fields, "outcome")
+
+
+class ReleaseSerializer(RequestSerializer):
+    dry_run = serializers.BooleanField(
+        required=False, help_text=_("Say what would be released and what still uses it, and change nothing")
+    )
+    changelog_message = serializers.CharField(
+        required=False, allow_blank=True, max_length=200, help_text=_("Why, for the change log")
+    )
+
+
+class ReleaseResultSerializer(AllocationSerializer):
+    """What a call that releases answers."""
+
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text=_("What still uses the segment, as far as you may view it"),
+    )
+
+    class Meta(AllocationSerializer.Meta):
+        fields = (*AllocationSerializer.Meta.fields, "warnings")
 
 
 class RenewSerializer(RequestSerializer):

@@ -69,6 +69,9 @@ class AllocatedVLANSerializer(serializers.Serializer):
 
 class ReleasedVLANSerializer(serializers.Serializer):
     message = serializers.CharField()
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text=_("What still uses the segment, as far as you may view it")
+    )
 
 
 class ErrorSerializer(serializers.Serializer):

@@ -7,7 +7,7 @@ from netbox.api.fields import ChoiceField, ContentTypeField
 from netbox.api.gfk_fields import GFKSerializerField
 from tenancy.api.serializers import TenantSerializer
 
-from ...choices import AllocationOrderChoices, PoolLevelChoices, SegmentPoolStatusChoices
+from ...choices import AllocationOrderChoices, PoolLevelChoices, ReleaseInUseChoices, SegmentPoolStatusChoices
 from ...models import SegmentPool
 from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
@@ -22,6 +22,7 @@ __all__ = ("SegmentPoolSerializer",)
 class SegmentPoolSerializer(ServiceModelSerializer):
     status = ChoiceField(choices=SegmentPoolStatusChoices, required=False)
     allocation_order = ChoiceField(choices=AllocationOrderChoices, required=False)
+    release_in_use = ChoiceField(choices=ReleaseInUseChoices, required=False)
     level = ChoiceField(choices=PoolLevelChoices, read_only=True)
     vrf = VRFSerializer(nested=True)
     scope_type = ContentTypeField(
@@ -70,6 +71,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
             "critical_threshold",
             "allocation_order",
             "cooldown",
+            "release_in_use",
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",

@@ -10,7 +10,7 @@ from utilities.exceptions import AbortRequest
 
 from ... import filtersets
 from ...exceptions import Busy
-from ...models import Allocation, SegmentPool
+from ...models import Allocation
 from ...services import (
     allocate_many,
     allocate_stretched,
@@ -19,14 +19,25 @@ from ...services import (
     transactions,
 )
 from ...services.allocation import clean_request, find_held, locate, lock_key
+from ...services.permissions import check_release, check_renewal, known_allocations, releasable
+from ...services.releases import release_warnings
 from ...services.resolution import check_pool_permission
 from .. import serializers
 from ..errors import REFUSALS, as_api_exception
 from ..names import ANSWER_SHAPE, check_names
-from ..permissions import AllocationPermissions
-from ..schema import BUSY, DRY_RUN, LIST_REFUSED, NOT_FOUND, POOL_CONFLICT, POOL_NOT_FOUND
+from ..permissions import AllocationPermissions, MayWrite
+from ..schema import (
+    BUSY,
+    DRY_RUN,
+    FORBIDDEN,
+    IN_USE,
+    LIST_REFUSED,
+    NOT_FOUND,
+    POOL_CONFLICT,
+    POOL_NOT_FOUND,
+)
 from .base import ServiceViewSet, describe_entry, read_body
-from .results import describe_results, get_outcome
+from .results import describe_results, get_outcome, leave_out_unknown
 
 __all__ = ("AllocationViewSet",)
 
@@ -49,7 +60,7 @@ class ListRefusedError(Exception):
             **BUSY,
         },
     ),
-    destroy=extend_schema(responses={204: None, **BUSY}),
+    destroy=extend_schema(responses={204: None, **IN_USE, **BUSY}),
 )
 class AllocationViewSet(ServiceViewSet):
     """
@@ -103,8 +114,7 @@ class AllocationViewSet(ServiceViewSet):
         elif self.request.method == "DELETE":
             user = self.request.user
             self.queryset = allocations.filter(
-                Q(pk__in=Allocation.objects.restrict(user, "view").order_by().values("pk"))
-                | Q(pool__in=SegmentPool.objects.restrict(user, "release").order_by().values("pk"))
+                Q(pk__in=Allocation.objects.restrict(user, "view").order_by().values("pk")) | releasable(user)
             )
         return super().get_queryset()
 
@@ -118,6 +128,7 @@ class AllocationViewSet(ServiceViewSet):
                 return self.preview(serializer)
         response = super().create(request, *args, **kwargs)
         response.data = {**response.data, "outcome": get_outcome(self.result)}
+        leave_out_unknown([response.data], [self.result.allocation], request.user)
         if not self.result.created:
             response.status_code = 200
         return response
@@ -126,7 +137,7 @@ class AllocationViewSet(ServiceViewSet):
         """Answer one request as it would be allocated, and change nothing."""
         asked, _tags = self._get_request(serializer)
         results = allocate_many([asked], user=self.request.user, dry_run=True)
-        return Response(describe_results(results, self.get_serializer)[0])
+        return Response(describe_results(results, self.get_serializer, self.request.user)[0])
 
     def bulk_create(self, request, *args, **kwargs):
         prepared = [self._prepare(item) for item in request.data]
@@ -146,7 +157,9 @@ class AllocationViewSet(ServiceViewSet):
             allocations = self.get_queryset().in_bulk([result.allocation.pk for result in results])
             results = [result._replace(allocation=allocations[result.allocation.pk]) for result in results]
         is_new = not dry_run and any(result.created for result in results)
-        return Response(describe_results(results, self.get_serializer), status=201 if is_new else 200)
+        return Response(
+            describe_results(results, self.get_serializer, self.request.user), status=201 if is_new else 200
+        )
 
     def _allocate_list(self, prepared, dry_run):
         """
@@ -244,7 +257,8 @@ class AllocationViewSet(ServiceViewSet):
                 check_pool_permission(request.user, pool, "allocate")
         results = allocate_stretched(pools=pools, places=places, user=request.user, viewer=request.user, **asked)
         created = any(result.created for result in results) and not asked.get("dry_run")
-        return Response(describe_results(results, self.get_serializer), status=201 if created else 200)
+        rows = describe_results(results, self.get_serializer, request.user)
+        return Response(rows, status=201 if created else 200)
 
     @extend_schema(
         request=serializers.RenewSerializer,
@@ -255,15 +269,38 @@ class AllocationViewSet(ServiceViewSet):
         """
         Give an active allocation another time to expire, or none.
         """
-        allocations = Allocation.objects.filter(
-            Q(pk__in=Allocation.objects.restrict(request.user, "view").order_by().values("pk"))
-            | Q(pool__in=SegmentPool.objects.restrict(request.user, "allocate").order_by().values("pk"))
-        )
-        allocation = get_object_or_404(allocations, pk=pk)
+        allocation = get_object_or_404(known_allocations(request.user), pk=pk)
         if allocation.pool:
             check_pool_permission(request.user, allocation.pool, "allocate")
-        renewed = renew(allocation, user=request.user, **read_body(request, serializers.RenewSerializer))
+        asked = read_body(request, serializers.RenewSerializer)
+        check_renewal(request.user, allocation, asked["expires_at"])
+        renewed = renew(allocation, user=request.user, **asked)
         return Response(self.get_serializer(renewed).data)
+
+    @extend_schema(
+        request=serializers.ReleaseSerializer,
+        parameters=[DRY_RUN],
+        responses={200: serializers.ReleaseResultSerializer, **FORBIDDEN, **NOT_FOUND, **IN_USE, **BUSY},
+    )
+    @action(
+        detail=True,
+        methods=["post"],
+        permission_classes=(MayWrite,),
+        filter_backends=(),
+        pagination_class=None,
+        query_names=(*ANSWER_SHAPE, "dry_run"),
+    )
+    def release(self, request, pk):
+        """
+        Release an allocation, as DELETE does, and say what still uses its segment. One that was released stays so.
+        """
+        user = request.user
+        allocation = get_object_or_404(known_allocations(user).select_related("pool"), pk=pk)
+        check_release(user, allocation)
+        asked = read_body(request, serializers.ReleaseSerializer)
+        allocation, released = release_allocation(allocation, user=user, **asked)
+        warnings = release_warnings([allocation] if released else [], user)
+        return Response({**self.get_serializer(allocation).data, "warnings": list(warnings.values())})
 
     def perform_create(self, serializer):
         check_pool_permission(self.request.user, serializer.validated_data["pool"], "allocate")
@@ -272,7 +309,7 @@ class AllocationViewSet(ServiceViewSet):
 
     def destroy_object(self, instance):
         if instance.pool:
-            check_pool_permission(self.request.user, instance.pool, "release")
+            check_release(self.request.user, instance)
         release_allocation(instance, user=self.request.user, changelog_message=instance._changelog_message or "")
 
     def check_deletion(self, entry):

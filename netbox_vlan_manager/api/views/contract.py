@@ -1,14 +1,19 @@
 """The two calls of the first generation. Pipelines make them all day long: mind the number of queries."""
 
+from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from ...services import allocate, release
-from ...services.allocation import locate
+from ...exceptions import AllocationNotFound
+from ...models import Allocation
+from ...services import allocate, release_allocation
+from ...services.allocation import find_allocation, locate
+from ...services.permissions import check_release
+from ...services.releases import release_warnings
 from ...services.resolution import resolve_pool_by_name
 from ..permissions import MayWrite
-from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
+from ..schema import BUSY, DRY_RUN, FORBIDDEN, IN_USE, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
 from ..serializers import (
     AllocatedVLANSerializer,
     AllocationSerializer,
@@ -91,11 +96,19 @@ class ReleaseVLANView(VLANView):
 
     @extend_schema(
         request=VLANOfClusterSerializer,
-        responses={200: ReleasedVLANSerializer, **INVALID, **FORBIDDEN, **NOTHING_TO_RELEASE, **BUSY},
+        responses={200: ReleasedVLANSerializer, **INVALID, **FORBIDDEN, **NOTHING_TO_RELEASE, **IN_USE, **BUSY},
     )
     def post(self, request):
         asked, where, resolved = self.resolve(request, "release", request.data)
-        allocation, _released = release(user=request.user, pool=resolved.pool, **where, **asked)
+        held = find_allocation(pool=resolved.pool, **where, **asked)
+        try:
+            check_release(request.user, held)
+        except PermissionDenied:
+            if Allocation.objects.restrict(request.user, "view").filter(pk=held.pk).exists():
+                raise
+            # As if the cluster held nothing.
+            raise AllocationNotFound(asked["cluster_name"], resolved.pool) from None
+        allocation, released = release_allocation(held, user=request.user)
         message = _("Cluster {cluster} released VLAN {vid} ({epg}, {prefix}) at {site} in {vrf}.").format(
             cluster=allocation.cluster_name,
             vid=allocation.vid,
@@ -104,4 +117,5 @@ class ReleaseVLANView(VLANView):
             site=resolved.site,
             vrf=resolved.pool.vrf.name,
         )
-        return Response({"message": message})
+        warnings = release_warnings([allocation] if released else [], request.user)
+        return Response({"message": message, "warnings": list(warnings.values())})

@@ -48,6 +48,7 @@ class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolMovesMixin, Service
             "critical_threshold",
             "allocation_order",
             "cooldown",
+            "release_in_use",
             "max_per_cluster",
             "max_per_tenant",
             "max_per_request",

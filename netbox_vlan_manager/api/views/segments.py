@@ -7,7 +7,7 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from ... import filtersets
-from ...models import Allocation, Segment, SegmentPool
+from ...models import Allocation, Segment
 from ...services import (
     delete_segment,
     disable_segment,
@@ -17,6 +17,7 @@ from ...services import (
     share,
     transactions,
 )
+from ...services.permissions import pools_permitting, releasable
 from ...services.resolution import check_pool_permission
 from .. import serializers
 from ..names import ANSWER_SHAPE, NoBodySerializer
@@ -182,12 +183,13 @@ class SegmentViewSet(ServiceViewSet):
         """
         segment = self.get_usable(pk, "allocate", "release")
         asked = read_body(request, serializers.SetClustersSerializer)
-        return Response(self.describe(set_clusters(segment, user=request.user, **asked)))
+        results = set_clusters(segment, user=request.user, releasable=releasable(request.user), **asked)
+        return Response(self.describe(results))
 
     def describe(self, results):
         context = self.get_serializer_context()
         serializer = partial(serializers.AllocationSerializer, context=context, **self.field_kwargs)
-        return describe_results(results, serializer)
+        return describe_results(results, serializer, self.request.user)
 
     def get_usable(self, pk, *actions):
         """
@@ -200,7 +202,7 @@ class SegmentViewSet(ServiceViewSet):
         user = self.request.user
         known = Q(pk__in=Segment.objects.restrict(user, "view").order_by().values("pk"))
         for action_name in actions:
-            known |= Q(pool__in=SegmentPool.objects.restrict(user, action_name).order_by().values("pk"))
+            known |= Q(pool__in=pools_permitting(user, action_name).order_by().values("pk"))
         segment = get_object_or_404(Segment.objects.select_related("pool").filter(known), pk=pk)
         for action_name in actions:
             check_pool_permission(user, segment.pool, action_name)

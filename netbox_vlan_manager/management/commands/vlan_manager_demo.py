@@ -6,11 +6,11 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from dcim.models import Site, SiteGroup
-from ipam.models import VRF, Role
+from ipam.models import VRF, IPAddress, Role
 from tenancy.models import Tenant
 from virtualization.models import Cluster, ClusterType
 
-from ...models import PoolSnapshot, SegmentPool
+from ...models import Allocation, PoolSnapshot, SegmentPool
 from ...services import allocate, create_pool, release
 from ...services.audit import change_tracking, get_user
 from ...services.importing import import_segments
@@ -40,6 +40,10 @@ CLUSTERS = {
     ("Site2", "Network2"): ("prod-11",),
     ("Site3", "Network3"): ("lab-21", "lab-22", "lab-23", "lab-24"),
 }
+# The cluster whose nodes have IP addresses in NetBox, and the VLAN ID where.
+NODES_OF, NODES_VID = "prod-11", 1100
+# For how many days a cluster holds a segment that it gives back by itself.
+LEASE_DAYS = 30
 # For how many days back there are snapshots.
 HISTORY_DAYS = 90
 
@@ -56,6 +60,7 @@ class Command(ServiceCommand):
             with change_tracking(user), transaction.atomic():
                 self._create_places(user)
                 self._allocate(user)
+                self._use()
                 self._write_history()
                 # Now rather than by the next job: the levels are to fit what the pages show.
                 refresh()
@@ -109,6 +114,17 @@ class Command(ServiceCommand):
                 allocate(cluster, site=site, vrf=vrf, user=user)
         release("stage-11", site="Site2", vrf="Network1", user=user)
         allocate("prod-13", site="Site2", vrf="Network1", user=user)
+        expires_at = timezone.now() + timedelta(days=LEASE_DAYS)
+        allocate("lab-2", site="Site2", vrf="Network2", user=user, expires_at=expires_at)
+
+    def _use(self):
+        """Add the addresses of a cluster's nodes, which a release leaves where they are."""
+        held = Allocation.objects.select_related("segment__prefix").get(cluster_name=NODES_OF, vid=NODES_VID)
+        network = held.segment.prefix.prefix
+        for number in (1, 2, 3):
+            address = f"{network[10 + number]}/{network.prefixlen}"
+            name = f"node{number}.{NODES_OF}.example.com"
+            self._save(IPAddress(address=address, vrf=held.segment.prefix.vrf, dns_name=name))
 
     def _write_history(self):
         """Write snapshots as if the pools had filled up over the days, in waves."""
