@@ -16,8 +16,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.backends.postgresql.psycopg_any import NumericRange
-from django.db.models.functions import Cast, Concat
 from django.db.models import CharField, Q, Value
+from django.db.models.functions import Cast, Concat
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from netaddr import IPNetwork

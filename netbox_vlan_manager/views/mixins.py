@@ -23,7 +23,7 @@ from utilities.querydict import normalize_querydict
 from utilities.views import GetReturnURLMixin, ViewTab
 
 from ..forms.errors import SERVICE_ERRORS, abort_on_service_errors, get_error_texts
-from ..models import Allocation, SegmentPool
+from ..models import Allocation
 from ..services.permissions import releasable
 
 __all__ = (
