@@ -1,5 +1,7 @@
 # PYTHON may name another interpreter, e.g. make test PYTHON=3.14
 PYTHON ?= >=3.12,<3.15
+# Processes that share the tests; each starts a PostgreSQL and a Valkey.
+WORKERS ?= 2
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 STAMP := .venv/.requirements
 
@@ -18,8 +20,14 @@ demo: $(STAMP)  ## Run NetBox with this plugin and sample data (PORT=8000)
 shell: $(STAMP)  ## Open NetBox's shell on the database of the running demo
 	@exec python -m tests.stack shell
 
+# Benchmarks run alone: they compare times.
 test: $(STAMP)  ## Run the tests (ARGS="-k name")
+ifdef ARGS
 	@exec pytest $(ARGS)
+else
+	@status=0; pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not benchmark" || status=$$?; \
+	    pytest -m benchmark || status=$$?; exit $$status
+endif
 
 fuzz: $(STAMP)  ## Ask the API 10,000 things that nobody would (ARGS="--cases 100000 --seed 7")
 	@exec python -m tests.fuzz $(ARGS)

@@ -14,7 +14,7 @@ stack_key = pytest.StashKey[Stack]()
 
 
 def pytest_configure(config):
-    if config.getoption("help") or config.getoption("version"):
+    if config.getoption("help") or config.getoption("version") or _only_controls(config):
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -23,6 +23,19 @@ def pytest_configure(config):
         raise pytest.UsageError(str(e)) from None
     os.environ.update(stack.create_database().env, NETBOX_CONFIGURATION="tests.stack.configuration_testing")
     django.setup()
+
+
+def _only_controls(config):
+    """Whether the tests run in other processes, of which each has servers of its own."""
+    return config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        # One process runs the tests of a file, which share fixtures, and one those that share the live NetBox.
+        is_live = "live_netbox" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("live" if is_live else item.nodeid.partition("::")[0]))
 
 
 def pytest_unconfigure(config):

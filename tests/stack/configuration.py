@@ -23,7 +23,7 @@ def _redis(database):
         "HOST": os.environ["REDIS_HOST"],
         "PORT": int(os.environ["REDIS_PORT"]),
         "PASSWORD": os.environ["REDIS_PASSWORD"],
-        "DATABASE": database,
+        "DATABASE": int(os.environ.get("REDIS_DATABASE", "0")) + database,
     }
 
 

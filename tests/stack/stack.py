@@ -61,7 +61,10 @@ class Stack:
             "PYTHONPATH": str(PROJECT),
         }
         if "REDIS_HOST" in os.environ:
-            self.env = {"REDIS_PORT": "6379", "REDIS_PASSWORD": ""} | self.env
+            # Processes of one test run must not take each other's jobs: each has a pair of databases.
+            number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+            databases = {"REDIS_DATABASE": str(2 * number)}
+            self.env = {"REDIS_PORT": "6379", "REDIS_PASSWORD": ""} | databases | self.env
         else:
             self.valkey = Valkey()
             self._resources.callback(self.valkey.stop)
