@@ -671,8 +671,15 @@ def _unavailable(pool, wish, reason):
 
 def release(cluster_name, *, user, **where):
     """
-    End the allocation that a cluster holds in a pool, or for a place, which `find_allocation` finds. Locks are those of
-    `allocate`.
+    End the allocation that a cluster holds in a pool, or for a place.
+
+    Locks the cluster's key in the VRF and the segment row until the transaction ends.
+
+    Args:
+        cluster_name: Who holds it; trimmed, compared without case.
+        user: The User, or the user name, whom the change log names.
+        where: pool, the SegmentPool, or site and vrf, for which it is found (see `locate`); places, as `locate` found
+            them; viewer, whose permissions count in another pool that holds (see AllocationRequest); purpose.
 
     Returns:
         ReleaseResult
