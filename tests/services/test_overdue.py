@@ -23,9 +23,10 @@ from netbox_vlan_manager.services import (
 )
 from netbox_vlan_manager.services.allocation import clean_request
 from netbox_vlan_manager.services.consistency import find_drift
-from netbox_vlan_manager.services.export import SEGMENT_COLUMNS, segment_rows
+from netbox_vlan_manager.services.export import segment_rows
 from netbox_vlan_manager.services.leases import expire_due, warn_expiring
 from netbox_vlan_manager.services.retiring import retire_pool
+from netbox_vlan_manager.services.segment_columns import EXPORTED
 from netbox_vlan_manager.services.vlan_map import vlan_map
 from tenancy.models import Tenant
 from tests.api.base import client_of, url_of
@@ -271,12 +272,12 @@ def test_no_list_has_it_as_active(pool, user):
     # The segment is taken back by the next call that needs it, or by the job of the minute.
     assert (segment["status"]["value"], segment["allocations"]) == ("allocated", [])
     assert get("segment-list", cluster_name="a")["count"] == 0
-    query = "{allocation_list(filters: {status: {exact: %s}}) {status}}"
+    query = "{allocation_list(filters: {status: {exact: STATUS_%s}}) {status}}"
     for status, count in (("ACTIVE", 0), ("RELEASED", 1)):
         answer = client.post("/graphql/", {"query": query % status}, format="json").json()
         assert answer["data"]["allocation_list"] == [{"status": "released"}] * count, answer
     (row, _other) = segment_rows(Segment.objects.all())
-    assert dict(zip(SEGMENT_COLUMNS, row, strict=True))["cluster"] == ""
+    assert dict(zip(EXPORTED, row, strict=True))["cluster"] == ""
     assert {cell.cluster_name for cell in vlan_map(pool, user).cells} == {None}
     Allocation.objects.update(expires_at=F("expires_at") - HOUR)
     assert warn_expiring() == 0

@@ -49,7 +49,7 @@ def outer(group):
     """The pool at site group G, with sites R and R2 in it."""
     for name in ("R", "R2", "R3"):
         make_site(name, group=group)
-    return make_pool(scope=group, segments=4, name="Outer")
+    return make_pool(scope=group, segments=6, name="Outer")
 
 
 def add_nearer(site="R", **fields):
@@ -396,7 +396,7 @@ def test_pages_say_what_is_held_elsewhere(client, outer):
     assert held_elsewhere(outer, admin) == 0
     assert held_elsewhere(nearer, permit(make_user("bob"), nearer, "view")) == 0
     page = client.get(nearer.get_absolute_url()).content.decode()
-    assert re.search(r"Held in other pools for its places\s*</th>\s*<td>\s*1\b", page)
+    assert re.search(r"Held in other pools for its places</th>\s*<td>\s*<div[^>]*>\s*<span[^>]*>1</span>", page)
     page = client.get(Allocation.objects.get(cluster_name="c1").get_absolute_url()).content.decode()
     assert f'<a href="{make_site("R").get_absolute_url()}">R</a>' in page
 
