@@ -24,7 +24,7 @@ from .permissions import permitted_ids
 from .resolution import resolve_pool, resolve_pool_by_name
 from .segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS
 from .spaces import Containers
-from .takeover import cluster_key
+from .takeover import cluster_keys
 
 __all__ = (
     "Holder",
@@ -73,12 +73,16 @@ class RowResult:
 
 
 class Holder(NamedTuple):
-    """A cluster that shall hold the segment of a row. `purpose` is None where the row has no such column."""
+    """
+    A cluster that shall hold the segment of a row; `key` is what its name is compared by. `purpose` is None where the
+    row has no such column.
+    """
 
     name: str
     purpose: str | None
     allocated_at: object
     expires_at: object
+    key: str = ""
 
 
 @dataclass
@@ -130,6 +134,7 @@ def check_rows(rows, viewer):
             errors["vlan_id"] = [text.format(vid=row.spec.vid, row=first.result.line or first.result.index)]
         elif not errors:
             seen[row.pool.pk, row.spec.vid] = row
+    _compare_holders([row for row in rows if row.holders and not row.result.errors])
     if viewer and (named := [row for row in rows if row.holders and row.pool]):
         permitted = permitted_ids(SegmentPool, viewer, "allocate", {row.pool.pk for row in named})
         for row in named:
@@ -262,7 +267,7 @@ def _is_one_of(text, *names):
 
 
 def _clean_holders(values, errors):
-    """Return the _Holders of a row, each cluster once for each purpose; what is wrong goes into `errors`."""
+    """Return the Holders of a row, without their keys; what is wrong goes into `errors`."""
     names = [name for text in values.get("cluster_name", "").split(",") if (name := text.strip())]
     given = {column: values[column] for column in HOLDER_COLUMNS if values.get(column)}
     if not names:
@@ -282,7 +287,7 @@ def _clean_holders(values, errors):
             ]
         else:
             columns[column] = texts * (len(names) if len(texts) == 1 else 1)
-    holders = {}
+    holders = []
     for name, purpose, allocated_at, expires_at in zip(names, *columns.values(), strict=True):
         holder = {"name": name, "purpose": None, "allocated_at": None, "expires_at": None}
         with collect(errors, "cluster_name"):
@@ -294,8 +299,19 @@ def _clean_holders(values, errors):
             holder["allocated_at"] = _clean_past(allocated_at)
         with collect(errors, "expires_at"):
             holder["expires_at"] = _clean_end(expires_at)
-        holders.setdefault((cluster_key(holder["name"]), holder["purpose"]), Holder(**holder))
-    return list(holders.values())
+        holders.append(Holder(**holder))
+    return holders
+
+
+def _compare_holders(rows):
+    """Give the Holders of all rows their keys, and keep each cluster once in a row for each purpose; one query."""
+    keys = cluster_keys(holder.name for row in rows for holder in row.holders)
+    for row in rows:
+        once = {}
+        for holder in row.holders:
+            key = keys[holder.name]
+            once.setdefault((key, holder.purpose), holder._replace(key=key))
+        row.holders = list(once.values())
 
 
 def _clean_past(text):

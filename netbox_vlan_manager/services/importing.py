@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 
 from django.core.exceptions import ValidationError
+from django.db.models.functions import Upper
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -26,7 +27,6 @@ from .import_files import check_number
 from .import_rows import Row, RowResult, by_column, check_rows, collect
 from .import_values import unify_lines
 from .permissions import permitted_ids
-from .takeover import cluster_key
 
 __all__ = (
     "ImportResult",
@@ -296,11 +296,11 @@ def _plan_holders(rows, existing, user):
             setattr(segment, name, now_of[segment.pk][name])
     holders, segment_of = {}, {}
     active = Allocation.objects.unreleased().filter(pool__in=pools).order_by("pk")
-    for pool, name, purpose, expires_at, segment in active.values_list(
-        "pool", "cluster_name", "purpose", "expires_at", "segment"
+    for pool, name, key, purpose, expires_at, segment in active.values_list(
+        "pool", "cluster_name", Upper("cluster_name"), "purpose", "expires_at", "segment"
     ):
-        holders.setdefault(segment, {})[cluster_key(name), purpose] = name, expires_at
-        segment_of[pool, cluster_key(name), purpose] = segment
+        holders.setdefault(segment, {})[key, purpose] = name, expires_at
+        segment_of[pool, key, purpose] = segment
     clusters = takeover.find_clusters({holder.name for row in rows for holder in row.holders})
     for row in rows:
         row.allocations, row.joining = [], {}
@@ -341,7 +341,7 @@ def _status_error(row, segment):
 
 def _find_joining(row, segment, held_by, segment_of):
     """
-    Return the _Holders of a row that do not hold its segment yet, and what keeps them from it.
+    Return the Holders of a row that do not hold its segment yet, and what keeps them from it.
 
     Args:
         row: The row.
@@ -350,13 +350,12 @@ def _find_joining(row, segment, held_by, segment_of):
         segment_of: {(pool id, cluster key, purpose): what the cluster holds, or will}, to which they are added.
     """
     held_keys = {key for key, _purpose in held_by}
-    named = {(cluster_key(holder.name), holder.purpose) for holder in row.holders}
+    named = {(holder.key, holder.purpose) for holder in row.holders}
     # A file that has no purposes means a cluster by its name.
     joining = [
         holder
         for holder in row.holders
-        if (cluster_key(holder.name) not in held_keys)
-        or (holder.purpose is not None and (cluster_key(holder.name), holder.purpose) not in held_by)
+        if holder.key not in held_keys or (holder.purpose is not None and (holder.key, holder.purpose) not in held_by)
     ]
     texts = []
     if any((key, purpose) not in named and (key, None) not in named for key, purpose in held_by):
@@ -364,7 +363,7 @@ def _find_joining(row, segment, held_by, segment_of):
     if joining and segment and segment.status == DISABLED:
         texts.append(_("The segment is disabled: enable it first."))
     for holder in joining:
-        key = row.pool.pk, cluster_key(holder.name), holder.purpose or ""
+        key = row.pool.pk, holder.key, holder.purpose or ""
         if key in segment_of:
             text = _("Cluster {cluster} holds another segment of the pool: release that first.")
             if holder.purpose is None:
@@ -379,7 +378,7 @@ def _find_joining(row, segment, held_by, segment_of):
 def _expiry_error(row, held_by):
     """Return why the times of a row cannot be those of clusters that hold its segment already, or None."""
     for holder in row.holders:
-        held = held_by.get((cluster_key(holder.name), holder.purpose or ""))
+        held = held_by.get((holder.key, holder.purpose or ""))
         # A file has no fractions of a second.
         if held and holder.expires_at and holder.expires_at != (held[1] and held[1].replace(microsecond=0)):
             return _("Cluster {cluster} holds the segment until another time: renew it, or leave this empty.").format(
@@ -396,7 +395,7 @@ def _make_allocations(row, segment, joining, is_held, clusters, user):
         takeover.make_allocation(
             row.pool,
             cluster_name=holder.name,
-            cluster_id=clusters.get(cluster_key(holder.name)),
+            cluster_id=clusters.get(holder.key),
             purpose=holder.purpose or "",
             allocated_at=holder.allocated_at or timezone.now(),
             expires_at=holder.expires_at,

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from core.models import ObjectChange
@@ -40,6 +42,17 @@ def holders():
 def failure(result):
     (row,) = (row for row in result.results if row.status == "failed")
     return row.errors
+
+
+def test_statements_do_not_grow_with_the_clusters(pool):
+    counts = []
+    # As many rows each time: what the first import made is looked at by the next.
+    for first, clusters in ((100, 1), (140, 1), (180, 5)):
+        rows = (line(vid, ",".join(f"{vid}-{n}" for n in range(clusters))) for vid in range(first, first + 40))
+        with CaptureQueriesContext(connection) as queries:
+            assert load("".join(rows)).count("created") == 40
+        counts.append(len(queries))
+    assert max(counts[1:]) <= counts[0]
 
 
 def test_new_segment_is_held_by_its_cluster(pool):
