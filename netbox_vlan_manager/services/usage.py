@@ -42,7 +42,12 @@ FIRST, LAST = "host(asked.network)::inet", "host(broadcast(asked.network))::inet
 INSIDE = {
     IPAddress: f"host(used.address)::inet BETWEEN {FIRST} AND {LAST}",
     IPRange: f"host(used.start_address)::inet <= {LAST} AND host(used.end_address)::inet >= {FIRST}",
-    Prefix: "used.prefix << asked.network",
+    # A segment inside is an overlap, which is another matter; or it is the one that grows to this network.
+    Prefix: "used.prefix << asked.network"
+    + "".join(
+        f" AND NOT EXISTS (SELECT FROM {Segment._meta.db_table} AS segment WHERE segment.{name}_id = used.id)"
+        for name in ("prefix", "ipv6_prefix")
+    ),
 }
 
 
