@@ -115,7 +115,9 @@ class AllocationsTestCase(PlainTestCase):
         field = CustomField.objects.create(name="ticket", type="text", required=True)
         field.object_types.add(ObjectType.objects.get_for_model(Allocation))
 
-        self.assertIn("__all__", self.create(status=400)["errors"])
+        errors = self.create(status=400)["errors"]
+        self.assertEqual(list(errors), ["custom_fields"])
+        self.assertIn("Custom field ticket of allocations is required", errors["custom_fields"][0])
         allocation = self.create(
             comments="At length",
             owner=owner.pk,

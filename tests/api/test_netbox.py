@@ -82,6 +82,7 @@ class SchemaTestCase(TestCase):
             "segments/{id}/clusters/": ("put",),
             "allocations/stretched/": ("post",),
             "allocations/{id}/renew/": ("post",),
+            "allocations/{id}/release/": ("post",),
             "statistics/": ("get",),
             "export/segments/": ("get",),
             "export/statistics/": ("get",),
