@@ -13,7 +13,7 @@ from typing import NamedTuple
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import BooleanField, Case, Count, Exists, F, Func, OuterRef, Q, Value, When
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Coalesce
 from django.utils.translation import gettext as _
 from netaddr import IPNetwork
 
@@ -222,7 +222,8 @@ def used_ids(segments):
     parts = [
         segments.filter(Exists(model._base_manager.filter(**{name: OuterRef("vlan")}))) for model, name in _relations()
     ]
-    own = Q(pk=OuterRef("prefix")) | Q(pk=OuterRef("ipv6_prefix"))
+    # That a prefix is none of two, of which one is NULL, is unknown to SQL.
+    own = Q(pk=OuterRef("prefix")) | Q(pk=Coalesce(OuterRef("ipv6_prefix"), OuterRef("prefix")))
     parts.append(segments.filter(Exists(Prefix.objects.filter(vlan=OuterRef("vlan")).exclude(own))))
     for name in ("prefix", "ipv6_prefix"):
         network = OuterRef(f"{name}__prefix")

@@ -5,7 +5,8 @@ from netaddr import IPNetwork
 
 from dcim.models import Device, DeviceRole, DeviceType, Interface, Manufacturer
 from ipam.models import VLAN, IPAddress, IPRange, Prefix
-from netbox_vlan_manager.services.usage import Network, find_segment_use, find_use, status_reasons
+from netbox_vlan_manager.models import Segment
+from netbox_vlan_manager.services.usage import Network, find_segment_use, find_use, status_reasons, used_ids
 from tests.factories import make_pool, make_segment, make_site, make_user, permit
 from virtualization.models import Cluster, ClusterType, VirtualMachine, VMInterface
 from vpn.models import L2VPN, L2VPNTermination
@@ -80,6 +81,8 @@ def test_each_kind_of_use(segment, name):
     assert str(found[segment.pk]) == name.partition(" of ")[0].partition(" that ")[0]
     assert not found[other.pk]
     assert str(found[other.pk]) == ""
+    # What is asked for all segments there are is the same.
+    assert list(Segment.objects.filter(pk__in=used_ids(Segment.objects.all()))) == [segment]
 
 
 @pytest.mark.parametrize("name", USES)
