@@ -42,12 +42,16 @@ from .models import Allocation, Segment, SegmentPool, is_active
 from .services.resolution import PLACE_TYPES, place_condition, vrf_condition
 
 __all__ = (
+    "SAVED_FILTER",
     "AllocationFilterSet",
     "PoolStatisticsFilterSet",
     "SegmentFilterSet",
     "SegmentPoolFilterSet",
 )
 
+
+# How NetBox names a saved filter.
+SAVED_FILTER = ("filter", "filter_id")
 
 # What any part of a prefix looks like.
 PREFIX_TEXT = re.compile(r"[0-9a-fA-F.:/]+")

@@ -5,6 +5,7 @@ NetBox shows a button to whoever holds the permission on the model of the page. 
 on the segment pool instead, whatever page the button stands on; disabling and enabling depend on the segment.
 """
 
+from django.http import QueryDict
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from netbox.object_actions import AddObject, BulkExport, ObjectAction
 
 from .choices import AllocationStatusChoices, SegmentStatusChoices
+from .filtersets import SAVED_FILTER, PoolStatisticsFilterSet, SegmentFilterSet
 from .models import SegmentPool
 from .services.permissions import may_release, may_release_any
 
@@ -243,6 +245,7 @@ class ExportSegments(BulkExport):
     template_name = "netbox_vlan_manager/buttons/export.html"
     heading = _("Segments and allocations")
     endpoint = "export-segments"
+    filterset = SegmentFilterSet
 
     @classmethod
     def get_context(cls, context, model):
@@ -250,7 +253,18 @@ class ExportSegments(BulkExport):
             **super().get_context(context, model),
             "heading": cls.heading,
             "endpoint": reverse(f"plugins-api:netbox_vlan_manager-api:{cls.endpoint}"),
+            "endpoint_params": cls.get_filters(context["request"].GET).urlencode(),
         }
+
+    @classmethod
+    def get_filters(cls, params):
+        """Return what of the list's query its files are filtered by; the rest concerns its look, and they refuse it."""
+        filters = QueryDict(mutable=True)
+        for name, values in params.lists():
+            # Custom fields are in the database; their filters are known when a filter set is made.
+            if name in cls.filterset.base_filters or name in SAVED_FILTER or name.startswith("cf_"):
+                filters.setlist(name, values)
+        return filters
 
 
 class ExportStatistics(ExportSegments):
@@ -258,6 +272,7 @@ class ExportStatistics(ExportSegments):
 
     heading = _("Statistics")
     endpoint = "export-statistics"
+    filterset = PoolStatisticsFilterSet
 
 
 class ExportPoolSegments(ExportSegments):
@@ -272,6 +287,6 @@ class ExportPoolSegments(ExportSegments):
 
     @classmethod
     def get_context(cls, context, pool):
-        params = context["request"].GET.copy()
+        params = cls.get_filters(context["request"].GET)
         params["pool_id"] = pool.pk
-        return {**super().get_context(context, pool), "url_params": params.urlencode()}
+        return {**super().get_context(context, pool), "endpoint_params": params.urlencode()}

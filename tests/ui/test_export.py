@@ -8,7 +8,8 @@ from html import unescape
 import openpyxl
 import pytest
 
-from extras.models import SavedFilter
+from core.models import ObjectType
+from extras.models import CustomField, SavedFilter, TableConfig
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
 from tests.factories import make_pool, make_segment, make_user, permit
@@ -105,16 +106,31 @@ def test_segments(client, admin):
         ("site=site2", [100]),
         # What only concerns the list's look does not concern the file.
         ("page=2&per_page=1&sort=-vid&exclude_columns=vid&site=site1", [100, 101, 102]),
-        ("tableconfig_id=1&return_url=/x&format=json&limit=1&offset=2&ordering=-vid&site=site2", [100]),
+        ("return_url=/x&format=json&limit=1&offset=2&ordering=-vid&nonsense=1&site=site2", [100]),
     ],
 )
 def test_of_what_the_list_shows(client, admin, query, vids):
-    if "tableconfig_id" in query:
-        # The page has no such configuration, the file needs none.
-        urls = [f"{EXPORT}segments/?{query}&format=csv"]
-    else:
-        urls = links_of(client, f"{SEGMENTS_URL}?{query}")[:1]
-    assert [int(row["VLAN ID"]) for row in rows_of(client.get(urls[0]))] == vids
+    assert vids_of(client, f"{SEGMENTS_URL}?{query}") == vids
+
+
+def test_custom_fields_and_table_configurations(client, admin, pool):
+    field = CustomField.objects.create(name="ticket", type="text")
+    field.object_types.set([ObjectType.objects.get_for_model(Segment)])
+    Segment.objects.filter(pool=pool, vid=101).update(custom_field_data={"ticket": "NET-1"})
+    config = TableConfig.objects.create(
+        name="Short",
+        table="SegmentTable",
+        object_type=ObjectType.objects.get_for_model(Segment),
+        columns=["vid"],
+        user=admin,
+    )
+    assert vids_of(client, f"{SEGMENTS_URL}?cf_ticket=NET-1&tableconfig_id={config.pk}") == [101]
+
+
+def test_the_files_refuse_what_they_do_not_know(client, admin):
+    for name in ("limit", "ordering", "tableconfig_id"):
+        response = client.get(f"{EXPORT}segments/", {name: "1"})
+        assert (response.status_code, list(response.json()["errors"])) == (400, [name])
 
 
 def test_saved_filter(client, admin):

@@ -16,10 +16,6 @@ __all__ = (
 )
 
 
-# How NetBox names a saved filter.
-SAVED_FILTER = ("filter", "filter_id")
-
-
 class FilteredView(PlainView):
     """A view of the objects that the user may view and that the query's filters find."""
 
@@ -32,7 +28,7 @@ class FilteredView(PlainView):
     def get_filtered_queryset(self):
         queryset = self.queryset.restrict(self.request.user, "view")
         filters = self.filterset_class(self.request.query_params, queryset, request=self.request).filters
-        check_query(self.request, (*filters, *SAVED_FILTER))
+        check_query(self.request, (*filters, *filtersets.SAVED_FILTER))
         return DjangoFilterBackend().filter_queryset(self.request, queryset, self)
 
 
