@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from core.models import Job, ObjectChange
-from ipam.models import VLAN, Prefix
+from ipam.models import VLAN, IPAddress, Prefix
 from netbox_vlan_manager.jobs import DriftRepairJob
 from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services.consistency import find_drift
@@ -92,6 +92,8 @@ def test_filters(client, user, pool):
     assert len(boxes(get(client, kind="prefix_vlan_changed"))) == 2
     assert len(boxes(get(client, kind="prefix_vlan_changed", pool_id=other.pk))) == 1
     assert "Repair all (1)" in get(client, pool_id=other.pk)
+    IPAddress.objects.create(address="10.0.0.5/24", vrf=pool.vrf)
+    assert "EPG_100 (100) is available, but in use" in get(client, pool_id=pool.pk, severity="info")
     assert "Nothing is found by these filters" in get(client, pool_id=other.pk, severity="info")
     assert len(boxes(get(client, kind="nonsense", pool_id="x"))) == 3
 
