@@ -11,7 +11,6 @@ from functools import cache
 
 from django.apps import apps
 from django.db import connection
-from django.db.models import ProtectedError
 from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
 from django.utils.translation import gettext as _
 
@@ -19,6 +18,7 @@ from core.models import ObjectChange
 from utilities.exceptions import AbortRequest
 
 from .exceptions import BranchActive
+from .models.deletion import protected_error
 
 __all__ = (
     "connect",
@@ -122,6 +122,5 @@ def _keep_what_main_needs(sender, instance, **kwargs):
         if not relation.auto_created or relation.concrete or relation.related_model._meta.app_label != PLUGIN:
             continue
         with on_main():
-            users = list(relation.related_model._base_manager.filter(**{relation.field.name: instance.pk})[:1])
-        if users:
-            raise ProtectedError(_("VLAN Manager uses it in main: delete it there."), users)
+            if users := list(relation.related_model._base_manager.filter(**{relation.field.name: instance.pk})[:1]):
+                raise protected_error(_("VLAN Manager uses it in main: delete it there."), users)

@@ -24,6 +24,7 @@ from ipam.models import VLAN, Prefix  # noqa: E402
 from netbox.context_managers import event_tracking  # noqa: E402
 from netbox_vlan_manager.exceptions import BranchActive  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
+from netbox_vlan_manager.models.deletion import HiddenObjects  # noqa: E402
 from netbox_vlan_manager.services import (  # noqa: E402
     allocate,
     create_segment,
@@ -360,3 +361,12 @@ def test_a_branch_deletes_nothing_that_main_refers_to(pool, branch, cluster, con
     with activate_branch(branch), pytest.raises((ProtectedError, AbortRequest)):
         type(used).objects.get(pk=used.pk).delete()
     assert state() == before
+
+
+def test_a_refusal_in_a_branch_names_nothing_hidden(pool, branch):
+    held = allocate("vm-02", **NAMES, user="admin").allocation
+    request = RequestFactory().get("/")
+    request.id, request.user = uuid.uuid4(), make_user("nobody")
+    with activate_branch(branch), event_tracking(request), pytest.raises(ProtectedError) as caught:
+        VLAN.objects.get(pk=held.segment.vlan_id).delete()
+    assert caught.value.protected_objects == [HiddenObjects()]
