@@ -121,8 +121,9 @@ REPAIRABLE = {
         lambda: prefix(vlan=None),
         lambda: has(Prefix, prefix="10.0.0.0/24", vlan__vid=100),
     ),
+    # The other one is available, and its VLAN has a prefix that is not its own.
     "VLAN of another": (
-        ["prefix_vlan_changed"],
+        ["prefix_vlan_changed", "segment_in_use"],
         lambda: prefix(vlan=VLAN.objects.get(vid=101)),
         lambda: has(Prefix, prefix="10.0.0.0/24", vlan__vid=100),
     ),
