@@ -71,7 +71,7 @@ class ReportTestCase(DriftTestCase):
         self.assertEqual(len(self.kinds(severity="warning")), 5)
         self.assertEqual(
             self.kinds(kind=["allocation_stale", "vlan_status"], pool_id=self.pool.pk),
-            ["allocation_stale", "vlan_status"],
+            ["vlan_status", "allocation_stale"],
         )
         self.assertEqual(self.kinds(repairable="false"), ["prefix_outside_containers"])
         self.assertEqual(len(self.kinds(repairable="true")), 4)
@@ -164,7 +164,7 @@ class RepairTestCase(DriftTestCase):
     def test_items(self):
         self.allow()
         item = next(item for item in self.items() if item.startswith("vlan_status"))
-        for status, message in (("repaired", "Set the status of the VLAN to Active."), ("skipped", "It fits by now.")):
+        for status, message in (("repaired", "Disable the segment."), ("skipped", "It fits by now.")):
             body = self.post(self.repair_url, {"items": [item, item]})
             self.assertEqual(body["results"], [{"item": item, "status": status, "message": message}])
         self.assertEqual(len(self.items()), 4)

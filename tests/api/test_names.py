@@ -129,6 +129,7 @@ class NamesTestCase(PlainTestCase):
             ("PATCH", "allocation-detail"): (held, described),
             ("DELETE", "allocation-detail"): (held, None),
             ("POST", "allocation-stretched"): (None, {"cluster_name": "new", "pools": [pool, twin.pk]}),
+            ("POST", "allocation-release"): (held, {}),
             ("POST", "allocation-renew"): (held, {"expires_at": "2030-01-01T00:00:00Z"}),
         }
 
