@@ -41,7 +41,10 @@ POISONS = {
     "one address": (lambda pool: container("255.255.255.255/32"), "pool_values"),
     "last IPv6 address": (lambda pool: container("ffff::/16"), "pool_values"),
     "container elsewhere": (lambda pool: Prefix.objects.filter(vrf__name="Bad").update(vrf=None), "container_vrf"),
-    "no container": (lambda pool: pool.get().prefixes.clear(), "container_missing"),
+    "no container": (
+        lambda pool: SegmentPool.prefixes.through.objects.filter(segmentpool__in=pool).delete(),
+        "container_missing",
+    ),
     "no scope": (lambda pool: pool.update(scope_id=0), "pool_scope"),
     "no VLAN IDs": (lambda pool: VLANGroup.objects.filter(name="Bad-Site1").update(vid_ranges=[]), None),
 }
