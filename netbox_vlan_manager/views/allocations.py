@@ -36,7 +36,16 @@ from ..services.places import places_of
 from ..services.releases import release_warnings
 from ..services.resolution import check_pool_permission
 from ..ui import panels
-from .mixins import ConfirmView, KeepTypedMixin, ResendMixin, ReturnURLMixin, annotate_may_release, get_selected, is_pk
+from .mixins import (
+    ConfirmView,
+    KeepTypedMixin,
+    ResendMixin,
+    ReturnURLMixin,
+    ViewableMixin,
+    annotate_may_release,
+    get_selected,
+    is_pk,
+)
 
 __all__ = (
     "AllocateStretchedView",
@@ -107,7 +116,7 @@ for view in registry["views"]["netbox_vlan_manager"]["allocation"]:
 
 
 @register_model_view(Allocation, "bulk_edit", path="edit", detail=False)
-class AllocationBulkEditView(ResendMixin, generic.BulkEditView):
+class AllocationBulkEditView(ResendMixin, ViewableMixin, generic.BulkEditView):
     # The view shows every column of the table, and leaves it to the queryset to read what is behind them.
     queryset = Allocation.objects.select_related(
         "pool", "segment__vlan", "cluster", "allocated_by", "released_by"

@@ -12,7 +12,7 @@ from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
 from ..models import Segment
 from ..services import disable_segment, enable_segment, end_quarantine, share
 from ..services.resolution import check_pool_permission
-from .mixins import ConfirmView, HoldersMixin, ResendMixin, ReturnURLMixin, get_selected
+from .mixins import ConfirmView, HoldersMixin, ResendMixin, ReturnURLMixin, ViewableMixin, get_selected
 
 __all__ = (
     "SegmentBulkDisableView",
@@ -114,7 +114,9 @@ class SegmentShareView(AvailabilityView):
         return self.render(segment, form)
 
 
-class BulkAvailabilityView(ResendMixin, ChangePermissionMixin, ReturnURLMixin, HoldersMixin, BaseMultiObjectView):
+class BulkAvailabilityView(
+    ResendMixin, ChangePermissionMixin, ReturnURLMixin, ViewableMixin, HoldersMixin, BaseMultiObjectView
+):
     """
     Changes the segments that were ticked, after a question.
 

@@ -38,6 +38,7 @@ __all__ = (
     "ReturnURLMixin",
     "ServiceBulkEditMixin",
     "ServiceImportMixin",
+    "ViewableMixin",
     "annotate_may_release",
     "get_selected",
     "is_pk",
@@ -62,6 +63,17 @@ class HoldersMixin:
 
     def get_queryset(self, request):
         return prefetch_holders(super().get_queryset(request), request.user)
+
+
+class ViewableMixin:
+    """
+    Extends a view that lists what was ticked: it takes only what the user may view, too.
+
+    Its table shows all of an object, and names what the object belongs to.
+    """
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).restrict(request.user, "view")
 
 
 class KeepTypedMixin:
@@ -197,15 +209,20 @@ class RefusableDeleteMixin:
         return redirect(instance.get_absolute_url())
 
 
-class RefusableBulkDeleteMixin:
+class RefusableBulkDeleteMixin(ViewableMixin):
     """The same for NetBox's BulkDeleteView, before it asks."""
 
     def post(self, request, **kwargs):
         if is_background_request(request):
             return super().post(request, **kwargs)
-        if refusal := self.get_refusal(get_selected(request, self.queryset, self.filterset)):
+        selected = get_selected(request, self.queryset, self.filterset)
+        if refusal := self.get_refusal(selected):
             messages.error(request, refusal)
             return redirect(self.get_return_url(request))
+        # By id: for "all", NetBox's form takes the ids of all that there are, those included that are hidden.
+        request.POST = request.POST.copy()
+        request.POST.pop("_all", None)
+        request.POST.setlist("pk", [str(pk) for pk in selected.order_by().values_list("pk", flat=True)])
         return super().post(request, **kwargs)
 
 

@@ -43,6 +43,7 @@ from .mixins import (
     ResendMixin,
     ServiceBulkEditMixin,
     ServiceImportMixin,
+    ViewableMixin,
     annotate_may_release,
     prefetch_holders,
 )
@@ -196,7 +197,7 @@ class SegmentPoolBulkImportView(ServiceImportMixin, generic.BulkImportView):
 
 
 @register_model_view(SegmentPool, "bulk_edit", path="edit", detail=False)
-class SegmentPoolBulkEditView(ResendMixin, ServiceBulkEditMixin, generic.BulkEditView):
+class SegmentPoolBulkEditView(ResendMixin, ViewableMixin, ServiceBulkEditMixin, generic.BulkEditView):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable

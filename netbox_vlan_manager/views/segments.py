@@ -35,6 +35,7 @@ from .mixins import (
     RefusableDeleteMixin,
     ResendMixin,
     ServiceImportMixin,
+    ViewableMixin,
     annotate_may_release,
     get_selected,
 )
@@ -210,7 +211,7 @@ class SegmentBulkReleaseView(AllocationBulkReleaseView):
 
 
 @register_model_view(Segment, "bulk_edit", path="edit", detail=False)
-class SegmentBulkEditView(ResendMixin, HoldersMixin, generic.BulkEditView):
+class SegmentBulkEditView(ResendMixin, ViewableMixin, HoldersMixin, generic.BulkEditView):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentFilterSet
     table = tables.SegmentTable
