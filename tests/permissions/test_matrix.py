@@ -8,6 +8,7 @@ UPDATE_PERMISSIONS=1 writes down what comes out instead; look at the difference 
 import os
 from pathlib import Path
 
+import pytest
 from django.db import transaction
 
 from . import docs, matrix
@@ -22,6 +23,8 @@ READ_ONLY = {"plugins:netbox_vlan_manager:root"}
 DOCUMENT = Path(__file__).parents[2] / "docs/permissions.md"
 
 
+# Thousands of calls each, which take minutes where other tests run at the same time.
+@pytest.mark.timeout(1200)
 class MatrixTestCase(WorldTestCase):
     def check(self, kind):
         lines = matrix.read()
