@@ -618,7 +618,11 @@ def take_back(pool, wish, skip_locked=True):
     if pool.cooldown:
         return False
     held = Allocation.objects.active().filter(segment=OuterRef("pk"))
-    segments = Segment.objects.filter(meeting(wish), ~Exists(held), pool=pool, status=SegmentStatusChoices.ALLOCATED)
+    # Found by the index of ends, few of which are over, and not among all that the pool has allocated.
+    over = Allocation.objects.overdue().order_by().values("segment")
+    segments = Segment.objects.filter(
+        meeting(wish), ~Exists(held), pk__in=over, pool=pool, status=SegmentStatusChoices.ALLOCATED
+    )
     locked = segments.select_for_update(no_key=True, skip_locked=skip_locked, of=("self",)).order_by("vid")
     return bool(end_overdue(Allocation.objects.filter(segment__in=list(locked.values_list("pk", flat=True)[:1]))))
 

@@ -76,8 +76,9 @@ def _run(name, work, user, segment, *args):
 
 
 def _disable(pk, reason, changelog_message):
-    end_overdue(Allocation.objects.filter(segment=pk))
     segment = lock_segment(pk)
+    if segment.status == SegmentStatusChoices.ALLOCATED and end_overdue(Allocation.objects.filter(segment=pk)):
+        segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.ALLOCATED:
         raise SegmentInUse(
             _("Segment {segment} is allocated: release it before you disable it.").format(segment=segment)

@@ -281,7 +281,7 @@ def _generate(pk, asked, fields, viewer):
             }
         )
     specs = _plan(pool, vids, asked, fields)
-    segments, errors = provisioning.build_segments(specs)
+    segments, errors = provisioning.build_segments(specs, pools_locked=True)
     _raise_first(specs, errors)
     if viewer and len(permitted_ids(Segment, viewer, "add", [segment.pk for segment in segments])) < len(segments):
         raise PermissionDenied(_("You may not add such segments: ask for the permission."))
@@ -464,7 +464,7 @@ def grow(pool, wish):
         if errors := _length_errors(pool, asked["prefix_length"], asked["ipv6_prefix_length"]):
             raise ValidationError(errors)
         specs = _plan(pool, _with_free_name(pool, vids, asked["epg_template"])[:1], asked, {})
-        (segment,), errors = provisioning.build_segments(specs)
+        (segment,), errors = provisioning.build_segments(specs, pools_locked=True)
         _raise_first(specs, errors)
     except ValidationError as error:
         return Growth(None, " ".join(error.messages))

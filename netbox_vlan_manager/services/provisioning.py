@@ -577,7 +577,7 @@ def _create_segment(spec):
     return segment
 
 
-def build_segments(specs):
+def build_segments(specs, pools_locked=False):
     """
     Create the segments of `specs` that fit in, with a number of statements that hardly grows with theirs.
 
@@ -585,11 +585,13 @@ def build_segments(specs):
 
     Args:
         specs: SegmentSpecs, of any number of pools.
+        pools_locked: Whether the pools of the specs were read under these locks, so that they are as they were then.
 
     Returns:
         Two lists, each as long as `specs`: the Segment or None, and {field: text} with what was wrong.
     """
-    _check_pools_unchanged(specs)
+    if not pools_locked:
+        _check_pools_unchanged(specs)
     vlan_spaces, prefix_spaces = _spaces(specs)
     plans, errors = [], []
     for spec in specs:

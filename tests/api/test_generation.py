@@ -109,7 +109,7 @@ class GenerateTestCase(PlainTestCase):
             ({"vid_min": 200, "vid_max": 100, "prefix_length": 24}, "vid_max", "ends before"),
             ({"count": 1, "prefix_length": 24, "ipv6_prefix_length": 64}, "ipv6_prefix_length", "no IPv6 container"),
         ):
-            errors = self.post(self.url, asked, status=400)
+            errors = self.post(self.url, asked, status=400)["errors"]
             self.assertEqual(list(errors), [field])
             self.assertIn(says, errors[field][0])
 
