@@ -254,6 +254,7 @@ def pool_values(pool):
         "critical_threshold": "90",
         "allocation_order": "highest",
         "cooldown": "3600",
+        "release_in_use": "refuse",
         "max_per_cluster": "2",
         "max_per_tenant": "20",
         "max_per_request": "5",
