@@ -6,6 +6,7 @@ __all__ = (
     "AllocationOrderChoices",
     "AllocationStatusChoices",
     "DriftSeverityChoices",
+    "FirstGenerationChoices",
     "PoolLevelChoices",
     "ReleaseInUseChoices",
     "ReleaseReasonChoices",
@@ -37,6 +38,18 @@ class AllocationOrderChoices(ChoiceSet):
         (HIGHEST, _("Highest VLAN ID")),
         (LEAST_RECENTLY_USED, _("Least recently used")),
         (RANDOM, _("Random")),
+    )
+
+
+class FirstGenerationChoices(ChoiceSet):
+    """What the first generation still does in a pool that was migrated from it; other pools have none of these."""
+
+    TRIAL = "trial"
+    OVER = "over"
+
+    CHOICES = (
+        (TRIAL, _("Both write"), "orange"),
+        (OVER, _("Moved over"), "gray"),
     )
 
 

@@ -101,6 +101,20 @@ class LimitReached(VLANManagerError):
     code = "limit_reached"
 
 
+class NotMigrated(VLANManagerError):
+    """The cluster holds a segment of the first generation that could not be migrated, and gets no other meanwhile."""
+
+    code = "not_migrated"
+
+    def __init__(self, cluster_name, pool):
+        super().__init__(
+            _(
+                "Cluster {cluster} holds a network of the first generation that could not be migrated to pool {pool} "
+                "yet, and is not given another. The preview of the migration says what is to be mended."
+            ).format(cluster=cluster_name, pool=pool)
+        )
+
+
 class AllocationNotFound(VLANManagerError):
     code = "allocation_not_found"
 

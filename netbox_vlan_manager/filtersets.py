@@ -32,6 +32,7 @@ from virtualization.models import Cluster
 from .choices import (
     AllocationOrderChoices,
     AllocationStatusChoices,
+    FirstGenerationChoices,
     PoolLevelChoices,
     ReleaseInUseChoices,
     ReleaseReasonChoices,
@@ -268,6 +269,11 @@ class SegmentPoolFilterSet(
 ):
     status = django_filters.MultipleChoiceFilter(
         choices=SegmentPoolStatusChoices,
+        distinct=False,
+        null_value=None,
+    )
+    first_generation = django_filters.MultipleChoiceFilter(
+        choices=FirstGenerationChoices,
         distinct=False,
         null_value=None,
     )

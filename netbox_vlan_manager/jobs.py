@@ -23,7 +23,7 @@ from .forms.errors import SERVICE_ERRORS, get_error_texts
 from .logs import as_line
 from .models import SegmentPool
 from .services.drift import FAILED, STATUSES, announce_drift, repair_drift
-from .services.first_generation import migrate
+from .services.first_generation.actions import ACTIONS
 from .services.generation import generate_segments
 from .services.import_files import parse_file
 from .services.importing import import_segments
@@ -286,26 +286,27 @@ class DriftJob(LastingJobRunner):
 
 class MigrationJob(UserJobRunner):
     """
-    Takes over the first generation's data as the job's user, or tries what that would do (see `first_generation`).
+    Takes over the first generation's data as the job's user, gives it back, or ends the trial; or tries what that would
+    do (see `services.first_generation`).
 
-    To the job's data come `done` and `total`, how many pools are, and in the end `report`, what `Migration.as_json`
-    returns.
+    To the job's data come `done` and `total`, how many pools are, and in the end `report`, what `as_json` of what was
+    done returns.
     """
 
-    asked = ("dry_run",)
+    asked = ("dry_run", "action")
 
     class Meta:
         name = "VLAN Manager: migration from the first generation"
 
     @classmethod
-    def start(cls, *, user, dry_run=False):
+    def start(cls, *, user, dry_run=False, action="migrate"):
         """Return a new Job for a worker."""
-        return cls.enqueue_for(user, dry_run=dry_run)
+        return cls.enqueue_for(user, dry_run=dry_run, action=action)
 
-    def work(self, user, dry_run):
-        migration = migrate(user=user, dry_run=dry_run, report=self._report)
-        self.job.data["report"] = migration.as_json()
-        self.logger.info(migration.summary())
+    def work(self, user, dry_run, action):
+        result = ACTIONS[action].work(user=user, dry_run=dry_run, report=self._report)
+        self.job.data["report"] = result.as_json()
+        self.logger.info(result.summary())
 
     def _report(self, done, total):
         self.job.data |= {"done": done, "total": total}

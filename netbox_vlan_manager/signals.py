@@ -20,10 +20,11 @@ from utilities.exceptions import AbortRequest
 from virtualization.models import Cluster
 
 from . import branching
-from .exceptions import Busy
+from .exceptions import Busy, VLANManagerError
 from .models import Allocation, Segment, SegmentPool
 from .services import guards, provisioning
 from .services.clusters import link_clusters
+from .services.first_generation import following
 from .services.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 
 CHECKS = {
@@ -127,7 +128,28 @@ def follow_vlan(instance, created, raw=False, update_fields=None, **kwargs):
 @receiver(post_save, sender=Prefix)
 def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
     if not created and not raw and not branching.is_active() and _touches(update_fields, {"prefix", "description"}):
-        guards.follow_prefix(instance)
+        segment = guards.follow_prefix(instance)
+        # The plugin's own writes name their fields.
+        if segment and segment.pool.is_on_trial and update_fields is None:
+            try:
+                with busy_aborts_request():
+                    following.follow_prefix(segment, instance)
+            except ValidationError as error:
+                raise AbortRequest(" ".join(error.messages)) from error
+            except VLANManagerError as error:
+                raise AbortRequest(str(error)) from error
+
+
+@receiver(post_save, sender=Segment)
+def write_back_segment(instance, created, raw=False, update_fields=None, **kwargs):
+    if not created and not raw and update_fields is not None and "status" in update_fields:
+        following.write_back(instance.pool, instance.pk)
+
+
+@receiver(post_save, sender=Allocation)
+def write_back_allocation(instance, raw=False, update_fields=None, **kwargs):
+    if instance.segment_id and not raw and _touches(update_fields, {"released_at", "segment"}):
+        following.write_back(instance.pool, instance.segment_id)
 
 
 @receiver(pre_save, sender=Cluster)

@@ -35,13 +35,18 @@ def make_fields():
         custom_field.object_types.add(ObjectType.objects.get_for_model(Prefix))
 
 
+def name_group(vrf, site):
+    """Return the name of the VLAN group of a VRF at a site."""
+    return f"{vrf}-ClickCluster-{site}"
+
+
 def make_group(vrf="Network1", site="Site1", container="10.0.0.0/16"):
     """Return the VLAN group of a VRF at a site, made with both, and with a container prefix if there is to be one."""
     vrf = VRF.objects.get_or_create(name=vrf)[0]
     scope = SiteGroup.objects.get_or_create(name=site, slug=slugify(site))[0]
     if container:
         Prefix.objects.get_or_create(prefix=IPNetwork(container), vrf=vrf, status="container")
-    name = f"{vrf.name}-ClickCluster-{site}"
+    name = name_group(vrf, site)
     return VLANGroup.objects.create(name=name, slug=slugify(name), scope=scope)
 
 

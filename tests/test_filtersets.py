@@ -97,6 +97,12 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
         self.assert_found([self.site_pool], max_per_request__empty=False)
         self.assertIn("level", self.filterset({"level": ["full"]}, self.queryset).errors)
 
+    def test_first_generation(self):
+        SegmentPool.objects.filter(pk=self.room_pool.pk).update(first_generation="trial")
+        SegmentPool.objects.filter(pk=self.site_pool.pk).update(first_generation="over")
+        self.assert_found([self.room_pool], first_generation=["trial"])
+        self.assert_found([self.room_pool, self.site_pool], first_generation=["trial", "over"])
+
     def test_growth(self):
         SegmentPool.objects.filter(pk=self.room_pool.pk).update(
             epg_template="web_{vid}", auto_grow=True, grow_prefix_length=26, grow_ipv6_prefix_length=64, grow_limit=90

@@ -4,6 +4,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from core.models import ObjectChange
+from extras.models import CustomField
+from ipam.models import Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from tests.factories import make_user
 from tests.first_generation import make_fields, make_group, make_prefix
@@ -59,9 +61,12 @@ def test_dry_run(group):
 def test_tells_what_failed_and_ends_with_an_error(group):
     make_user("alice")
     prefix = make_prefix(group, 102, "10.0.2.0/24", vlan_name="no name")
-    _lines, errors, error = run("--user", "alice")
-    assert len(errors) == 1
-    assert errors[0].startswith(f"  10.0.2.0/24 (id {prefix.pk}): EPG name 'no name' is not valid")
+    lines, errors, error = run("--user", "alice")
+    assert errors == []
+    heading, line = lines[0], lines[3]
+    assert heading.startswith("Network1 Site1 (new): 2 migrated, 0 unchanged, 1 failed")
+    assert line.startswith(f"  10.0.2.0/24 (id {prefix.pk}): failed: EPG name 'no name' is not valid")
+    assert "no_name is one." in line
     assert "2 migrated, 0 unchanged, 1 failed" in error
     assert Allocation.objects.count() == 2
 
@@ -72,3 +77,53 @@ def test_without_a_user_the_first_superuser_is_named(group):
     assert run()[2] is None
     assert set(ObjectChange.objects.values_list("user_name", flat=True)) == {"root"}
     assert run("--user", "nobody")[2] == "user: There is no user 'nobody'."
+
+
+def test_undo_with_a_preview(group):
+    make_user("alice")
+    before = list(Prefix.objects.order_by("pk").values_list("pk", "status", "custom_field_data"))
+    run("--user", "alice")
+    lines, errors, error = run("--undo", "--dry-run", "--user", "alice")
+    assert (errors, error) == ([], None)
+    assert lines == [
+        "Network1 Site1: 2 segments; 1 allocated, 0 available, 1 disabled; 0 prefixes written",
+        "  Containers deleted: 192.168.0.0/23",
+        "1 pools, 0 failed; 2 segments: 1 allocated, 0 available, 1 disabled; 0 prefixes written; nothing was changed",
+    ]
+    assert SegmentPool.objects.exists()
+    lines, errors, error = run("--undo", "--user", "alice")
+    assert (errors, error) == ([], None)
+    assert not SegmentPool.objects.exists()
+    assert not Allocation.objects.active().exists()
+    assert list(Prefix.objects.order_by("pk").values_list("pk", "status", "custom_field_data")) == before
+    assert set(ObjectChange.objects.values_list("user_name", flat=True)) == {"alice"}
+    assert run("--undo", "--user", "alice")[0][-1].startswith("0 pools")
+
+
+def test_finish(group):
+    make_user("alice")
+    run("--user", "alice")
+    assert run("--finish", "--dry-run", "--user", "alice")[2] is None
+    assert SegmentPool.objects.get().is_on_trial
+    assert run("--finish", "--user", "alice")[2] is None
+    assert not SegmentPool.objects.get().is_on_trial
+    assert "not allowed with" in run("--finish", "--undo")[2]
+
+
+def test_undo_that_fails(group):
+    make_user("alice")
+    run("--user", "alice")
+    CustomField.objects.filter(name="Cluster").delete()
+    lines, _errors, error = run("--undo", "--user", "alice")
+    assert "no custom field Cluster" in lines[1]
+    assert error.startswith("0 pools, 1 failed")
+
+
+def test_check_tells_what_could_not_be_migrated(group):
+    make_user("alice")
+    make_prefix(VLANGroup.objects.get(), 102, "10.0.2.0/24", cluster="prod-03", vlan_name="no name")
+    run("--user", "alice")
+    stdout = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("vlan_manager_check", stdout=stdout)
+    assert "prefix_unmigrated: Prefix 10.0.2.0/24 is held in the first generation by prod-03" in stdout.getvalue()

@@ -16,9 +16,11 @@ from django.db.migrations.recorder import MigrationRecorder
 from psycopg import sql
 
 from core.models import ObjectType
-from netbox_vlan_manager.models import Allocation
+from ipam.models import VLANGroup
+from netbox_vlan_manager.models import Allocation, SegmentPool
 from netbox_vlan_manager.services import release
 from netbox_vlan_manager.services.consistency import find_drift
+from tests.factories import make_pool
 from tests.stack import StackError
 from tests.stack.database import Database
 from tests.upgrade.database import catalog, other_tables, plugin_rows, run_program
@@ -74,6 +76,7 @@ def test_database_is_migrated(migrations):
 
 # What going back from a migration loses: columns with what was in them, and tables. NetBox's tables stay as they are.
 LOST = {
+    "0010_first_generation": {"segmentpool": {"first_generation"}},
     "0009_release_in_use": {"segmentpool": {"release_in_use"}},
     "0008_deletion": {},
     "0007_places": {"allocation": {"places"}},
@@ -275,3 +278,14 @@ def test_dump_and_restore_keep_every_row_constraint_index_and_trigger(restored):
     restored.execute("UPDATE dcim_site SET group_id = NULL WHERE name = 'Site1'")
     places = restored.execute("SELECT DISTINCT _site_group_id FROM netbox_vlan_manager_segmentpool").fetchall()
     assert places == [(None,)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pools_migrated_from_the_first_generation_are_known_and_not_on_trial():
+    make_pool()
+    make_pool("Network2", "Site2")
+    VLANGroup.objects.filter(name="Network1-Site1").update(name="Network1-ClickCluster-Site1")
+    migrate("0009_release_in_use")
+    migrate("0010_first_generation")
+    pools = SegmentPool.objects.order_by("name").values_list("name", "first_generation")
+    assert list(pools) == [("Network1 Site1", "over"), ("Network2 Site2", "")]

@@ -42,6 +42,7 @@ STATUS_OF_CODE = {
     "pool_conflict": 409,
     "vid_unavailable": 409,
     "limit_reached": 409,
+    "not_migrated": 409,
     "idempotency_conflict": 422,
     "segment_in_use": 409,
     "protected": 409,

@@ -35,7 +35,9 @@ NOT_FOUND = {404: OpenApiResponse(ErrorSerializer, "There is no such object that
 POOL_NOT_FOUND = {404: OpenApiResponse(PoolNotFoundSerializer, "`pool_not_found`")}
 NOTHING_TO_RELEASE = {404: OpenApiResponse(PoolNotFoundSerializer, "`pool_not_found` or `allocation_not_found`")}
 POOL_CONFLICT = {
-    409: OpenApiResponse(ErrorSerializer, "`pool_exhausted`, `pool_paused`, `vid_unavailable` or `limit_reached`")
+    409: OpenApiResponse(
+        ErrorSerializer, "`pool_exhausted`, `pool_paused`, `vid_unavailable`, `limit_reached` or `not_migrated`"
+    )
 }
 _OBJECT_OR_LIST = PolymorphicProxySerializer(
     "ObjectOrListError", [ErrorSerializer, ListErrorSerializer], resource_type_field_name=None

@@ -3,6 +3,7 @@ import strawberry
 from ..choices import (
     AllocationOrderChoices,
     AllocationStatusChoices,
+    FirstGenerationChoices,
     PoolLevelChoices,
     ReleaseInUseChoices,
     ReleaseReasonChoices,
@@ -13,6 +14,7 @@ from ..choices import (
 __all__ = (
     "AllocationOrderEnum",
     "AllocationStatusEnum",
+    "FirstGenerationEnum",
     "PoolLevelEnum",
     "ReleaseInUseEnum",
     "ReleaseReasonEnum",
@@ -22,6 +24,7 @@ __all__ = (
 
 AllocationOrderEnum = strawberry.enum(AllocationOrderChoices.as_enum(prefix="order"))
 AllocationStatusEnum = strawberry.enum(AllocationStatusChoices.as_enum(prefix="status"))
+FirstGenerationEnum = strawberry.enum(FirstGenerationChoices.as_enum(prefix="first_generation"))
 PoolLevelEnum = strawberry.enum(PoolLevelChoices.as_enum(prefix="level"))
 ReleaseInUseEnum = strawberry.enum(ReleaseInUseChoices.as_enum(prefix="release"))
 ReleaseReasonEnum = strawberry.enum(ReleaseReasonChoices.as_enum(prefix="reason"))

@@ -28,6 +28,7 @@ from ..models import Allocation, PoolSnapshot, Segment, SegmentPool, is_active
 from .enums import (
     AllocationOrderEnum,
     AllocationStatusEnum,
+    FirstGenerationEnum,
     PoolLevelEnum,
     ReleaseInUseEnum,
     ReleaseReasonEnum,
@@ -53,6 +54,7 @@ class SegmentPoolFilter(ContactFilterMixin, PrimaryModelFilter):
     name: StrFilterLookup | None = strawberry_django.filter_field()
     slug: StrFilterLookup | None = strawberry_django.filter_field()
     status: BaseFilterLookup[SegmentPoolStatusEnum] | None = strawberry_django.filter_field()
+    first_generation: BaseFilterLookup[FirstGenerationEnum] | None = strawberry_django.filter_field()
     level: BaseFilterLookup[PoolLevelEnum] | None = strawberry_django.filter_field()
     vrf = related_filter(VRF, VRFFilter, "vrf")
     vrf_id: ID | None = strawberry_django.filter_field()

@@ -16,6 +16,7 @@ from utilities.querysets import RestrictedQuerySet
 
 from ..choices import (
     AllocationOrderChoices,
+    FirstGenerationChoices,
     PoolLevelChoices,
     ReleaseInUseChoices,
     SegmentPoolStatusChoices,
@@ -274,6 +275,15 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         help_text=_("The threshold that was last reported; each crossing is told once"),
     )
 
+    first_generation = models.CharField(
+        verbose_name=_("first generation"),
+        max_length=50,
+        choices=FirstGenerationChoices,
+        blank=True,
+        editable=False,
+        help_text=_("Whether the pool was migrated from the first generation, and whether that still writes"),
+    )
+
     # Whether `services.provisioning` has checked what it is about to become, with its segments and containers.
     checks_containers = False
 
@@ -304,7 +314,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         "vlan_custom_fields",
         "prefix_custom_fields",
     )
-    hot_columns = ("level",)
+    hot_columns = ("level", "first_generation")
     prerequisite_models = ("ipam.VRF",)
 
     class Meta:
@@ -355,6 +365,23 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
 
     def get_status_color(self):
         return SegmentPoolStatusChoices.colors.get(self.status)
+
+    def get_first_generation_color(self):
+        return FirstGenerationChoices.colors.get(self.first_generation)
+
+    @property
+    def is_on_trial(self):
+        """Whether the first generation still writes to the pool's prefixes, and the plugin for it."""
+        return self.first_generation == FirstGenerationChoices.TRIAL
+
+    def keeps_prefix(self, segment_status):
+        """
+        Whether prefixes of segments in this status have the status of allocated ones.
+
+        To the first generation every active prefix is free, so that on trial those of disabled segments have it too.
+        """
+        on_trial = self.is_on_trial and segment_status == SegmentStatusChoices.DISABLED
+        return on_trial or segment_status == SegmentStatusChoices.ALLOCATED
 
     def get_level_color(self):
         return PoolLevelChoices.colors.get(self.level)

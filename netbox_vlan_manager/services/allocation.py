@@ -45,7 +45,8 @@ from ..settings import get_setting
 from ..validators import clean_cluster_name, clean_purpose
 from . import audit, custom_fields, generation, quarantine, releases, thresholds, timing, transactions
 from .clusters import clusters_named
-from .guards import disabling
+from .first_generation.unmigrated import check_cluster
+from .guards import disabling, prefix_status
 from .prepared import fetch_object, fetch_objects, fetch_rows
 from .resolution import not_permitted, place_key, places_around, resolve_pool, usable_pools
 from .usage import status_reasons
@@ -344,7 +345,10 @@ def _allocate_all(requests, user, dry_run):
         if not dry_run:
             metrics.count_allocations(results)
         return results
-    for request in requests:
+    for index, request in enumerate(requests):
+        if held[index] is None and not request.purpose:
+            with _indexed(index):
+                check_cluster(request.pool, request.cluster_name)
         # For those that are held as well: they may be released before the locks are had.
         find_facts(request)
     user = audit.get_user(user)
@@ -825,7 +829,7 @@ def _release(allocation, user, changelog_message, reason, if_due, use=None):
         if reasons := status_reasons(segment.vlan, ()):
             # Its VLAN was reserved or deprecated meanwhile: it is handed out to nobody, after a cool-down neither.
             freed = {**disabling(segment, ", ".join(reasons)), "last_released_at": released_at}
-        updates += [(segment, freed), *_prefix_updates(segment, get_setting("prefix_status_available"))]
+        updates += [(segment, freed), *_prefix_updates(segment, prefix_status(pool, freed["status"]))]
     event = EXPIRED if reason == ReleaseReasonChoices.EXPIRED else RELEASED
     audit.write(updates=updates, events=[(allocation, event)])
     metrics.count_release(pool, reason)

@@ -24,12 +24,14 @@ from ipam.models import VLAN, Prefix
 from utilities.data import ranges_to_string
 from virtualization.models import Cluster
 
-from ..choices import DriftSeverityChoices, SegmentStatusChoices
+from ..choices import DriftSeverityChoices, FirstGenerationChoices, SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool
 from ..settings import get_setting
 from ..validators import EPG_NAME_MAX_LENGTH, epg_name_pattern, make_epg_name, pool_errors
 from .clusters import wrongly_linked
-from .guards import HANDED_OUT, disabling
+from .first_generation.fields import cluster_text
+from .first_generation.unmigrated import find_unmigrated
+from .guards import HANDED_OUT, disabling, prefix_status
 from .usage import status_reasons, used_ids
 
 __all__ = (
@@ -484,14 +486,14 @@ def _prefix_changes(segment, held):
 
 def wrong_prefix_statuses(pk, name):
     """Find prefixes whose status is not the one that their segment's stands for."""
-    allocated = Q(status=SegmentStatusChoices.ALLOCATED)
+    disabled = Q(status=SegmentStatusChoices.DISABLED, pool__first_generation=FirstGenerationChoices.TRIAL)
+    allocated = Q(status=SegmentStatusChoices.ALLOCATED) | disabled
     expected = Q(allocated, **{f"{name}__status": get_setting("prefix_status_allocated")}) | Q(
         ~allocated, **{f"{name}__status": get_setting("prefix_status_available")}
     )
     for segment in _segments(pk).filter(**{f"{name}__isnull": False}).exclude(expected):
         prefix = getattr(segment, name)
-        held = segment.status == SegmentStatusChoices.ALLOCATED
-        status = get_setting("prefix_status_allocated" if held else "prefix_status_available")
+        status = prefix_status(segment.pool, segment.status)
         yield Drift(
             f"{FAMILIES[name]}prefix_status",
             segment.pool,
@@ -640,6 +642,26 @@ def orphaned_prefixes(pk):
             "does."
         ),
     )
+
+
+def unmigrated_prefixes(pk):
+    """Find prefixes that a cluster of the first generation holds and that could not be migrated."""
+    # Where several pools might have one, it is told of the first.
+    pools = SegmentPool.objects.select_related("vrf", "vlan_group").exclude(first_generation="").order_by("-pk")
+    found = {prefix.pk: (pool, prefix) for pool, prefix in find_unmigrated(pools, pk)}
+    for pool, prefix in found.values():
+        yield Drift(
+            "prefix_unmigrated",
+            pool,
+            prefix,
+            _("Prefix {prefix} is held in the first generation by {clusters}, but is no segment of pool {pool}").format(
+                prefix=prefix, clusters=cluster_text(prefix), pool=pool
+            ),
+            advice=_(
+                "Until it is migrated nobody is allocated it, and its clusters are allocated nothing else. The preview "
+                "of the migration says what is to be mended; where it is free, empty Cluster."
+            ),
+        )
 
 
 def broken_pools(pk):
@@ -826,6 +848,7 @@ KINDS = {
     "allocated_twice": Kind(gettext_lazy("Cluster with two segments"), DriftSeverityChoices.ERROR, doubled_allocations),
     "allocation_stale": Kind(gettext_lazy("Outdated allocation"), DriftSeverityChoices.WARNING, stale_allocations),
     "cluster_link": Kind(gettext_lazy("Cluster of an allocation"), DriftSeverityChoices.WARNING, wrong_clusters),
+    "prefix_unmigrated": Kind(gettext_lazy("Prefix not migrated"), DriftSeverityChoices.ERROR, unmigrated_prefixes),
     "prefix_orphan": Kind(gettext_lazy("Prefix without a segment"), DriftSeverityChoices.INFO, orphaned_prefixes),
     "prefix_around": Kind(gettext_lazy("Prefix around segments"), DriftSeverityChoices.INFO, surrounding_prefixes),
     "segment_in_use": Kind(gettext_lazy("Available, but in use"), DriftSeverityChoices.INFO, used_segments),

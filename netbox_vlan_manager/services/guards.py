@@ -25,6 +25,7 @@ from ..models.deletion import name_viewed_only, protected_error
 from ..settings import get_setting
 from ..validators import clean_epg_name
 from . import audit, transactions, usage
+from .first_generation.fields import check_followed
 from .permissions import nameable
 from .spaces import Containers, PrefixSpace, family_errors, vid_range_errors
 
@@ -45,6 +46,7 @@ __all__ = (
     "follow_segment",
     "follow_vlan",
     "may_name_network",
+    "prefix_status",
     "use_errors",
 )
 
@@ -224,7 +226,9 @@ def _segment_prefix_errors(segment, prefix):
         )
     if prefix.vlan_id not in (segment.vlan_id, stored.vlan_id):
         errors["vlan"] = _("The prefix belongs to a segment: it stays with VLAN {vlan}.").format(vlan=segment.vlan)
-    if prefix.status not in (_prefix_status(segment), stored.status):
+    if segment.pool.is_on_trial and name == "prefix":
+        errors |= check_followed(segment, prefix)
+    elif prefix.status not in (prefix_status(segment.pool, segment.status), stored.status):
         errors["status"] = _(
             "The prefix belongs to a segment, which is {status}: allocate or release the segment instead."
         ).format(status=segment.get_status_display().lower())
@@ -250,11 +254,10 @@ def use_errors(segment, network, field="prefix", reasons=()):
     return {field: text.format(prefix=network, vrf=segment.pool.vrf)}
 
 
-def _prefix_status(segment):
-    """Return the status that the prefix of `segment` has to have."""
-    if segment.status == SegmentStatusChoices.ALLOCATED:
-        return get_setting("prefix_status_allocated")
-    return get_setting("prefix_status_available")
+def prefix_status(pool, segment_status):
+    """Return the status that the prefixes of a segment of `pool` in that status have to have."""
+    is_held = pool.keeps_prefix(segment_status)
+    return get_setting("prefix_status_allocated" if is_held else "prefix_status_available")
 
 
 def _container_errors(pool, prefix, stored):
@@ -300,11 +303,14 @@ def _name(pool):
 
 
 def follow_prefix(prefix):
-    """Carry a prefix's CIDR over to the allocation that holds its segment; the segment counts as changed."""
+    """
+    Carry a prefix's CIDR over to the allocation that holds its segment, which counts as changed; return it, or None.
+    """
     if segment := _find_segment(prefix):
         setattr(segment, "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix", prefix)
         _touch(segment)
         follow_segment(segment)
+    return segment
 
 
 def follow_segment(segment):

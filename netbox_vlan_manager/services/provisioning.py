@@ -31,9 +31,9 @@ from netbox.signals import post_clean
 from ..choices import SegmentStatusChoices
 from ..exceptions import Busy, SegmentInUse
 from ..models import Segment, SegmentPool
-from ..settings import get_setting
 from ..validators import clean_cidr, clean_epg_name, clean_vid, pool_errors
 from . import audit, custom_fields, guards, timing, transactions, usage
+from .first_generation.unmigrated import Held
 from .permissions import check_change_of_others, nameable
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
 
@@ -105,8 +105,7 @@ class SegmentSpec:
     @property
     def prefix_status(self):
         """Return the status that its prefixes get."""
-        is_held = self.status == SegmentStatusChoices.ALLOCATED
-        return get_setting("prefix_status_allocated" if is_held else "prefix_status_available")
+        return guards.prefix_status(self.pool, self.status)
 
     @property
     def networks(self):
@@ -423,7 +422,7 @@ def _get_containers(prefixes, vrf, scope, tenant, role, values):
     ]
 
 
-def get_container(vrf, cidr, scope=None, tenant=None, role=None, values=None):
+def get_container(vrf, cidr, scope=None, tenant=None, role=None, values=None, changelog_message=""):
     """
     Return the container prefix `cidr` of `vrf`, made where there is none, with these values of custom fields.
 
@@ -446,6 +445,7 @@ def get_container(vrf, cidr, scope=None, tenant=None, role=None, values=None):
         status=PrefixStatusChoices.STATUS_CONTAINER,
         custom_field_data=custom_fields.fill(Prefix, values or {}),
     )
+    container._changelog_message = changelog_message
     if texts := custom_fields.errors_of(Prefix, container.custom_field_data):
         raise ValidationError({"prefixes": texts})
     try:
@@ -577,7 +577,7 @@ def _create_segment(spec):
     return segment
 
 
-def build_segments(specs, pools_locked=False):
+def build_segments(specs, pools_locked=False, may_hold=False):
     """
     Create the segments of `specs` that fit in, with a number of statements that hardly grows with theirs.
 
@@ -586,6 +586,7 @@ def build_segments(specs, pools_locked=False):
     Args:
         specs: SegmentSpecs, of any number of pools.
         pools_locked: Whether the pools of the specs were read under these locks, so that they are as they were then.
+        may_hold: Take prefixes that the first generation holds, whose clusters the caller allocates them to.
 
     Returns:
         Two lists, each as long as `specs`: the Segment or None, and {field: text} with what was wrong.
@@ -593,6 +594,7 @@ def build_segments(specs, pools_locked=False):
     if not pools_locked:
         _check_pools_unchanged(specs)
     vlan_spaces, prefix_spaces = _spaces(specs)
+    unmigrated = Held([] if may_hold else {spec.pool for spec in specs})
     plans, errors = [], []
     for spec in specs:
         vlan_space = vlan_spaces[spec.pool.vlan_group_id]
@@ -600,6 +602,7 @@ def build_segments(specs, pools_locked=False):
         problems = vlan_space.errors(spec.vid, spec.epg_name)
         for name, network in spec.networks.items():
             problems |= prefix_space.errors(network, name)
+        problems |= unmigrated.errors(spec.pool, vlan_space.by_vid.get(spec.vid), spec.networks)
         plan = None
         if not problems:
             plan, problems = _plan(spec, vlan_space, prefix_space)
@@ -617,13 +620,15 @@ def build_segments(specs, pools_locked=False):
     for spec, segment in zip(specs, plans, strict=True):
         if segment is None:
             continue
+        # By what it has become: its spec may have left that open.
+        status = guards.prefix_status(spec.pool, segment.status)
         for prefix in segment.get_prefixes(owned=True):
-            prefix.vlan = segment.vlan
+            prefix.vlan, prefix.status = segment.vlan, status
             owned.append(prefix)
         for prefix in segment.get_prefixes(owned=False):
             changes = {} if prefix.vlan_id == segment.vlan.pk else {"vlan": segment.vlan}
-            if prefix.status != spec.prefix_status:
-                changes["status"] = spec.prefix_status
+            if prefix.status != status:
+                changes["status"] = status
             if changes:
                 adopted.append((prefix, changes))
         if segment.status == SegmentStatusChoices.AVAILABLE and segment.vlan.status != VLANStatusChoices.STATUS_ACTIVE:

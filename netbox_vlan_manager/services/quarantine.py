@@ -83,7 +83,7 @@ def promote_all():
 
 def _promote(segments, skip_locked=True):
     due = segments.filter(status=SegmentStatusChoices.QUARANTINED, quarantined_until__lte=timezone.now())
-    locked = due.select_related("vlan").select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
+    locked = due.select_related("vlan", "pool").select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
     locked = list(locked.order_by("pool_id", "vid")[:BATCH_SIZE])
     audit.write(
         updates=[(segment, {"status": SegmentStatusChoices.AVAILABLE, "quarantined_until": None}) for segment in locked]

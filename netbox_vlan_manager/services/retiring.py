@@ -30,7 +30,10 @@ from .protection import PROTECTED_ERRORS, protected_conflicts
 __all__ = (
     "RetireResult",
     "delete_drained",
+    "delete_if_drained",
+    "delete_prefixes",
     "delete_segments",
+    "lock_pool",
     "retire_pool",
 )
 
@@ -85,7 +88,7 @@ def retire_pool(pool, *, user, changelog_message="", dry_run=False):
 
 def _retire(pk, user, changelog_message, dry_run):
     end_overdue(Allocation.objects.filter(pool=pk))
-    pool = _lock_pool(pk)
+    pool = lock_pool(pk)
     if pool is None:
         raise Busy
     pool._changelog_message = changelog_message
@@ -93,7 +96,7 @@ def _retire(pk, user, changelog_message, dry_run):
     segments = pool.segments.count()
     retiring = SegmentPoolStatusChoices.RETIRING
     try:
-        if not held.exists() and _delete_if_drained(pool, user):
+        if not held.exists() and delete_if_drained(pool, user):
             return RetireResult(pool, retiring, 0, segments, deleted=True)
     except PoolConflict as error:
         if not dry_run:
@@ -147,12 +150,12 @@ def _find_retirer(pool):
 
 
 def _delete_retiring(pk, user):
-    pool = _lock_pool(pk)
+    pool = lock_pool(pk)
     # Somebody may have made it active again.
-    return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and _delete_if_drained(pool, user))
+    return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and delete_if_drained(pool, user))
 
 
-def _lock_pool(pk):
+def lock_pool(pk):
     """Lock the spaces and the row of a pool and return it as it is now, or None."""
     pool = SegmentPool.objects.filter(pk=pk).first()
     if pool is None:
@@ -162,7 +165,7 @@ def _lock_pool(pk):
     return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
 
 
-def _delete_if_drained(pool, user):
+def delete_if_drained(pool, user):
     """Delete `pool` with its segments and return True, unless a cluster holds one."""
     rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
     list(rows.select_for_update().values_list("pk"))
@@ -197,7 +200,7 @@ def delete_segments(segments):
     for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
         _unlink(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
         audit.delete(batch)
-        _delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
+        delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
         left = [prefix for segment in batch if segment.owns_vlan for prefix in segment.get_prefixes(owned=False)]
         audit.write(updates=[(prefix, {"vlan": None}) for prefix in left])
         if vlans := [segment.vlan for segment in batch if segment.owns_vlan]:
@@ -210,7 +213,8 @@ def _unlink(allocations, field):
         audit.write(updates=[(allocation, {field: None}) for allocation in batch])
 
 
-def _delete_prefixes(prefixes):
+def delete_prefixes(prefixes):
+    """Delete prefixes, change-logged, and count anew those around them."""
     # NetBox counts anew what is below and above; where nothing is below, only the counts above change.
     for prefix in prefixes:
         if prefix._children:

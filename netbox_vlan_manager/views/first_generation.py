@@ -6,7 +6,9 @@ from core.models import Job
 from utilities.paginator import EnhancedPaginator, get_paginate_count
 
 from ..jobs import MigrationJob
-from ..services.first_generation import check_permission, has_data
+from ..services.first_generation.actions import ACTIONS, check_any_permission, permitted_actions
+from ..services.first_generation.reading import has_data
+from ..services.first_generation.undoing import has_pools
 from .progress import answer_htmx, get_job, get_progress
 
 __all__ = (
@@ -16,19 +18,33 @@ __all__ = (
 
 
 class MigrationView(LoginRequiredMixin, View):
-    """Says what is taken over from the first generation, and starts the job that does it, or tries it."""
+    """Says what is taken over from the first generation, and starts the job that does, undoes or tries it."""
 
     template_name = "netbox_vlan_manager/migration.html"
 
     def get(self, request):
-        check_permission(request.user)
+        check_any_permission(request.user)
         jobs = Job.objects.filter(name=MigrationJob.name, user=request.user).order_by("-created")
-        context = {"has_data": has_data(request.user), "last_job": jobs.first()}
+        actions = permitted_actions(request.user)
+        found = has_data(request.user)
+        context = {
+            "has_data": found,
+            "may_migrate": found and "migrate" in actions,
+            "may_go_back": not {"undo", "finish"}.isdisjoint(actions),
+            "has_pools": has_pools(request.user),
+            "actions": actions,
+            "last_job": jobs.first(),
+        }
         return render(request, self.template_name, context)
 
     def post(self, request):
-        check_permission(request.user)
-        job = MigrationJob.start(user=request.user, dry_run="_migrate" not in request.POST)
+        check_any_permission(request.user)
+        name = request.POST.get("action", "migrate")
+        action = ACTIONS.get(name)
+        if action is None:
+            return redirect("plugins:netbox_vlan_manager:migration")
+        action.check_permission(request.user)
+        job = MigrationJob.start(user=request.user, dry_run="_migrate" not in request.POST, action=name)
         return redirect("plugins:netbox_vlan_manager:migration_job", pk=job.pk)
 
 
@@ -44,7 +60,15 @@ class MigrationJobView(LoginRequiredMixin, View):
         progress = get_progress(job, phase=data.get("done"))
         if request.htmx:
             return answer_htmx(request, progress)
-        context = {**progress, "report": report, "running": progress["running"] and not report}
+        # Jobs of older versions have no action.
+        action = data.get("action", "migrate")
+        context = {
+            **progress,
+            "report": report,
+            "action": action,
+            "is_permitted": action in permitted_actions(request.user),
+            "running": progress["running"] and not report,
+        }
         if report:
             problems = [
                 {"pool": pool["name"], **row}

@@ -72,6 +72,12 @@ ERRORS = {
         gettext_lazy("The pool limits how many segments a cluster, a tenant or one request may have."),
         gettext_lazy("Release what is no longer used, or ask who runs the pool to raise the limit."),
     ),
+    "not_migrated": (
+        gettext_lazy("The cluster holds a network of the first generation that could not be migrated yet."),
+        gettext_lazy(
+            "Ask who runs NetBox to mend it: the preview of the migration says what is wrong with which prefix."
+        ),
+    ),
     "idempotency_conflict": (
         gettext_lazy("The header Idempotency-Key was sent before, with another call."),
         gettext_lazy("Give every call a key of its own, and the same one only when the very same call is made again."),

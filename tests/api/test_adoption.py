@@ -1,10 +1,11 @@
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from drf_spectacular.generators import SchemaGenerator
 from netaddr import IPNetwork
 
 from core.models import Job
-from ipam.models import VLAN, Prefix
+from ipam.models import VLAN, Prefix, VLANGroup
 from netbox_vlan_manager.jobs import MigrationJob
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from tests.api.base import PlainTestCase, client_of, url_of
@@ -189,23 +190,81 @@ class MigrationTestCase(PlainTestCase):
         super().setUp()
         self.url = url_of("migrate-first-generation")
         make_fields()
-        make_prefix(make_group(), 100, "10.0.0.0/24", cluster="prod-01")
+        self.prefix = make_prefix(make_group(), 100, "10.0.0.0/24", cluster="prod-01")
 
-    def test_starts_a_job(self):
+    def grant_migration(self):
         for model in (SegmentPool, Segment, Allocation):
             self.grant("view", "add", model=model)
         for model in (Prefix, VLAN):
             self.grant("view", model=model)
+
+    def run_job(self, **body):
+        with self.captureOnCommitCallbacks(execute=False):
+            answer = self.post(self.url, body, status=202)
+        job = Job.objects.get(pk=answer["job"])
+        self.assertTrue(answer["url"].endswith(f"/api/core/jobs/{job.pk}/"))
+        self.assertEqual(answer["dry_run"], body.get("dry_run", False))
+        MigrationJob.handle(job)
+        job.refresh_from_db()
+        self.assertEqual(job.status, "completed")
+        return job.data["report"]
+
+    def test_starts_a_job(self):
+        self.grant_migration()
         for dry_run, number in ((True, 0), (False, 1)):
-            with self.captureOnCommitCallbacks(execute=False):
-                answer = self.post(self.url, {"dry_run": dry_run}, status=202)
-            job = Job.objects.get(pk=answer["job"])
-            self.assertEqual(answer["dry_run"], dry_run)
-            self.assertTrue(answer["url"].endswith(f"/api/core/jobs/{job.pk}/"))
-            MigrationJob.handle(job)
-            job.refresh_from_db()
-            self.assertEqual((job.status, job.data["report"]["migrated"]), ("completed", 1))
+            self.assertEqual(self.run_job(dry_run=dry_run)["migrated"], 1)
             self.assertEqual(Allocation.objects.count(), number)
+
+    def test_undo_and_finish(self):
+        self.grant_migration()
+        self.run_job()
+        for action in ("undo", "finish"):
+            self.post(self.url, {"action": action}, status=403)
+        self.grant("delete", "release", "change", model=SegmentPool)
+        self.grant("delete", model=Segment)
+        self.assertEqual(self.run_job(action="finish")["done"], 1)
+        self.assertEqual(SegmentPool.objects.get().first_generation, "over")
+        for dry_run, number in ((True, 1), (False, 0)):
+            report = self.run_job(action="undo", dry_run=dry_run)
+            self.assertEqual((report["done"], report["allocated"], report["failed"]), (1, 1, 0))
+            self.assertEqual(SegmentPool.objects.count(), number)
+        self.prefix.refresh_from_db()
+        self.assertEqual((self.prefix.status, self.prefix.custom_field_data["Cluster"]), ("reserved", "prod-01"))
+
+    def test_first_generation_writes_by_rest_while_the_pool_is_on_trial(self):
+        self.grant_migration()
+        self.run_job()
+        self.grant("change", model=Prefix)
+        self.grant("allocate", model=SegmentPool)
+        url = reverse("ipam-api:prefix-detail", kwargs={"pk": self.prefix.pk})
+        asked = {"cluster_name": "prod-02", "site": "Site1", "vrf": "Network1"}
+        self.post(url_of("allocate-vlan"), asked, status=409)
+
+        free = {"status": "active", "custom_fields": {"Cluster": None}}
+        self.call("patch", url, free)
+        answer = self.post(url_of("allocate-vlan"), asked, status=200)
+        self.assertEqual((answer["vlan_id"], answer["created"]), (100, True))
+        self.assertEqual(self.get(url)["custom_fields"]["Cluster"], "prod-02")
+
+        # What it has read before prod-02 came.
+        late = {"status": "reserved", "custom_fields": {"Cluster": "prod-03"}}
+        answer = self.call("patch", url, late, status=400)
+        self.assertEqual(answer, {"status": ["Another cluster holds the prefix: release that first."]})
+        shared = {"custom_fields": {"Cluster": "prod-02,prod-03"}}
+        self.call("patch", url, shared)
+        answer = self.post(url_of("allocate-vlan"), {**asked, "cluster_name": "prod-03"}, status=200)
+        self.assertEqual((answer["vlan_id"], answer["created"]), (100, False))
+
+    def test_cluster_whose_prefix_could_not_be_migrated(self):
+        VLAN.objects.update(name="EPG/100")
+        make_prefix(VLANGroup.objects.get(), 101, "10.0.1.0/24")
+        self.grant_migration()
+        self.assertEqual(self.run_job()["failed"], 1)
+        self.grant("allocate", model=SegmentPool)
+        asked = {"cluster_name": "prod-01", "site": "Site1", "vrf": "Network1"}
+        answer = self.post(url_of("allocate-vlan"), asked, status=409)
+        self.assertEqual(answer["code"], "not_migrated")
+        self.assertIn("could not be migrated to pool Network1 Site1", answer["detail"])
 
     def test_permissions(self):
         self.post(self.url, {}, status=403)
@@ -215,4 +274,5 @@ class MigrationTestCase(PlainTestCase):
         for model in (SegmentPool, Segment, Allocation):
             self.grant("add", model=model)
         self.post(self.url, {"dry_run": "perhaps"}, status=400)
+        self.post(self.url, {"action": "forget"}, status=400)
         self.assertFalse(Job.objects.exists())

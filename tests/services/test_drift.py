@@ -333,6 +333,13 @@ UNREPAIRABLE = {
         ["segment_in_use"],
         lambda: IPAddress.objects.create(address="10.0.1.7/24", vrf=SegmentPool.objects.get().vrf),
     ),
+    "held in the first generation": (
+        ["prefix_unmigrated"],
+        lambda: (
+            SegmentPool.objects.update(first_generation="over"),
+            cover("10.0.200.0/24", custom_field_data={"Cluster": "a"}),
+        ),
+    ),
     "no containers": (
         ["container_missing", *["prefix_outside_containers"] * 3, *["ipv6_prefix_outside_containers"] * 3],
         lambda: SegmentPool.prefixes.through.objects.all().delete(),

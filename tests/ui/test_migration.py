@@ -140,3 +140,47 @@ def test_reports_of_others(client, user, world):
 
 def test_import_page_leads_here(client, user):
     assert URL in client.get("/plugins/vlan-manager/segments/import/").content.decode()
+
+
+def test_going_back_with_a_preview(client, user, world):
+    run_job(client.post(URL, {"_migrate": ""}))
+    assert "Preview of going back" not in text_of(client.get(URL))
+    assert client.post(URL, {"action": "undo"}).status_code == 403
+    user = permit(permit(user, SegmentPool, "delete", "release"), Segment, "delete")
+    assert "Preview of going back" in text_of(client.get(URL))
+    page = run_job(client.post(URL, {"action": "undo", "_preview": ""}))
+    text = text_of(client.get(page))
+    assert "this is what going back would do" in text
+    assert "Network1 Site1 2 2 0 0 0" in text
+    assert "Go back with 1 pool" in text
+    assert SegmentPool.objects.exists()
+    page = run_job(client.post(URL, {"action": "undo", "_migrate": ""}))
+    assert "Back to the first generation" in text_of(client.get(page))
+    assert not SegmentPool.objects.exists()
+    assert not Allocation.objects.active().exists()
+    assert "There was nothing to do" in text_of(
+        client.get(run_job(client.post(URL, {"action": "undo", "_migrate": ""})))
+    )
+
+
+def test_staying(client, user, world):
+    run_job(client.post(URL, {"_migrate": ""}))
+    assert client.post(URL, {"action": "finish"}).status_code == 403
+    permit(user, SegmentPool, "change")
+    text = text_of(client.get(run_job(client.post(URL, {"action": "finish"}))))
+    assert "End the trial of 1 pool" in text
+    run_job(client.post(URL, {"action": "finish", "_migrate": ""}))
+    assert SegmentPool.objects.get().first_generation == "over"
+
+
+def test_action_that_there_is_not(client, user, world):
+    assert client.post(URL, {"action": "forget", "_migrate": ""}).headers["location"] == URL
+    assert not Job.objects.exists()
+
+
+def test_report_of_an_older_version(client, user, world):
+    page = run_job(client.post(URL, {"_preview": ""}))
+    job = Job.objects.get()
+    del job.data["action"]
+    job.save()
+    assert "Migration preview" in text_of(client.get(page))

@@ -112,8 +112,17 @@ class AdoptResultSerializer(serializers.Serializer):
 
 
 class MigrateSerializer(RequestSerializer):
+    action = serializers.ChoiceField(
+        choices=(
+            ("migrate", gettext_lazy("Take over what the first generation kept")),
+            ("undo", gettext_lazy("Give it back, and delete the pools")),
+            ("finish", gettext_lazy("End the trial: only the plugin hands out from then on")),
+        ),
+        default="migrate",
+        help_text=gettext_lazy("What to do"),
+    )
     dry_run = serializers.BooleanField(
-        required=False, help_text=gettext_lazy("Change nothing, and say what would be made")
+        required=False, help_text=gettext_lazy("Change nothing, and say what would be done")
     )
 
 

@@ -7,7 +7,13 @@ from netbox.api.fields import ChoiceField, ContentTypeField
 from netbox.api.gfk_fields import GFKSerializerField
 from tenancy.api.serializers import TenantSerializer
 
-from ...choices import AllocationOrderChoices, PoolLevelChoices, ReleaseInUseChoices, SegmentPoolStatusChoices
+from ...choices import (
+    AllocationOrderChoices,
+    FirstGenerationChoices,
+    PoolLevelChoices,
+    ReleaseInUseChoices,
+    SegmentPoolStatusChoices,
+)
 from ...models import SegmentPool
 from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
@@ -24,6 +30,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
     allocation_order = ChoiceField(choices=AllocationOrderChoices, required=False)
     release_in_use = ChoiceField(choices=ReleaseInUseChoices, required=False)
     level = ChoiceField(choices=PoolLevelChoices, read_only=True)
+    first_generation = ChoiceField(choices=FirstGenerationChoices, read_only=True)
     vrf = VRFSerializer(nested=True)
     scope_type = ContentTypeField(
         queryset=ContentType.objects.filter(app_label="dcim", model__in=POOL_SCOPE_MODELS),
@@ -84,6 +91,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
             "vlan_custom_fields",
             "prefix_custom_fields",
             "level",
+            "first_generation",
             "description",
             "owner",
             "comments",

@@ -6,7 +6,7 @@ from rest_framework.response import Response
 from ...jobs import MigrationJob
 from ...models import SegmentPool
 from ...services.adoption import adopt, find_candidates
-from ...services.first_generation import check_permission
+from ...services.first_generation.actions import ACTIONS, check_any_permission
 from ..permissions import MayWrite
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
 from ..serializers.adoption import (
@@ -83,7 +83,7 @@ class AdoptionMixin:
 
 class MigrationView(PlainView):
     """
-    Start a job that takes over what the first generation kept in NetBox.
+    Start a job that takes over what the first generation kept in NetBox, gives it back, or ends the trial.
     """
 
     permission_classes = (MayWrite,)
@@ -95,7 +95,10 @@ class MigrationView(PlainView):
         responses={202: StartedJobSerializer, **INVALID, **FORBIDDEN},
     )
     def post(self, request):
-        check_permission(request.user)
-        dry_run = read_body(request, MigrateSerializer).get("dry_run", False)
-        job = MigrationJob.start(user=request.user, dry_run=dry_run)
+        # Those who may do none of it learn nothing from what is wrong with the body.
+        check_any_permission(request.user)
+        asked = read_body(request, MigrateSerializer)
+        action, dry_run = asked["action"], asked.get("dry_run", False)
+        ACTIONS[action].check_permission(request.user)
+        job = MigrationJob.start(user=request.user, dry_run=dry_run, action=action)
         return describe_job(job, dry_run, request)

@@ -1,0 +1,49 @@
+"""
+What there is to do about the first generation, by the name that REST, pages, jobs and the command have for it.
+"""
+
+from typing import NamedTuple
+
+from django.core.exceptions import PermissionDenied
+
+from .migrating import check_permission, migrate
+from .undoing import check_finish_permission, check_undo_permission, finish, undo
+
+__all__ = ("ACTIONS", "check_any_permission", "permitted_actions")
+
+
+class Action(NamedTuple):
+    """`work` does it; `check_permission` raises PermissionDenied for a user who may not do it at all."""
+
+    work: object
+    check_permission: object
+
+
+ACTIONS = {
+    "migrate": Action(migrate, check_permission),
+    "undo": Action(undo, check_undo_permission),
+    "finish": Action(finish, check_finish_permission),
+}
+
+
+def permitted_actions(user):
+    """Return the names of what `user` may do."""
+    names = []
+    for name, action in ACTIONS.items():
+        try:
+            action.check_permission(user)
+        except PermissionDenied:
+            continue
+        names.append(name)
+    return names
+
+
+def check_any_permission(user):
+    """
+    Make sure that `user` may do any of it.
+
+    Raises:
+        PermissionDenied: They may not; the text is about migrating.
+    """
+    if not permitted_actions(user):
+        check_permission(user)
