@@ -97,11 +97,11 @@ class AnswersTestCase(PlainTestCase):
         for page in ("PaginatedSegmentPoolList", "PaginatedSegmentList", "PaginatedAllocationList"):
             self.assertIs(schemas[page]["properties"]["count"].get("nullable"), True, page)
 
-    def test_a_list_without_ids_takes_no_id_to_start_at(self):
+    def test_a_list_without_ids_refuses_an_id_to_start_at(self):
         for model in (SegmentPool, Prefix, VLAN):
             self.grant("view", model=model)
         url = url_of("segmentpool-adoptable", pk=make_pool().pk)
-        self.assertEqual(self.get(url, {"start": 1})["count"], 0)
+        self.assertEqual(list(self.get(url, {"start": 1}, status=400)["errors"]), ["start"])
 
     def test_a_list_of_values_is_refused_with_texts(self):
         self.grant("view", model=SegmentPool)

@@ -189,7 +189,7 @@ class SegmentsTestCase(PlainTestCase):
     def test_values_that_are_not_valid(self):
         for field, values in {
             "vid": (0, 4095, -1, 5000, 10**30, "x", None, [], 99, 100, True, 1.5),
-            "epg_name": ("", "no spaces", "x" * 65, None, [], {}, "EPG_101", "a\0b", 5.5),
+            "epg_name": ("", "no spaces", "x" * 65, None, [], {}, "EPG_101", "a\0b", "5/5"),
             "prefix": ("", "x", "10.0.200.1/24", "10.9.0.0/24", "10.0.0.0/25", None, [], {}, 10**30, True, "\0"),
             "pool": (
                 "x",
