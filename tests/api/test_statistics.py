@@ -231,7 +231,7 @@ class ExportTestCase(Inventory):
         for number, text in enumerate(texts):
             make_segment(self.pool, 200 + number, 200 + number, description=text)
         stored = [row["Description"] for row in self.rows(vid__gte=200)]
-        # Descriptions are trimmed nowhere, so the tab and the end of a line are there, which a file writes as a line feed.
+        # Descriptions are trimmed nowhere, so the tab and the end of a line are there; a file has a line feed for it.
         # Some spreadsheets pass over white space before a formula.
         self.assertEqual(stored[:4], [f"'{text}" for text in texts[:4]])
         self.assertEqual(stored[4:6], ["'\t'=1", "'\n'=1"])
