@@ -693,9 +693,12 @@ def release(cluster_name, *, user, **where):
         ReleaseResult
 
     Raises:
+        ValidationError: A value is not valid.
+        PoolNotFound, AmbiguousPool: `site` and `vrf` name no pool, or several.
+        PermissionDenied: The cluster holds its segment in another pool, which the viewer may see and not release from.
+        AllocationNotFound: The cluster holds no segment of the pool, or for the place, for this purpose.
         SegmentInUse: Objects of NetBox's use the segment, and the pool refuses to release it then.
         Busy: Locks were not had in time; nothing was changed.
-        ...and whatever `find_allocation` raises.
     """
     return release_allocation(find_allocation(cluster_name, **where), user=user)
 

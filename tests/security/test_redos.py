@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import netbox_vlan_manager
+from netbox_vlan_manager.api.references import ID_TEXT
 from netbox_vlan_manager.services.first_generation.fields import GROUP_NAME
+from netbox_vlan_manager.validators import _epg_characters, epg_name_pattern
 
 PACKAGE = Path(netbox_vlan_manager.__file__).parent
 FUNCTIONS = ("compile", "match", "fullmatch", "search", "findall", "finditer", "split", "sub")
@@ -51,6 +53,16 @@ def find_patterns():
     return found
 
 
+def made_patterns():
+    """Return {source: compiled pattern} of the patterns that are put together."""
+    return {
+        'rf"(.+?){GROUP_INFIX}(.+)"': GROUP_NAME,
+        'rf"[0-9]{{1,{ID_DIGITS}}}"': ID_TEXT,
+        "epg_name_pattern()": re.compile(epg_name_pattern()),
+        'f"[^A-Za-z0-9{_epg_characters()}]+"': re.compile(f"[^A-Za-z0-9{_epg_characters()}]+"),
+    }
+
+
 def compiled_patterns():
     """Return [(place, pattern, flags, method)], a compiled one with each method that it is used with."""
     package = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
@@ -58,8 +70,10 @@ def compiled_patterns():
     for place, argument, node in find_patterns():
         pattern, flags = argument.value if isinstance(argument, ast.Constant) else None, 0
         if pattern is None:
-            assert place.startswith("services/first_generation/fields.py"), f"Say what the pattern in {place} is"
-            pattern, flags = GROUP_NAME.pattern, int(GROUP_NAME.flags & (re.IGNORECASE | re.DOTALL))
+            made = made_patterns()
+            source = source_of(place, node)
+            assert source in made, f"Say what the pattern in {place} is"
+            pattern, flags = made[source].pattern, int(made[source].flags & (re.ASCII | re.IGNORECASE | re.DOTALL))
         methods = {node.func.attr}
         if node.func.attr == "compile":
             (name,) = re.findall(
