@@ -303,7 +303,8 @@ class MigrationJob(UserJobRunner):
         """Return a new Job for a worker."""
         return cls.enqueue_for(user, dry_run=dry_run, action=action)
 
-    def work(self, user, dry_run, action):
+    def work(self, user, dry_run, action="migrate"):
+        # A job that waits since an older version has no action.
         result = ACTIONS[action].work(user=user, dry_run=dry_run, report=self._report)
         self.job.data["report"] = result.as_json()
         self.logger.info(result.summary())
