@@ -51,6 +51,8 @@ YAML_NAME = re.compile(r"(^|[./+-])ya?ml$", re.IGNORECASE)
 XLSX_SIZE = 50 * 10**6
 # A sheet with more columns is none either.
 MAX_COLUMNS = 100
+# The last row that a sheet can have. Rows keep their numbers: one far below would make as many empty lines.
+MAX_ROW = 1_048_576
 # How many lines may stand above the header: a title, a date, and what tells a spreadsheet the delimiter.
 MAX_TITLES = 20
 # How much of a line is looked at for its delimiter: more than any header has.
@@ -410,6 +412,8 @@ def _sheet_lines(sheet):
             texts = {cell["column"]: text for cell in cells if (text := as_text(cell["value"]))}
             if not texts:
                 continue
+            if line > MAX_ROW:
+                raise ValidationError({"xlsx": _("The workbook is broken: save it again.")})
             last = max(texts)
             if last > MAX_COLUMNS:
                 text = _("Row {line} has a value in column {column}: give at most {most} columns.")

@@ -256,8 +256,9 @@ SECRETS = {"password", "token", "tokens", "key", "plaintext", "hmac_digest", "se
 
 def test_filters_look_at_no_secret():
     """No filter of a list or of a page follows a relation by what the client names."""
-    for name in filtersets.__all__:
-        filterset = getattr(filtersets, name)
+    found = [one for name in filtersets.__all__ if isinstance(one := getattr(filtersets, name), type)]
+    assert len(found) > 3
+    for filterset in found:
         for parameter, one in filterset.base_filters.items():
             assert not SECRETS & set(parameter.split("__")), parameter
             if isinstance(one, ModelChoiceFilter | ModelMultipleChoiceFilter):
