@@ -132,7 +132,7 @@ def segment_rows(segments, viewer=None):
             pool,
             _joined(holder["purpose"] for holder in holders),
             _joined(_timestamp(_time(holder["expires_at"])) for holder in holders),
-            reason,
+            unify_lines(reason),
             _timestamp(until),
             unify_lines(comments),
         )

@@ -355,7 +355,8 @@ def _clean_status(values, errors, has_holders):
     said = {"status": status}
     if status == DISABLED and "disabled_reason" in values:
         with collect(errors, "disabled_reason"):
-            said["disabled_reason"] = Segment._meta.get_field("disabled_reason").clean(values["disabled_reason"], None)
+            reason = unify_lines(values["disabled_reason"])
+            said["disabled_reason"] = Segment._meta.get_field("disabled_reason").clean(reason, None)
     if status == QUARANTINED:
         with collect(errors, "quarantined_until"):
             if not values.get("quarantined_until"):

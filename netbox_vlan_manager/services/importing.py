@@ -450,7 +450,7 @@ def _status_changes(segment, row):
 
 def _shown(value):
     """Return a value as an export writes it."""
-    return value.replace(microsecond=0).isoformat() if isinstance(value, datetime) else value or ""
+    return value.replace(microsecond=0).isoformat() if isinstance(value, datetime) else unify_lines(value or "")
 
 
 def _denied(rows, viewer):
