@@ -16,6 +16,7 @@ from netbox_vlan_manager.services.consistency import KINDS, find_drift
 from netbox_vlan_manager.services.drift import repair_drift, report_drift
 from tests.factories import make_pool, make_segment, make_site, make_user, permit
 from tests.services.test_consistency import unguarded
+from virtualization.models import Cluster, ClusterType
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +62,14 @@ IPV6 = "2001:db8::/64"
 
 # Each kind that can be repaired, and what brings it about: {name: (kinds, function, what shows that it is repaired)}
 REPAIRABLE = {
+    # No signal tells of it.
+    "cluster": (
+        ["cluster_link"],
+        lambda: Cluster.objects.bulk_create(
+            [Cluster(name="PROD-01", type=ClusterType.objects.create(name="Kind", slug="kind"))]
+        ),
+        lambda: has(Allocation, cluster__name="PROD-01"),
+    ),
     "vlan": (
         ["vlan_renumbered", "allocation_stale"],
         lambda: VLAN.objects.filter(vid=100).update(vid=150),

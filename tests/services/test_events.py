@@ -336,9 +336,9 @@ class TestOtherActions:
         script = Script.objects.create(module=module, name="Renamer", is_executable=True)
         make_rule("script", script, EXPIRED, RELEASED)
         allocate("prod-01", pool=pool, user=user)
-        expire_in(-1)
         with patch.object(Script, "python_class", new_callable=PropertyMock, return_value=Renamer):
             if is_system:
+                expire_in(-1)
                 deliver(expire_due)
             else:
                 deliver(release, "prod-01", pool=pool, user=user)
