@@ -486,7 +486,8 @@ def check_containers(pool, prefixes):
             )
     if errors:
         raise ValidationError({"prefixes": errors})
-    if errors := pool_errors(pool, [prefix.prefix for prefix in prefixes]):
+    # A Prefix that a script has just made has its network as text.
+    if errors := pool_errors(pool, [IPNetwork(prefix.prefix) for prefix in prefixes]):
         raise ValidationError(errors)
 
 

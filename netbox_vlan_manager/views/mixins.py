@@ -209,13 +209,22 @@ class RefusableDeleteMixin:
         return redirect(instance.get_absolute_url())
 
 
-class RefusableBulkDeleteMixin(ViewableMixin):
-    """The same for NetBox's BulkDeleteView, before it asks."""
+class RefusableBulkDeleteMixin:
+    """
+    The same for NetBox's BulkDeleteView, before it asks.
+
+    The page lists and selects only what the user may view. As in NetBox, a confirmed deletion of certain ids needs the
+    permission to delete only.
+    """
 
     def post(self, request, **kwargs):
         if is_background_request(request):
             return super().post(request, **kwargs)
         selected = get_selected(request, self.queryset, self.filterset)
+        if "_confirm" not in request.POST or "_all" in request.POST:
+            selected = selected.restrict(request.user, "view")
+        table = self.table
+        self.table = lambda queryset, **options: table(queryset.restrict(request.user, "view"), **options)
         if refusal := self.get_refusal(selected):
             messages.error(request, refusal)
             return redirect(self.get_return_url(request))

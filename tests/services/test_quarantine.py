@@ -104,7 +104,7 @@ def test_one_lease_that_is_held_up_keeps_none_of_the_others(pool, user):
 
     with patch.object(leases_module, "release_allocation", be_busy):
         assert expire_due() == 2
-    assert [one.cluster_name for one in Allocation.objects.active()] == ["a"]
+    assert [one.cluster_name for one in Allocation.objects.unreleased()] == ["a"]
     assert expire_due() == 1
 
 

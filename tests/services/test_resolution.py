@@ -125,7 +125,7 @@ def test_what_answers_call_the_place(settings, called, site):
     region = make_region("North")
     place = make_site("Data Centre", region=region)
     pool = make_pool(scope=region)
-    assert resolve_pool("DATA-centre", "Network1") == (pool, site, (f"dcim.site:{place.pk}",))
+    assert resolve_pool("DATA-centre", "Network1") == (pool, site, (f"dcim.site:{place.pk}",), True)
 
 
 def test_pools_of_other_vrfs_and_sites_are_not_meant(pool):
@@ -263,7 +263,7 @@ def test_the_names_that_an_ambiguity_and_the_combinations_give_each_mean_one_poo
 
 def test_pool_by_id_slug_and_name(pool):
     for value in (pool.pk, str(pool.pk), pool.slug, pool.name.upper(), f" {pool.name} "):
-        assert resolve_pool_by_name(value) == (pool, "site1", ())
+        assert resolve_pool_by_name(value) == (pool, "site1", (), True)
     for value in ("Nowhere", 2**63, "9" * 30, 0, -1):
         with pytest.raises(PoolNotFound):
             resolve_pool_by_name(value)
