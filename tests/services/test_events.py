@@ -15,7 +15,7 @@ from core.models import Job, ObjectType
 from dcim.models import Site
 from extras.models import EventRule, Notification, NotificationGroup, Script, ScriptModule, Webhook
 from extras.scripts import Script as ScriptClass
-from ipam.models import VLAN, Prefix
+from ipam.models import IPAddress, Prefix
 from netbox.registry import registry
 from netbox_vlan_manager.events import (
     ALLOCATED,
@@ -221,7 +221,8 @@ class TestWebhooks:
         other = make_pool("Network2", segments=1)
         Prefix.objects.filter(segment__pool=pool, segment__vid=101).update(status="deprecated")
         # Merely worth knowing.
-        VLAN.objects.filter(segment__pool=other).update(status="deprecated")
+        network = Prefix.objects.get(segment__pool=other).prefix
+        IPAddress.objects.create(address=f"{network[5]}/24", vrf=other.vrf)
         deliver(DriftJob.enqueue)
         body = received.of(DRIFT_FOUND)
         assert (body["object_type"], body["data"]["id"]) == ("netbox_vlan_manager.segmentpool", pool.pk)
