@@ -60,25 +60,26 @@ def log_in(page, live_netbox):
     page.get_by_role("button", name="Sign In").click()
 
 
-def test_session_that_ends_loses_no_long_text(page, live_netbox):
+def test_session_that_ends_loses_no_long_text(page, live_netbox, page_problems):
     """Also not one that came as a file, which the page of the preview has as text."""
     text = HEADER + "".join(line(vid) for vid in range(100, 200))
     page.goto(URL)
     page.get_by_role("tab", name="Upload File").click()
-    page.get_by_label("File", exact=True).set_input_files(
+    page.locator("#id_upload_upload_file").set_input_files(
         {"name": "a.csv", "mimeType": "text/csv", "buffer": text.encode()}
     )
     page.get_by_role("tabpanel").get_by_role("button", name="Preview").click()
     page.context.clear_cookies(name="sessionid")
     page.get_by_role("button", name="Import 100 segments").click()
     expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+    assert "403" in page_problems.pop()
     page.get_by_role("link", name="Log In").click()
 
     log_in(page, live_netbox)
     expect(page.get_by_label("Data", exact=True)).to_have_value(text)
 
 
-def test_selection_is_sent_again_after_the_session_has_ended(page, live_netbox):
+def test_selection_is_sent_again_after_the_session_has_ended(page, live_netbox, page_problems):
     page.goto(URL)
     page.get_by_label("Data", exact=True).fill(HEADER + line(90) + line(91))
     page.get_by_role("button", name="Preview").click()
@@ -90,6 +91,7 @@ def test_selection_is_sent_again_after_the_session_has_ended(page, live_netbox):
     page.context.clear_cookies(name="sessionid")
     page.get_by_role("button", name="Apply").click()
     expect(page.get_by_text("you can send it again")).to_be_visible()
+    assert "403" in page_problems.pop()
     page.get_by_role("link", name="Log In").click()
 
     log_in(page, live_netbox)
