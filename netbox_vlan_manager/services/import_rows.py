@@ -150,7 +150,7 @@ def collect(errors, column=None):
     try:
         yield
     except ValidationError as error:
-        found = {column: error.messages} if column else error.message_dict
+        found = error.message_dict if column is None else {column: error.messages}
         for name, texts in by_column(found).items():
             # What a value lacks is said once.
             errors.setdefault(name, texts)

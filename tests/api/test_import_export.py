@@ -1,5 +1,7 @@
 """Exports of REST, posted to the import of REST."""
 
+import json
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -129,6 +131,18 @@ def test_names_that_exports_and_rest_have(client):
     row |= {"cluster_name": "p2"}
     answer = client.post(url_of("segment-import"), [row], format="json").json()
     assert "Unknown column" in str(answer["results"][0]["errors"]["cluster"])
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t", "row", "None", "__class__", "a" * 10_000])
+def test_columns_that_nobody_would_name(client, name):
+    make_pool()
+    row = dict(zip(HEADER, line(100), strict=True))
+    values = ["a", "", None, [1], {"": ""}, 10**400]
+    content = json.dumps([{**row, name: value} for value in values])
+    answer = post(client, content, "json", "?dry_run=true").json()
+    assert answer["failed"] == len(values)
+    for result in answer["results"]:
+        assert "Unknown column" in str(result["errors"])
 
 
 def test_number_of_statements_does_not_grow_with_the_rows(client):

@@ -5,7 +5,7 @@ from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
 from ipam.models import VLAN, Prefix
-from netbox_vlan_manager.models import SegmentPool
+from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from tests.api.base import PlainTestCase, url_of
 from tests.factories import make_pool
 from tests.openapi import ROOT, openapi_schema
@@ -21,6 +21,16 @@ class DocumentedAnswersTestCase(TestCase):
 
     def test_is_valid(self):
         validate_schema(self.schema)
+
+    def test_a_choice_that_is_not_made_may_be_null(self):
+        schemas, seen = self.schema["components"]["schemas"], 0
+        for model in (SegmentPool, Segment, Allocation):
+            for field in model._meta.concrete_fields:
+                schema = schemas[model.__name__]["properties"].get(field.name)
+                if schema and field.choices and field.blank:
+                    self.assertTrue(schema.get("nullable"), (model, field, schema))
+                    seen += 1
+        self.assertGreater(seen, 1)
 
     def test_every_call_says_what_it_may_be_refused_with(self):
         for url, operations in self.schema["paths"].items():

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import find_uv, run
+from tests.packaging.conftest import uv
 
 HERE = Path(__file__).parent
 
@@ -29,8 +29,8 @@ for app, name in MigrationLoader(None).disk_migrations:
 def other_plugins(tmp_path_factory):
     """A directory with the other plugins, which the development environment has not got."""
     directory = tmp_path_factory.mktemp("plugins")
-    command = [find_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", directory]
-    run(*command, "--requirements", HERE / "requirements.txt")
+    command = ["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", directory]
+    uv(*command, "--requirements", HERE / "requirements.txt")
     return directory
 
 

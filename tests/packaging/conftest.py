@@ -23,10 +23,10 @@ def run(*args, **kwargs):
         raise
 
 
-def find_uv():
-    """Return uv, where the Makefile finds it."""
+def uv(*args):
+    """Run uv, where the Makefile finds it, in the project's directory: elsewhere a version manager may find none."""
     own = PROJECT / ".uv" / "bin" / "uv"
-    return own if own.exists() else "uv"
+    return run(own if own.exists() else "uv", "--no-config", *args, cwd=PROJECT)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def distributions(tracked_files, tmp_path_factory):
         shutil.copy(PROJECT / path, target)
     directory = tmp_path_factory.mktemp("dist")
     options = ["--offline", "--no-build-isolation", "--python", sys.executable, "--out-dir", directory]
-    run(find_uv(), "build", *options, cwd=source)
+    uv("build", *options, source)
     return directory
 
 

@@ -9,7 +9,7 @@ from subprocess import CalledProcessError
 import pytest
 
 from netbox_vlan_manager import __version__
-from tests.packaging.conftest import find_uv, run
+from tests.packaging.conftest import run, uv
 from tests.stack.database import PROJECT
 
 PLUGIN = "netbox-vlan-manager"
@@ -46,16 +46,16 @@ def environment(distributions, tmp_path):
     pins = {f"{package.name}=={package.version}" for package in metadata.distributions() if package.name != PLUGIN}
     constraints.write_text("\n".join(pins))
     overrides = tmp_path / "overrides.txt"
-    uv = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["uv"]
-    overrides.write_text("\n".join(uv["override-dependencies"]))
-    run(find_uv(), "venv", "--python", sys.executable, environment)
-    install = [find_uv(), "pip", "install", "--python", environment, "--constraint", constraints]
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["uv"]
+    overrides.write_text("\n".join(settings["override-dependencies"]))
+    uv("venv", "--python", sys.executable, environment)
+    install = ["pip", "install", "--python", environment, "--constraint", constraints]
     install += ["--override", overrides, f"netbox=={metadata.version('netbox')}", *distributions.glob("*.whl")]
     try:
         # All of it is in uv's cache, where the development environment came from.
-        run(*install, "--offline", cwd=tmp_path)
+        uv(*install, "--offline")
     except CalledProcessError:
-        run(*install, cwd=tmp_path)
+        uv(*install)
     return environment
 
 
@@ -85,6 +85,6 @@ def test_install_into_a_new_netbox(environment, installed_env, tmp_path):
     assert f"FROM {environment}" in output
     assert re.findall(r"^ALLOCATED (.+)$", output, re.MULTILINE) == ["104 True", "104 False"]
 
-    listed = run(find_uv(), "pip", "list", "--python", environment, "--format", "freeze")
+    listed = uv("pip", "list", "--python", environment, "--format", "freeze")
     assert f"{PLUGIN}=={__version__}" in listed
     assert "\npytest==" not in listed

@@ -183,6 +183,9 @@ def build_world():
     failed_job = run(jobs.SegmentImportJob, text=unknown, atomic=True, dry_run=True)
     migration_job = run(jobs.MigrationJob, dry_run=True)
     asked = {"count": 2, "prefix_length": 24, "epg_template": "EPG_{vid}", "description": LONG[:200]}
+    repair_job = run(
+        jobs.DriftRepairJob, items=[HOSTILE, f"epg_name:{segments[5].pk}"], changelog_message="", dry_run=True
+    )
     generate_job = run(jobs.GenerateSegmentsJob, pool=pool.pk, asked=asked, dry_run=True)
     return {
         "root": root,
@@ -197,6 +200,7 @@ def build_world():
         "import_job": import_job,
         "failed_job": failed_job,
         "migration_job": migration_job,
+        "repair_job": repair_job,
         "generate_job": generate_job,
         "site": site,
         "region": region,
@@ -236,14 +240,18 @@ def _plugin_routes():
 def page_paths(world):
     """Return {name: path} of every page of the plugin's, found by the URLs that it has."""
     paths = {}
-    jobs = {"segment_import_job": "import_job", "migration_job": "migration_job"}
+    jobs = {
+        "segment_import_job": "import_job",
+        "migration_job": "migration_job",
+        "drift_repair_job": "repair_job",
+    }
     for route, pattern in _plugin_routes():
         if route.startswith("api/"):
             continue
         name = pattern.name
-        model = name.partition("_")[0]
-        pk = world[jobs.get(name, model if model in world else "import_job")].pk
-        path = f"/{route}".replace("<int:pk>", str(pk)).replace("<int:job_pk>", str(world["generate_job"].pk))
+        path = f"/{route}".replace("<int:job_pk>", str(world["generate_job"].pk))
+        if "<int:pk>" in path:
+            path = path.replace("<int:pk>", str(world[jobs.get(name, name.partition("_")[0])].pk))
         assert "<" not in path, f"Say what {path} is about"
         paths[name] = path
     return paths

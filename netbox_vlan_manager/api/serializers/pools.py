@@ -18,7 +18,7 @@ from ...models import SegmentPool
 from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
 from ...services.resolution import visible_pools
-from ..fields import PrefixField, UsageField, UtilizationField, VIDRangesField
+from ..fields import OptionalChoiceField, PrefixField, UsageField, UtilizationField, VIDRangesField
 from ..references import find_pool, viewable
 from .base import ServiceModelSerializer
 
@@ -30,7 +30,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
     allocation_order = ChoiceField(choices=AllocationOrderChoices, required=False)
     release_in_use = ChoiceField(choices=ReleaseInUseChoices, required=False)
     level = ChoiceField(choices=PoolLevelChoices, read_only=True)
-    first_generation = ChoiceField(choices=FirstGenerationChoices, read_only=True)
+    first_generation = OptionalChoiceField(choices=FirstGenerationChoices, read_only=True, allow_blank=True)
     vrf = VRFSerializer(nested=True)
     scope_type = ContentTypeField(
         queryset=ContentType.objects.filter(app_label="dcim", model__in=POOL_SCOPE_MODELS),
