@@ -117,8 +117,9 @@ def make_epg_name(text):
 
 
 def _epg_characters():
+    allowed = get_setting("epg_name_characters")
     # In the order in which a character class takes them as they are.
-    return "".join(character for character in "_.:/-" if character in f"_{get_setting('epg_name_characters')}")
+    return "".join(character for character in "_.:/-" if character == "_" or character in allowed)
 
 
 def validate_epg_template(value):

@@ -206,16 +206,20 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
         exclude_netbox: Whether prefixes or VLANs may be made or moved. False where rows that NetBox's endpoints write
             are locked before, since their transactions wait for rows with the key held.
     """
-    set_lock_timeout(get_setting("lock_timeout"))
+    # Each is a call of the one statement, which makes them in their order.
+    calls, values = ["set_config('lock_timeout', %s, true)"], [f"{get_setting('lock_timeout')}ms"]
+    for space, ids in ((VRF_SPACE, vrf_ids), (VLAN_GROUP_SPACE, vlan_group_ids)):
+        for pk in sorted(set(ids)):
+            calls.append("pg_advisory_xact_lock(%s, %s)")
+            # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
+            values += [space, pk % 2**31]
+    if exclude_netbox and not _is_dry_run.get():
+        for name, ids in (("available-prefixes", vrf_ids), ("available-vlans", vlan_group_ids)):
+            if ids:
+                calls.append("pg_advisory_xact_lock_shared(%s)")
+                values.append(ADVISORY_LOCK_KEYS[name])
     with connection.cursor() as cursor:
-        for space, ids in ((VRF_SPACE, vrf_ids), (VLAN_GROUP_SPACE, vlan_group_ids)):
-            for pk in sorted(set(ids)):
-                # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
-                cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [space, pk % 2**31])
-        if exclude_netbox and not _is_dry_run.get():
-            for name, ids in (("available-prefixes", vrf_ids), ("available-vlans", vlan_group_ids)):
-                if ids:
-                    cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ADVISORY_LOCK_KEYS[name]])
+        cursor.execute(f"SELECT {', '.join(calls)}", values)
 
 
 def _cluster_number(number, cluster_name, purpose):

@@ -24,6 +24,7 @@ from vpn.models import L2VPNTermination
 
 from ..models import Segment
 from ..settings import get_setting
+from .prepared import fetch_rows
 
 __all__ = (
     "Network",
@@ -37,6 +38,9 @@ __all__ = (
 
 # The first and the last address of the network of `asked`.
 FIRST, LAST = "host(asked.network)::inet", "host(broadcast(asked.network))::inet"
+
+# Stands in a prepared query for the id of a VLAN.
+PK = 2**63 - 1
 
 # Which rows of a table lie in that network, or reach into it. They are served by NetBox's own indexes.
 INSIDE = {
@@ -107,7 +111,7 @@ def find_segment_use(segments, user=None):
 
 def find_use(asked, user=None):
     """
-    Return a Use for each Network asked about. It takes five statements, however many those are.
+    Return a Use for each Network asked about. It takes five or six statements, however many those are.
 
     Args:
         asked: Networks. A prefix of exactly this network is not its use, nor is one of them that has the VLAN.
@@ -167,21 +171,35 @@ def _count_inside(model, rows, user):
 
 
 def _count_related(vlans, user):
-    """Yield (model, VLAN id, objects that have the VLAN, those of them that `user` may view) tuples."""
-    relations = _relations()
+    """Return (model, VLAN id, objects that have the VLAN, those of them that `user` may view) tuples."""
+    vlans, relations = list(vlans), _relations()
+    # A release asks each time about one.
+    rows = fetch_rows(_related_query, {PK: vlans[0]}) if len(vlans) == 1 else _related(relations, vlans)
+    found = {(relations[number], vlan): count for number, vlan, count in rows}
+    visible = found
+    if found and user is not None and not user.is_superuser:
+        related = list(dict.fromkeys(relation for relation, _vlan in found))
+        visible = {(related[number], vlan): count for number, vlan, count in _related(related, vlans, user)}
+    return [
+        (model, vlan, count, visible.get(((model, name), vlan), 0)) for ((model, name), vlan), count in found.items()
+    ]
+
+
+def _related_query():
+    return _related(_relations(), [PK])
+
+
+def _related(relations, vlans, user=None):
+    """
+    Return a queryset of (number of the relation, VLAN id, how many objects that `user` may view have the VLAN), in one
+    statement.
+    """
     queries = []
     for number, (model, name) in enumerate(relations):
-        objects = model._base_manager.filter(**{f"{name}__in": list(vlans)}).order_by()
-        in_view = Count("pk", filter=_is_visible(model, user), distinct=True)
+        objects = model._base_manager.filter(_is_visible(model, user), **{f"{name}__in": vlans}).order_by()
         counted = objects.annotate(number=Value(number), in_vlan=F(name)).values("number", "in_vlan")
-        queries.append(
-            counted.annotate(in_all=Count("pk", distinct=True), in_view=in_view).values_list(
-                "number", "in_vlan", "in_all", "in_view"
-            )
-        )
-    # One statement: a release asks each time.
-    for number, vlan, in_all, seen in queries[0].union(*queries[1:], all=True).order_by():
-        yield relations[number][0], vlan, in_all, seen
+        queries.append(counted.annotate(count=Count("pk", distinct=True)).values_list("number", "in_vlan", "count"))
+    return queries[0].union(*queries[1:], all=True).order_by()
 
 
 def _relations():

@@ -99,8 +99,8 @@ def instrument(profile):
     profile.wrap(contract.AllocateVLANView, "post", VIEW)
     profile.wrap(contract.ReleaseVLANView, "post", VIEW)
     profile.wrap(contract, "locate", RESOLUTION)
-    profile.wrap(contract, "allocate", SERVICE)
-    profile.wrap(contract, "release", SERVICE)
+    for name in ("allocate", "find_allocation", "release_allocation", "release_warnings"):
+        profile.wrap(contract, name, SERVICE)
     profile.wrap(audit, "write", CHANGE_LOG)
     profile.wrap(connections["default"], "_commit", COMMIT)
     profile.wrap(context_managers, "flush_events", EVENTS)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from ipam.models import Prefix
 
 from ...exceptions import NotMigrated
-from ..takeover import cluster_key
+from ..takeover import cluster_keys
 from .fields import CLUSTER_FIELD, GROUP_NAME, HELD, STATUSES, cluster_text, read_holders
 
 __all__ = ("Held", "check_cluster", "find_unmigrated")
@@ -70,9 +70,11 @@ def check_cluster(pool, cluster_name):
     Raises:
         NotMigrated: It does.
     """
-    key = cluster_key(cluster_name)
-    for _pool, prefix in find_unmigrated([pool], cluster_name=cluster_name):
-        if key in map(cluster_key, read_holders(prefix).names):
+    found = find_unmigrated([pool], cluster_name=cluster_name)
+    names = [name for _pool, prefix in found for name in read_holders(prefix).names]
+    if names:
+        keys = cluster_keys([cluster_name, *names])
+        if keys[cluster_name] in {keys[name] for name in names}:
             raise NotMigrated(cluster_name, pool)
 
 

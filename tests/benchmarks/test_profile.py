@@ -1,0 +1,14 @@
+import subprocess
+import sys
+
+import pytest
+
+
+# The whole of it: make profile
+@pytest.mark.timeout(300)
+def test_profile_finds_the_layers():
+    command = [sys.executable, "-m", "tests.benchmarks.profile", "--calls", "1"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    for call in ("allocate", "replay", "release"):
+        assert f"**{call}**, 1 calls" in process.stdout
