@@ -340,6 +340,9 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
             # Left in, it would be a field that can only be left empty.
             if not CustomField.objects.get_for_model(model):
                 del self.fields[name]
+        if self.fields.keys().isdisjoint(POOL_FIELDS):
+            # No heading over nothing.
+            self.fieldsets = [fieldset for fieldset in self.fieldsets if not {*fieldset.items} <= {*POOL_FIELDS}]
         if self.instance.pk:
             del self.fields["vid_ranges"]
             self.fields["vlan_group"].required = "vlan_group" not in self.hidden

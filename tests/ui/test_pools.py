@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
@@ -183,6 +184,24 @@ class TestForm:
         assert client.post(f"{pool.get_absolute_url()}edit/", edit_data(pool)).status_code == 302
         pool.refresh_from_db()
         assert (pool.auto_grow, pool.grow_prefix_length, pool.grow_limit, pool.epg_template) == (False, None, None, "")
+
+    def test_a_heading_has_fields_below_it(self, client):
+        pool = make_pool(segments=1)
+        held = allocate("a", pool=pool, user="root").allocation
+        seen = 0
+        for path in (
+            "pools/add",
+            f"pools/{pool.pk}/edit",
+            "segments/add",
+            f"segments/{held.segment.pk}/edit",
+            "allocations/allocate",
+            f"allocations/{held.pk}/edit",
+        ):
+            text = client.get(f"/plugins/vlan-manager/{path}/").content.decode()
+            headings = re.findall(r'<h2 class="col-9 offset-3">([^<]*)</h2>\s*</div>\s*(<div|</div>)', text)
+            assert [name for name, following in headings if following == "</div>"] == [], path
+            seen += len(headings)
+        assert seen > 10
 
     def test_a_prefix_that_is_no_container(self, client):
         Prefix.objects.create(prefix="10.9.0.0/16", vrf=make_vrf(), status="active")
