@@ -20,7 +20,7 @@ from netbox_vlan_manager import jobs
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import LifeCycleJob
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, leases, release
+from netbox_vlan_manager.services import allocate, leases, quarantine, release
 from netbox_vlan_manager.services.consistency import find_drift
 from tests.factories import make_pool, make_user
 
@@ -175,6 +175,33 @@ def test_a_lease_that_cannot_be_ended_keeps_none_of_the_others(pool, caplog):
 
     assert run().status == JobStatusChoices.STATUS_COMPLETED
     assert_done(pool)
+
+
+@pytest.mark.parametrize("batch", [2, 200])
+def test_a_segment_that_cannot_be_promoted_keeps_none_of_the_others(batch):
+    pool = make_pool(segments=6)
+    Segment.objects.update(status="quarantined", quarantined_until=timezone.now() - timedelta(hours=1))
+    kept = {100, 101, 104}
+
+    def refuse(instance, **kwargs):
+        if instance.vid in kept and instance.status == "available":
+            raise ValueError(f"{instance.vid} is precious")
+
+    pre_save.connect(refuse, sender=Segment)
+    try:
+        with patch.object(quarantine, "BATCH_SIZE", batch):
+            job = run()
+    finally:
+        pre_save.disconnect(refuse, sender=Segment)
+    assert job.status == JobStatusChoices.STATUS_ERRORED
+    assert "Made 3 quarantined segments available; 3 could not be" in messages_of(job)
+    for segment in pool.segments.all():
+        assert (segment.status == "quarantined") == (segment.vid in kept)
+        assert (f"Segment {segment.pk} ({segment}) was not made available" in job.error) == (segment.vid in kept)
+    assert ObjectChange.objects.filter(changed_object_type__model="segment").count() == 6 + 3
+
+    assert run().status == JobStatusChoices.STATUS_COMPLETED
+    assert not pool.segments.exclude(status="available").exists()
 
 
 def test_a_lease_whose_locks_are_not_had_is_left_to_the_next_run(pool):

@@ -5,10 +5,12 @@ A system job promotes segments whose time is over, and whoever finds a pool with
 The status, not the clock, decides what is available, so the free list stays one index.
 """
 
+import logging
 from functools import partial
 
 from django.db.models import F
 from django.utils import timezone
+from rq.timeouts import BaseTimeoutException
 
 from ..choices import SegmentStatusChoices
 from ..exceptions import Busy
@@ -18,6 +20,7 @@ from . import audit, timing, transactions
 from .wishes import meeting
 
 __all__ = (
+    "NotPromotedError",
     "end_quarantine",
     "lock_returning",
     "lock_segment",
@@ -26,8 +29,14 @@ __all__ = (
     "returning_segments",
 )
 
+logger = logging.getLogger("netbox_vlan_manager.quarantine")
+
 # How many segments one transaction promotes.
 BATCH_SIZE = 200
+
+
+class NotPromotedError(Exception):
+    """A segment whose cool-down is over could not be made available; its cause says why."""
 
 
 def lock_returning(pool, cluster_name, purpose, wish):
@@ -72,19 +81,59 @@ def promote_all():
     """
     Make all segments available whose cool-down is over, a batch in a transaction; return how many.
 
-    Two at once share the work: each passes over the rows that the other holds.
+    Two at once share the work: each passes over the rows that the other holds. A segment that somebody's receiver
+    refuses keeps none of the others of its batch, and is tried again by the next run.
+
+    Raises:
+        Busy: Locks were not had in time. What was promoted before stays so.
+        ExceptionGroup: Of NotPromotedErrors, once all that could be promoted are.
     """
-    total = 0
+    total, errors = 0, {}
     with audit.change_tracking(None):
-        while count := transactions.run(partial(_promote, Segment.objects.all())):
+        while True:
+            known = len(errors)
+            count = _promote_batch(errors)
             total += count
+            if not count and len(errors) == known:
+                break
+    if errors:
+        text = f"Made {total} quarantined segments available; {len(errors)} could not be"
+        raise ExceptionGroup(text, [*errors.values()])
     return total
 
 
-def _promote(segments, skip_locked=True):
+def _promote_batch(errors):
+    """Promote up to BATCH_SIZE segments, but those of `errors`, {id: NotPromotedError}, to which it adds its own."""
+    segments = Segment.objects.exclude(pk__in=[*errors])
+    try:
+        return transactions.run(partial(_promote, segments))
+    except (Busy, BaseTimeoutException):
+        raise
+    except Exception:
+        # One of them is refused. Nobody knows which: each is tried by itself.
+        return sum(_promote_alone(segment, errors) for segment in list(_due(segments)[:BATCH_SIZE]))
+
+
+def _promote_alone(segment, errors):
+    try:
+        return transactions.run(partial(_promote, Segment.objects.filter(pk=segment.pk)))
+    except (Busy, BaseTimeoutException):
+        raise
+    except Exception as error:
+        logger.exception("Segment %s was not made available, though its cool-down is over", segment.pk)
+        text = f"Segment {segment.pk} ({segment}) was not made available: {str(error) or repr(error)}"
+        errors[segment.pk] = NotPromotedError(text)
+        errors[segment.pk].__cause__ = error
+        return 0
+
+
+def _due(segments):
     due = segments.filter(status=SegmentStatusChoices.QUARANTINED, quarantined_until__lte=timezone.now())
-    locked = due.select_related("vlan", "pool").select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
-    locked = list(locked.order_by("pool_id", "vid")[:BATCH_SIZE])
+    return due.select_related("vlan", "pool").order_by("pool_id", "vid")
+
+
+def _promote(segments, skip_locked=True):
+    locked = list(_due(segments).select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))[:BATCH_SIZE])
     audit.write(
         updates=[(segment, {"status": SegmentStatusChoices.AVAILABLE, "quarantined_until": None}) for segment in locked]
     )
