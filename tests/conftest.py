@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 
@@ -9,6 +10,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser import BrowserError, launch_browser
 from tests.stack import Stack, StackError
+from tests.stack.warm import WarmNetBox
 
 stack_key = pytest.StashKey[Stack]()
 
@@ -23,6 +25,13 @@ def pytest_configure(config):
         raise pytest.UsageError(str(e)) from None
     os.environ.update(stack.create_database().env, NETBOX_CONFIGURATION="tests.stack.configuration_testing")
     django.setup()
+
+
+def pytest_collection_finish():
+    # What NetBox and the tests are made of stays: the collector need not go through it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
 
 
 def _only_controls(config):
@@ -79,6 +88,14 @@ def fresh_database(stack):
     yield create
     for database in databases:
         database.drop()
+
+
+@pytest.fixture(scope="session")
+def warm_netbox(stack):
+    """A WarmNetBox: .run("tests.module", "argument", env=database.env) is `python -m` without a start of NetBox."""
+    warm = WarmNetBox(stack.create_database().env)
+    yield warm
+    warm.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
@@ -13,12 +11,11 @@ pytestmark = pytest.mark.concurrency
 
 
 @pytest.fixture
-def scenario(fresh_database):
+def scenario(fresh_database, warm_netbox):
     """Run a scenario of tests.concurrency.scenarios on a database of its own and return its report."""
 
     def run(name):
-        command = [sys.executable, "-m", "tests.concurrency.scenarios", name]
-        process = subprocess.run(command, env=fresh_database().env, capture_output=True, text=True, timeout=400)
+        process = warm_netbox.run("tests.concurrency.scenarios", name, env=fresh_database().env)
         assert process.returncode == 0, process.stderr
         return json.loads(process.stdout.splitlines()[-1])
 

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -8,12 +6,11 @@ pytestmark = pytest.mark.concurrency
 
 
 @pytest.fixture
-def scenario(fresh_database):
+def scenario(fresh_database, warm_netbox):
     """Run a scenario of tests.concurrency.pool_moves on a database of its own and return its report."""
 
     def run(name):
-        command = [sys.executable, "-m", "tests.concurrency.pool_moves", name]
-        process = subprocess.run(command, env=fresh_database().env, capture_output=True, text=True, timeout=400)
+        process = warm_netbox.run("tests.concurrency.pool_moves", name, env=fresh_database().env)
         assert process.returncode == 0, process.stderr
         return json.loads(process.stdout.splitlines()[-1])
 

@@ -59,6 +59,8 @@ class LiveNetBox:
                 "-m",
                 "gunicorn",
                 f"--workers={self.workers}",
+                # NetBox is read once, and not by each worker.
+                "--preload",
                 "--no-control-socket",
                 f"--bind=127.0.0.1:{self.port}",
                 "tests.stack.wsgi",
