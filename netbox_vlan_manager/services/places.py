@@ -1,6 +1,6 @@
 """What clusters hold for places that another pool serves, since pools came and places moved after they asked."""
 
-from django.db.models import F, Func
+from django.db.models import Count
 
 from dcim.models import Location, Region, Site, SiteGroup
 
@@ -13,26 +13,37 @@ __all__ = (
 )
 
 
-def held_elsewhere(pool, user):
+def held_elsewhere(vrfs, user):
     """
-    Return how many active allocations of other pools of the VRF answer for places that `pool` serves now.
+    Return {pool id: how many active allocations of other pools of its VRF answer for places that it serves now}.
 
     Those of pools that `user` may not view are not counted. It takes one query where there are none, and a fixed number
-    else.
+    else, for however many pools.
+
+    Args:
+        vrfs: {pool id: VRF id} of the pools.
+        user: The User.
     """
-    allocations = Allocation.objects.active().filter(pool__vrf=pool.vrf_id).exclude(pool=pool)
-    allocations = allocations.filter(pool__in=SegmentPool.objects.restrict(user, "view").order_by().values("pk"))
-    places = allocations.order_by().values_list(Func(F("places"), function="unnest"), flat=True).distinct()
-    asked = set(places) - {ANY_PLACE}
-    if not asked:
-        return 0
-    scopes = SegmentPool.objects.filter(vrf=pool.vrf_id).order_by().values_list("scope_type", "scope_id")
-    scopes = set(map(place_key, scopes))
-    own = place_key((pool.scope_type_id, pool.scope_id))
-    served = [
-        place for place, around in _around(asked).items() if next((key for key in around if key in scopes), None) == own
-    ]
-    return allocations.filter(places__overlap=served).count() if served else 0
+    viewed = SegmentPool.objects.restrict(user, "view").order_by().values("pk")
+    allocations = Allocation.objects.active().filter(pool__vrf__in={*vrfs.values()}, pool__in=viewed).order_by()
+    # There are few lists of places, however many allocations have them.
+    rows = list(allocations.values_list("pool", "pool__vrf", "places").annotate(count=Count("pk")))
+    counts = dict.fromkeys(vrfs, 0)
+    around = _around({place for _pool, _vrf, places, _count in rows for place in places} - {ANY_PLACE})
+    if not around:
+        return counts
+    scopes = SegmentPool.objects.filter(vrf__in={*vrfs.values()}).order_by()
+    scopes = {
+        (vrf, place_key(scope)): pk for pk, vrf, *scope in scopes.values_list("pk", "vrf", "scope_type", "scope_id")
+    }
+    for holder, vrf, places, count in rows:
+        nearest = (
+            next((key for key in around[place] if (vrf, key) in scopes), None) for place in {*places} - {ANY_PLACE}
+        )
+        for pool in {scopes.get((vrf, key)) for key in nearest} - {holder, None}:
+            if pool in counts:
+                counts[pool] += count
+    return counts
 
 
 def places_of(allocation, user):

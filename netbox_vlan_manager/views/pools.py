@@ -111,7 +111,7 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
     )
 
     def get_extra_context(self, request, instance):
-        instance.held_elsewhere = held_elsewhere(instance, request.user)
+        instance.held_elsewhere = held_elsewhere({instance.pk: instance.vrf_id}, request.user)[instance.pk]
         return {
             "related_models": self.get_related_models(request, instance, omit=(PoolSnapshot,)),
         }

@@ -49,6 +49,7 @@ class StatisticsTestCase(Inventory):
                     "quarantined": 0,
                     "disabled": 0,
                     "utilization": 33.3,
+                    "held_elsewhere": 0,
                 },
                 {
                     "pool": self.other_pool.pk,
@@ -61,6 +62,7 @@ class StatisticsTestCase(Inventory):
                     "quarantined": 0,
                     "disabled": 0,
                     "utilization": 0.0,
+                    "held_elsewhere": 0,
                 },
             ],
         )
@@ -92,6 +94,19 @@ class StatisticsTestCase(Inventory):
         make_pool("Network3", room, container="10.3.0.0/16")
         names = {row.pool_name: row.site for row in pool_statistics(SegmentPool.objects.all())}
         self.assertEqual(names["Network3 Room1"], "Room1")
+
+    def test_calls_take_as_many_queries_for_many_pools(self):
+        self.grant("view", model=SegmentPool)
+        counts = []
+        for number in (4, 8):
+            for index in range(number):
+                pool = make_pool(f"Network{number}{index}", "Site1", container="10.9.0.0/16", segments=1)
+                allocate("a", pool=pool, user=self.user, places=(f"dcim.site:{pool.scope_id}",))
+            self.get(self.url)
+            with CaptureQueriesContext(connection) as queries:
+                self.get(self.url)
+            counts.append(len(queries))
+        self.assertEqual(*counts)
 
     def test_two_queries(self):
         with self.assertNumQueries(2):

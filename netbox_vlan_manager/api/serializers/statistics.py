@@ -19,6 +19,12 @@ class PoolStatisticsSerializer(serializers.Serializer):
     quarantined = serializers.IntegerField(source="usage.quarantined")
     disabled = serializers.IntegerField(source="usage.disabled")
     utilization = serializers.FloatField(source="usage.utilization", help_text=_("Percent"))
+    held_elsewhere = serializers.SerializerMethodField(
+        help_text=_("Active allocations of other pools that answer for places which this pool serves now")
+    )
+
+    def get_held_elsewhere(self, row) -> int:
+        return self.context["held_elsewhere"][row.pool]
 
 
 class HealthSerializer(serializers.Serializer):

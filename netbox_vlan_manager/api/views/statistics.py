@@ -4,6 +4,7 @@ from rest_framework.response import Response
 
 from ... import filtersets
 from ...models import SegmentPool
+from ...services.places import held_elsewhere
 from ...services.statistics import pool_statistics
 from ..names import check_query
 from ..schema import FORBIDDEN, INVALID
@@ -34,7 +35,7 @@ class FilteredView(PlainView):
 
 class StatisticsView(FilteredView):
     """
-    How many segments each pool has, and in which status.
+    How many segments each pool has, and in which status; and what clusters hold in other pools for its places.
     """
 
     queryset = SegmentPool.objects.all()
@@ -42,4 +43,7 @@ class StatisticsView(FilteredView):
 
     @extend_schema(responses={200: PoolStatisticsSerializer(many=True), **INVALID, **FORBIDDEN}, filters=True)
     def get(self, request):
-        return Response(PoolStatisticsSerializer(pool_statistics(self.get_filtered_queryset()), many=True).data)
+        pools = self.get_filtered_queryset()
+        held = held_elsewhere(dict(pools.order_by().values_list("pk", "vrf")), request.user)
+        context = {"held_elsewhere": held}
+        return Response(PoolStatisticsSerializer(pool_statistics(pools), many=True, context=context).data)
