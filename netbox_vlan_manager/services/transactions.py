@@ -14,6 +14,7 @@ import random
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import batched
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
@@ -44,6 +45,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 UNIQUE_VIOLATION = "23505"
 RETRYABLE = frozenset((DEADLOCK_DETECTED, SERIALIZATION_FAILURE, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION))
 RETRIES = 3
+# How many functions one SELECT calls; PostgreSQL takes up to 1,664 columns.
+CALLS_MAX = 1000
 # Seconds, on an average.
 LONGEST_PAUSE = 1
 
@@ -206,20 +209,19 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
         exclude_netbox: Whether prefixes or VLANs may be made or moved. False where rows that NetBox's endpoints write
             are locked before, since their transactions wait for rows with the key held.
     """
-    # Each is a call of the one statement, which makes them in their order.
-    calls, values = ["set_config('lock_timeout', %s, true)"], [f"{get_setting('lock_timeout')}ms"]
+    locks = [("set_config('lock_timeout', %s, true)", [f"{get_setting('lock_timeout')}ms"])]
     for space, ids in ((VRF_SPACE, vrf_ids), (VLAN_GROUP_SPACE, vlan_group_ids)):
-        for pk in sorted(set(ids)):
-            calls.append("pg_advisory_xact_lock(%s, %s)")
-            # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
-            values += [space, pk % 2**31]
+        # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
+        locks += [("pg_advisory_xact_lock(%s, %s)", [space, pk % 2**31]) for pk in sorted(set(ids))]
     if exclude_netbox and not _is_dry_run.get():
         for name, ids in (("available-prefixes", vrf_ids), ("available-vlans", vlan_group_ids)):
             if ids:
-                calls.append("pg_advisory_xact_lock_shared(%s)")
-                values.append(ADVISORY_LOCK_KEYS[name])
+                locks.append(("pg_advisory_xact_lock_shared(%s)", [ADVISORY_LOCK_KEYS[name]]))
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(calls)}", values)
+        # A statement makes its calls in their order.
+        for batch in batched(locks, CALLS_MAX):
+            values = [value for _call, values in batch for value in values]
+            cursor.execute(f"SELECT {', '.join(call for call, _values in batch)}", values)
 
 
 def _cluster_number(number, cluster_name, purpose):

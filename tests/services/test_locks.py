@@ -1,13 +1,14 @@
 """How many locks a move of a large pool takes: PostgreSQL has room for a fixed number, which all transactions share."""
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services.generation import generate_segments
 from netbox_vlan_manager.services.merging import merge_pool
 from netbox_vlan_manager.services.resizing import resize_pool
 from netbox_vlan_manager.services.retiring import retire_pool
+from netbox_vlan_manager.services.transactions import lock_spaces
 from tests.factories import make_pool, make_user
 
 pytestmark = pytest.mark.django_db
@@ -70,3 +71,10 @@ def test_resizing_and_retiring_with_a_thousand_segments():
     total, advisory = count_locks()
     assert total < MOST
     assert advisory < 10
+
+
+def test_the_spaces_of_thousands_of_pools():
+    with transaction.atomic():
+        lock_spaces(range(1, 2001), range(1, 2001))
+        # With the two keys of NetBox's own endpoints.
+        assert count_locks()[1] == 4002
