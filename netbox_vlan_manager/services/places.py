@@ -24,25 +24,25 @@ def held_elsewhere(vrfs, user):
         vrfs: {pool id: VRF id} of the pools.
         user: The User.
     """
-    viewed = SegmentPool.objects.restrict(user, "view").order_by().values("pk")
-    allocations = Allocation.objects.active().filter(pool__vrf__in={*vrfs.values()}, pool__in=viewed).order_by()
+    viewed = SegmentPool.objects.restrict(user, "view").filter(vrf__in={*vrfs.values()}).order_by()
+    allocations = Allocation.objects.active().filter(pool__in=viewed.values("pk")).order_by()
     # There are few lists of places, however many allocations have them.
     rows = list(allocations.values_list("pool", "pool__vrf", "places").annotate(count=Count("pk")))
     counts = dict.fromkeys(vrfs, 0)
     around = _around({place for _pool, _vrf, places, _count in rows for place in places} - {ANY_PLACE})
     if not around:
         return counts
-    scopes = SegmentPool.objects.filter(vrf__in={*vrfs.values()}).order_by()
+    # What serves a place to this user, to whom no other pool is there.
     scopes = {
-        (vrf, place_key(scope)): pk for pk, vrf, *scope in scopes.values_list("pk", "vrf", "scope_type", "scope_id")
+        (vrf, place_key(scope)): pk for pk, vrf, *scope in viewed.values_list("pk", "vrf", "scope_type", "scope_id")
     }
     for holder, vrf, places, count in rows:
-        nearest = (
-            next((key for key in around[place] if (vrf, key) in scopes), None) for place in {*places} - {ANY_PLACE}
-        )
-        for pool in {scopes.get((vrf, key)) for key in nearest} - {holder, None}:
-            if pool in counts:
-                counts[pool] += count
+        serving = {
+            next((scopes[vrf, key] for key in around[place] if (vrf, key) in scopes), None)
+            for place in {*places} - {ANY_PLACE}
+        }
+        for pool in serving & counts.keys() - {holder}:
+            counts[pool] += count
     return counts
 
 

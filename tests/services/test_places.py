@@ -403,6 +403,20 @@ def test_pages_say_what_is_held_elsewhere(client, outer):
     assert f'<a href="{make_site("R").get_absolute_url()}">R</a>' in page
 
 
+def test_what_is_held_elsewhere_tells_nothing_of_hidden_pools(outer):
+    hall = Location.objects.create(name="Hall", slug="hall", site=make_site("R"))
+    ask("c1", "Hall")
+    nearer = add_nearer()
+    vrfs = {pool.pk: pool.vrf_id for pool in (nearer, outer)}
+    user = permit(make_user("bob"), SegmentPool, "view", constraints={"pk__in": [*vrfs]})
+    known = held_elsewhere(vrfs, user)
+    assert known == {nearer.pk: 1, outer.pk: 0}
+    hidden = add_nearer(hall, container="10.7.0.0/16", name="Hall", slug="hall")
+    assert held_elsewhere(vrfs, user) == known
+    everything = {**vrfs, hidden.pk: hidden.vrf_id}
+    assert held_elsewhere(everything, make_user("root", is_superuser=True)) == {**known, nearer.pk: 0, hidden.pk: 1}
+
+
 def elsewhere(pool, user):
     return held_elsewhere({pool.pk: pool.vrf_id}, user)[pool.pk]
 
