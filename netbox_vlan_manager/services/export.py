@@ -25,6 +25,7 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment
 from .import_values import unify_lines
+from .places import held_elsewhere
 from .statistics import iterate_statistics, scope_name
 
 __all__ = (
@@ -50,6 +51,7 @@ STATISTICS_COLUMNS = {
     "quarantined": "Quarantined",
     "disabled": "Disabled",
     "utilization": "Utilization",
+    "held_elsewhere": "Held Elsewhere",
 }
 
 # How many rows are fetched, and written, at a time: few enough that a small export takes as much memory as a large one.
@@ -149,8 +151,15 @@ def _time(text):
     return datetime.fromisoformat(text) if text else None
 
 
-def statistics_rows(pools):
-    """Yield a row of STATISTICS_COLUMNS for each of `pools`, a queryset of those that the caller may see, by name."""
+def statistics_rows(pools, viewer):
+    """
+    Yield a row of STATISTICS_COLUMNS for each of `pools`, by name.
+
+    Args:
+        pools: A queryset of those that the viewer may see.
+        viewer: The User.
+    """
+    held = held_elsewhere(dict(pools.order_by().values_list("pk", "vrf")), viewer)
     for row in iterate_statistics(pools):
         usage = row.usage
         yield (
@@ -164,6 +173,8 @@ def statistics_rows(pools):
             usage.quarantined,
             usage.disabled,
             usage.utilization,
+            # A pool may be new since.
+            held.get(row.pool, 0),
         )
 
 

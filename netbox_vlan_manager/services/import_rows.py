@@ -55,7 +55,8 @@ class RowResult:
     What became of one row, or would become of it.
 
     `status` is created, updated, unchanged, failed, or skipped: nothing was wrong with the row, but an atomic import
-    changes nothing when another row fails. `changes` of an update is {column: {"old": value, "new": value}}.
+    changes nothing when another row fails. `changes` of an update is {column: {"old": value, "new": value}}; `warnings`
+    are texts.
     """
 
     index: int
@@ -64,10 +65,11 @@ class RowResult:
     segment: int | None = None
     errors: dict = field(default_factory=dict)
     changes: dict = field(default_factory=dict)
+    warnings: list = field(default_factory=list)
 
     def as_json(self):
         """Return what there is to tell of the row, as a dictionary that JSON can hold; its place is its index."""
-        values = {name: value for name, value in vars(self).items() if value not in (None, {})}
+        values = {name: value for name, value in vars(self).items() if value not in (None, {}, [])}
         del values["index"]
         return values
 

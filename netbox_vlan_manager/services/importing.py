@@ -27,6 +27,7 @@ from .import_files import check_number
 from .import_rows import Row, RowResult, by_column, check_rows, collect
 from .import_values import unify_lines
 from .permissions import permitted_ids
+from .places import holdings_elsewhere
 
 __all__ = (
     "ImportResult",
@@ -116,7 +117,24 @@ def _import(rows, user, atomic, enforce, dry_run, report):
                 for row in checked:
                     if row.result.status == "created":
                         row.result.segment = None
+            _warn([row for row in checked if row.result.status in ("created", "updated")], viewer)
             return ImportResult([row.result for row in checked])
+
+
+def _warn(rows, viewer):
+    """Say in the results of rows which of their clusters hold a segment of another pool for the same places."""
+    rows = [row for row in rows if row.allocations]
+    if not rows:
+        return
+    keys = takeover.cluster_keys({allocation.cluster_name for row in rows for allocation in row.allocations})
+    held = holdings_elsewhere({row.pool for row in rows}, {*keys.values()}, viewer)
+    for row in rows:
+        for allocation in row.allocations:
+            for other in held.get((row.pool.pk, keys[allocation.cluster_name], allocation.purpose), ()):
+                text = _("Cluster {cluster} holds VLAN ID {vid} of pool {pool} for the same place, and this as well.")
+                row.result.warnings.append(
+                    text.format(cluster=allocation.cluster_name, vid=other.vid, pool=other.pool.name)
+                )
 
 
 def _write(rows, user, viewer, atomic):

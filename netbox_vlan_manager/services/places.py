@@ -1,16 +1,45 @@
 """What clusters hold for places that another pool serves, since pools came and places moved after they asked."""
 
 from django.db.models import Count
+from django.db.models.functions import Upper
 
 from dcim.models import Location, Region, Site, SiteGroup
 
 from ..models import ANY_PLACE, Allocation, SegmentPool
-from .resolution import place_key
+from .resolution import place_key, visible_pools
 
 __all__ = (
     "held_elsewhere",
+    "holdings_elsewhere",
     "places_of",
 )
+
+
+class _Places:
+    """
+    Which pools serve places, in at most six queries, and none where there are no places.
+
+    Args:
+        pools: A queryset of the SegmentPools that count: to a user, no other pool is there.
+        keys: The keys of the places (see `resolution.place_key`).
+    """
+
+    def __init__(self, pools, keys):
+        self._around = _around(keys - {ANY_PLACE})
+        rows = pools.values_list("pk", "vrf", "scope_type", "scope_id") if self._around else ()
+        self._scopes = {(vrf, place_key(scope)): pk for pk, vrf, *scope in rows}
+
+    def serving(self, vrf, keys):
+        """Return the ids of the pools that serve the places of these keys in a VRF."""
+        nearest = (
+            next((self._scopes[vrf, key] for key in self._around[place] if (vrf, key) in self._scopes), None)
+            for place in {*keys} - {ANY_PLACE}
+        )
+        return {*nearest} - {None}
+
+    def is_around(self, outer, inner):
+        """Whether the place of the key `outer` is around that of `inner`."""
+        return outer in self._around[inner]
 
 
 def held_elsewhere(vrfs, user):
@@ -28,22 +57,45 @@ def held_elsewhere(vrfs, user):
     allocations = Allocation.objects.active().filter(pool__in=viewed.values("pk")).order_by()
     # There are few lists of places, however many allocations have them.
     rows = list(allocations.values_list("pool", "pool__vrf", "places").annotate(count=Count("pk")))
+    places = _Places(viewed, {place for _pool, _vrf, places, _count in rows for place in places})
     counts = dict.fromkeys(vrfs, 0)
-    around = _around({place for _pool, _vrf, places, _count in rows for place in places} - {ANY_PLACE})
-    if not around:
-        return counts
-    # What serves a place to this user, to whom no other pool is there.
-    scopes = {
-        (vrf, place_key(scope)): pk for pk, vrf, *scope in viewed.values_list("pk", "vrf", "scope_type", "scope_id")
-    }
-    for holder, vrf, places, count in rows:
-        serving = {
-            next((scopes[vrf, key] for key in around[place] if (vrf, key) in scopes), None)
-            for place in {*places} - {ANY_PLACE}
-        }
-        for pool in serving & counts.keys() - {holder}:
+    for holder, vrf, keys, count in rows:
+        for pool in places.serving(vrf, keys) & counts.keys() - {holder}:
             counts[pool] += count
     return counts
+
+
+def holdings_elsewhere(pools, keys, user):
+    """
+    Return what clusters hold in other pools for places that `pools` serve now.
+
+    An allocation whose places are not known answers for all that its pool is around. It takes one query where the
+    clusters hold nothing in other pools, and a fixed number else.
+
+    Args:
+        pools: The SegmentPools, a set.
+        keys: What the names of the clusters are compared by (see `takeover.cluster_keys`).
+        user: The User, whose pools alone count, or None for all.
+
+    Returns:
+        {(pool id, key, purpose): [Allocation with its pool]}
+    """
+    scopes = {pool: place_key((pool.scope_type_id, pool.scope_id)) for pool in pools}
+    visible = visible_pools(user).filter(vrf__in={pool.vrf_id for pool in pools}).order_by()
+    allocations = Allocation.objects.active().annotate(key=Upper("cluster_name"))
+    allocations = allocations.filter(key__in=keys, pool__in=visible.values("pk")).select_related("pool").order_by("pk")
+    # What they hold in one pool concerns the others alone.
+    rows = [allocation for allocation in allocations if {*pools} - {allocation.pool}]
+    places = _Places(visible, {place for row in rows for place in row.places} | {*scopes.values()} if rows else set())
+    found = {}
+    for row in rows:
+        serving = places.serving(row.pool.vrf_id, row.places)
+        outer = place_key((row.pool.scope_type_id, row.pool.scope_id))
+        for pool, scope in scopes.items():
+            is_anywhere = ANY_PLACE in row.places and row.pool.vrf_id == pool.vrf_id and places.is_around(outer, scope)
+            if pool != row.pool and (pool.pk in serving or is_anywhere):
+                found.setdefault((pool.pk, row.key, row.purpose), []).append(row)
+    return found
 
 
 def places_of(allocation, user):
@@ -66,6 +118,8 @@ def _by_model(keys):
 
 def _around(keys):
     """Return {key: the keys of the place itself and of those around it, the nearest first}, in at most five queries."""
+    if not keys:
+        return {}
     ids = _by_model(keys)
     keys = [(model, pk) for model in ids for pk in ids[model]]
     locations = {}

@@ -27,7 +27,7 @@ from ..models import SegmentPool
 from ..settings import get_setting
 from . import timing
 from .permissions import pools_permitting
-from .prepared import fetch_rows
+from .prepared import fetch_objects, fetch_rows
 from .statistics import with_scope_name
 
 __all__ = (
@@ -61,7 +61,8 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 # What stands in a prepared query for the values of a call.
 SITE, VRF_NAME = "\x01site", "\x01vrf"
-SITE_ID, VRF_ID = 2**63 - 1, 2**63 - 2
+SITE_ID, VRF_ID, SCOPE_ID = 2**63 - 1, 2**63 - 2, 2**63 - 3
+SCOPE_TYPE_ID = 2**31 - 1
 
 
 class ResolvedPool(NamedTuple):
@@ -125,13 +126,14 @@ def resolve_pool(site, vrf, user=None, action=None, holding=None):
 
 
 def _resolve(site, vrf, places, vrfs, user, action):
-    pools = SegmentPool.objects.filter(vrf__in=vrfs).select_related("vrf")
-    if user is not None:
-        pools = pools.annotate(visible=_among(visible_pools(user)))
+    visible, permitted = visible_pools(user), SegmentPool.objects.all()
     if action is not None:
-        pools = pools.annotate(permitted=_among(pools_permitting(user, action)))
-    found = _serving(pools, places, vrfs)
-    if user is not None:
+        permitted = pools_permitting(user, action)
+    pools, is_restricted = SegmentPool.objects.filter(vrf__in=vrfs).select_related("vrf"), False
+    if not (_is_everything(visible) and _is_everything(permitted)):
+        pools, is_restricted = pools.annotate(visible=_among(visible), permitted=_among(permitted)), True
+    found = _serving(pools, places, vrfs, is_restricted)
+    if is_restricted:
         found = {pool: keys for pool, keys in found.items() if pool.visible}
     if len(found) > 1:
         raise AmbiguousPool(
@@ -149,7 +151,7 @@ def _resolve(site, vrf, places, vrfs, user, action):
             known,
         )
     ((pool, keys),) = found.items()
-    if action is not None and not pool.permitted:
+    if is_restricted and not pool.permitted:
         raise not_permitted(pool, action)
     return _resolved(pool, places, keys, site)
 
@@ -236,14 +238,11 @@ def visible_pools(user):
     """Return the pools that `user` may know of: to view, allocate from or release to; all of them for None."""
     if user is None:
         return SegmentPool.objects.all()
-    pools = SegmentPool.objects
-    if user.is_active and user.is_superuser:
-        return pools.all()
-    return pools.filter(
-        Q(pk__in=pools.restrict(user, "view").values("pk"))
-        | Q(pk__in=pools.restrict(user, "allocate").values("pk"))
-        | Q(pk__in=pools_permitting(user, "release").values("pk"))
-    )
+    viewed = SegmentPool.objects.restrict(user, "view")
+    if _is_everything(viewed):
+        return viewed
+    used = (pools_permitting(user, action) for action in ("allocate", "release"))
+    return SegmentPool.objects.filter(reduce(or_, (Q(pk__in=pools.values("pk")) for pools in (viewed, *used))))
 
 
 def check_pool_permission(user, pool, action):
@@ -275,6 +274,11 @@ def not_permitted(pool, action):
             action=action, pool=pool
         )
     )
+
+
+def _is_everything(pools):
+    """Whether `pools`, a queryset, has no condition: NetBox adds none for a user whose permission has none."""
+    return not pools.query.where
 
 
 def _among(pools):
@@ -413,14 +417,17 @@ def _match_query(site_is_text, site_id_type, vrf_is_text, vrf_has_id):
     return vrfs.union(*queries, all=True).order_by()
 
 
-def _serving(pools, places, vrfs):
+def _serving(pools, places, vrfs, is_restricted=True):
     """
     Return {pool: keys of the places asked for}: for each of the keys `places` and each VRF the nearest of `pools`.
 
     A place without a pool of its own does not count where it is around another one: a region that bears the name of its
-    site is no second meaning of it.
+    site is no second meaning of it. `is_restricted` says whether `pools` depends on more than `vrfs`.
     """
-    by_scope = _by_scope(pools, places)
+    if is_restricted or not len(places) == len(vrfs) == 1:
+        by_scope = _by_scope(pools, places)
+    else:
+        by_scope = _by_scope_alone(*places, *vrfs)
     if len(places) == len(vrfs) == len(by_scope) == 1:
         return {pool: [key] for key, (pool,) in by_scope.items()}
     around = {_key(place): [_key(outer) for outer in enclosing_places(place)] for place in _instances(places)}
@@ -449,6 +456,18 @@ def _by_scope(pools, keys):
     for pool in pools.filter(reduce(or_, at_places, Q(pk__in=()))).order_by():
         found.setdefault((pool.scope_type_id, pool.scope_id), []).append(pool)
     return found
+
+
+def _by_scope_alone(key, vrf_id):
+    """Return what `_by_scope` does, for one place and VRF; one prepared query."""
+    type_id, pk = key
+    pools = fetch_objects(_pool_query, {SCOPE_TYPE_ID: type_id, SCOPE_ID: pk, VRF_ID: vrf_id})
+    return {key: pools} if pools else {}
+
+
+def _pool_query():
+    pools = SegmentPool.objects.filter(scope_type=SCOPE_TYPE_ID, scope_id=SCOPE_ID, vrf=VRF_ID)
+    return pools.select_related("vrf").order_by()
 
 
 def _instances(keys):

@@ -222,7 +222,7 @@ def _shown(rows, results):
     """Return what the table shows of the rows (see `parse_file`) and their results, what needs a look first."""
     places = list(STATUSES)
     shown = [{"cells": cells, **result} for (_line, cells), result in zip(rows, results, strict=True)]
-    return sorted(shown, key=lambda row: places.index(row["status"]))
+    return sorted(shown, key=lambda row: (places.index(row["status"]), not row.get("warnings")))
 
 
 def _summarize(results, atomic, dry_run):

@@ -209,6 +209,7 @@ class ExportTestCase(Inventory):
                     "Quarantined": "0",
                     "Disabled": "0",
                     "Utilization": "33.3",
+                    "Held Elsewhere": "0",
                 }
             ],
         )

@@ -38,6 +38,8 @@ def test_sql_has_no_values_in_it():
         ("services/prepared.py", "_insert_sql(model, len(objects), connection.alias)"),
         ("services/prepared.py", "_update_sql(model, tuple(names), connection.alias)"),
         ("services/prepared.py", "prepared.sql"),
+        # Calls of the lock functions, written out, with placeholders.
+        ("services/transactions.py", "f'SELECT {', '.join((call for call, _values in batch))}'"),
         # A table's name, constants, and what a user may view, compiled by Django.
         ("services/usage.py", "statement"),
     ]

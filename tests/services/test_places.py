@@ -1,9 +1,11 @@
 """A cluster that asks again for the same place gets what it holds, whichever pool serves the place meanwhile."""
 
+import json
 import re
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.urls import reverse
 
 from core.models import ObjectChange
 from dcim.models import Location, Site, SiteGroup
@@ -14,12 +16,13 @@ from netbox_vlan_manager.exceptions import (
     PoolNotFound,
     VIDUnavailable,
 )
-from netbox_vlan_manager.models import Allocation, SegmentPool
+from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, allocate_many, allocate_stretched, release, share, update_pool
 from netbox_vlan_manager.services.allocation import clean_request, locate
 from netbox_vlan_manager.services.consistency import find_drift
+from netbox_vlan_manager.services.importing import import_segments
 from netbox_vlan_manager.services.merging import merge_pool
-from netbox_vlan_manager.services.places import held_elsewhere
+from netbox_vlan_manager.services.places import held_elsewhere, holdings_elsewhere
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_site, make_user, permit
 
@@ -397,6 +400,9 @@ def test_pages_say_what_is_held_elsewhere(client, outer):
     assert held_elsewhere(vrfs, permit(make_user("bob"), nearer, "view")) == {nearer.pk: 0, outer.pk: 0}
     rows = client_of(admin).get(url_of("statistics")).json()
     assert {row["pool"]: row["held_elsewhere"] for row in rows} == {nearer.pk: 1, outer.pk: 0}
+    response = client_of(admin).get(url_of("export-statistics"), {"format": "json"})
+    rows = json.loads(b"".join(response.streaming_content))
+    assert {row["pool"]: row["held_elsewhere"] for row in rows} == {nearer.pk: 1, outer.pk: 0}
     page = client.get(nearer.get_absolute_url()).content.decode()
     assert re.search(r"Held in other pools for its places</th>\s*<td>\s*<div[^>]*>\s*<span[^>]*>1</span>", page)
     page = client.get(Allocation.objects.get(cluster_name="c1").get_absolute_url()).content.decode()
@@ -439,3 +445,69 @@ def test_held_elsewhere_takes_a_fixed_number_of_queries(outer, django_assert_num
         ask(f"d{number}", "R2")
     with django_assert_num_queries(6):
         assert elsewhere(nearer, admin) == 2
+
+
+# What an import says
+
+
+def import_row(user, cluster="c1", pool="nearer-r", vlan_id=510, **columns):
+    """Import a segment that a cluster shall hold, and return the warnings of its row."""
+    row = {"pool": pool, "vlan_id": str(vlan_id), "epg_name": f"EPG_{vlan_id}", "cluster_name": cluster, **columns}
+    (result,) = import_segments([(None, {"segment": "10.5.99.0/24", **row})], user=user, dry_run=True).results
+    assert result.errors == {}
+    return result.warnings
+
+
+@pytest.mark.parametrize("are_places_known", [True, False])
+def test_an_import_warns_of_what_a_cluster_holds_elsewhere(outer, are_places_known):
+    admin = make_user("root", is_superuser=True)
+    ask()
+    ask("c2", "R2")
+    nearer = add_nearer()
+    if not are_places_known:
+        forget_places()
+    warning = ["Cluster c1 holds VLAN ID 100 of pool Outer for the same place, and this as well."]
+    assert import_row(admin) == warning
+    assert import_row(admin, "c3, C1") == [warning[0].replace("c1", "C1")]
+    assert import_row(admin, purpose="backup") == []
+    assert import_row(admin, "c2") == (
+        [] if are_places_known else [warning[0].replace("c1", "c2").replace("100", "101")]
+    )
+    # The other way round, a place around that of the other pool is no place that this serves.
+    allocate("c4", pool=nearer, user="operator")
+    forget_places()
+    assert import_row(admin, "c4", "outer", 150, segment="10.0.99.0/24") == []
+    give_back()
+    assert import_row(admin) == []
+
+
+def test_an_import_warns_of_no_hidden_pool(outer):
+    ask()
+    user = permit(make_user("bob"), add_nearer(), "view", "allocate")
+    user = permit(user, Segment, "add", "change")
+    assert import_row(user) == []
+    user = permit(user, outer, "view")
+    assert len(import_row(user)) == 1
+
+
+def test_warnings_of_an_import_take_a_fixed_number_of_queries(outer, django_assert_num_queries):
+    for number in range(6):
+        ask(f"c{number}")
+    nearer = add_nearer()
+    for keys in ({"C1"}, {"C2", "C3", "C4"}):
+        with django_assert_num_queries(5):
+            assert holdings_elsewhere({nearer}, keys, None).keys() == {(nearer.pk, key, "") for key in keys}
+    with django_assert_num_queries(1):
+        assert holdings_elsewhere({nearer}, {"C9"}, None) == {}
+
+
+def test_the_preview_of_an_import_shows_its_warnings_first(client, outer):
+    client.force_login(make_user("root", is_superuser=True))
+    ask()
+    add_nearer()
+    rows = "pool,vlan_id,epg_name,segment,cluster_name\n"
+    rows += "nearer-r,590,EPG_590,10.5.90.0/24,c9\nnearer-r,591,EPG_591,10.5.91.0/24,c1\n"
+    url = reverse("plugins:netbox_vlan_manager:segment_bulk_import")
+    response = client.post(url, {"import_method": "direct", "data": rows, "_preview": ""})
+    page = response.content.decode()
+    assert page.index("EPG_591") < page.index("holds VLAN ID 100 of pool Outer") < page.index("EPG_590")

@@ -67,6 +67,9 @@ class RowResultSerializer(serializers.Serializer):
     segment = serializers.IntegerField(allow_null=True, help_text=_("Id"))
     errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
     changes = serializers.DictField(child=ChangeSerializer(), help_text=_("What an update changes, by column"))
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text=_("Such as that a cluster holds a segment of another pool as well")
+    )
 
 
 class ImportResultSerializer(serializers.Serializer):

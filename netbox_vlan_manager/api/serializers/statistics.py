@@ -24,7 +24,8 @@ class PoolStatisticsSerializer(serializers.Serializer):
     )
 
     def get_held_elsewhere(self, row) -> int:
-        return self.context["held_elsewhere"][row.pool]
+        # A pool may be new since.
+        return self.context["held_elsewhere"].get(row.pool, 0)
 
 
 class HealthSerializer(serializers.Serializer):

@@ -100,7 +100,7 @@ class StatisticsExportView(ExportView):
     columns = export.STATISTICS_COLUMNS
 
     def get_rows(self):
-        return export.statistics_rows(self.get_filtered_queryset())
+        return export.statistics_rows(self.get_filtered_queryset(), viewer=self.request.user)
 
 
 def _start(rows):

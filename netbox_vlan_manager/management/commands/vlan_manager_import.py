@@ -29,6 +29,8 @@ class Command(ServiceCommand):
             for column, texts in row.errors.items():
                 for text in texts:
                     self.stderr.write(as_line(f"{place}: {column}: {text}"))
+            for text in row.warnings:
+                self.stderr.write(as_line(f"{place}: {text}"))
             if dry_run and row.status in ("created", "updated"):
                 self.stdout.write(f"{place}: {self._describe(row, values)}")
         summary = result.summary()
