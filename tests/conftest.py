@@ -14,13 +14,18 @@ from tests.stack.warm import WarmNetBox
 
 stack_key = pytest.StashKey[Stack]()
 
+# Tests leave tables of dead rows. With the statistics of such a table PostgreSQL takes a join of thousands of rows for
+# one of none and reads a table again for each row, or compiles each statement first: a test takes seconds, or minutes
+# where autovacuum came by. Without it, plans depend on how large a table is.
+POSTGRESQL_SETTINGS = {"autovacuum": "off", "jit": "off"}
+
 
 def pytest_configure(config):
     if config.getoption("help") or config.getoption("version") or _only_controls(config):
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        stack = config.stash[stack_key] = Stack().start()
+        stack = config.stash[stack_key] = Stack(**POSTGRESQL_SETTINGS).start()
     except StackError as e:
         raise pytest.UsageError(str(e)) from None
     os.environ.update(stack.create_database().env, NETBOX_CONFIGURATION="tests.stack.configuration_testing")

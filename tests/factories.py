@@ -7,7 +7,7 @@ from django.utils.text import slugify
 from core.models import ObjectType
 from dcim.models import Site
 from ipam.models import VRF
-from netbox_vlan_manager.services import create_pool, create_segment
+from netbox_vlan_manager.services import create_pool, create_segment, generate_segments
 from users.models import ObjectPermission
 
 
@@ -37,8 +37,18 @@ def make_pool(
         vid_ranges=None if "vlan_group" in fields else vid_ranges,
         **fields,
     )
-    for index in range(segments):
-        make_segment(pool, vid_ranges[0][0] + index, index)
+    if segments:
+        vid = vid_ranges[0][0]
+        generate_segments(
+            pool,
+            user=make_user(),
+            count=segments,
+            vid_min=vid,
+            vid_max=vid + segments - 1,
+            prefix_length=24,
+            epg_template="EPG_{vid}",
+            enforce=False,
+        )
     return pool
 
 

@@ -430,7 +430,7 @@ def _make_allocations(row, segment, joining, is_held, clusters, user):
 
 def _write_allocations(rows):
     """Write the allocations of rows whose segments have been written."""
-    segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix").order_by()
+    segments = Segment.objects.prefetch_related("vlan", "prefix", "ipv6_prefix").order_by()
     segments = segments.in_bulk([row.result.segment for row in rows]) if rows else {}
     for row in rows:
         segments[row.result.segment].pool = row.pool

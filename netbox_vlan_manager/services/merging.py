@@ -158,7 +158,7 @@ def _lock(pk, into_pk):
     pools = SegmentPool.objects.select_related("vrf", "vlan_group").in_bulk([pk, into_pk])
     if len(pools) < 2:
         raise Busy
-    return pools[pk], pools[into_pk], list(rows.select_related("vlan", "prefix"))
+    return pools[pk], pools[into_pk], list(rows.prefetch_related("vlan", "prefix"))
 
 
 def _missing_containers(pool, into):

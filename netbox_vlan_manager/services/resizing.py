@@ -298,7 +298,7 @@ def _lock_outside(pool, ranges, networks):
     rows = Segment.objects.filter(pk__in=pks).order_by("pool_id", "vid")
     list(rows.select_for_update().values_list("pk"))
     # Read once the rows are locked: somebody may have come to hold one.
-    return list(rows.select_related("vlan", "prefix", "ipv6_prefix", "pool"))
+    return list(rows.prefetch_related("vlan", "prefix", "ipv6_prefix", "pool"))
 
 
 def _sharing_pools(pool, ranges):

@@ -60,6 +60,7 @@ class ImportTestCase(PlainTestCase):
                 "segment": Segment.objects.get(vid=201).pk,
                 "errors": {},
                 "changes": {},
+                "warnings": [],
             },
         )
         self.assertTrue(Segment.objects.get(vid=200).dhcp)

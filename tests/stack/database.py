@@ -210,7 +210,8 @@ class TemplateCache:
             server.copy_from(plugin)
 
     def _build(self, target, source, **kwargs):
-        server = PostgreSQL()
+        # What statistics a template has must not depend on when autovacuum came by.
+        server = PostgreSQL(autovacuum="off")
         try:
             if source:
                 server.copy_from(source)
