@@ -18,17 +18,17 @@ from core.exceptions import JobFailed
 from netbox.constants import ADVISORY_LOCK_KEYS
 from netbox.jobs import JobRunner, system_job
 
-from .api.idempotency import forget_old_keys
-from .forms.errors import SERVICE_ERRORS, get_error_texts
 from .logs import as_line
 from .models import SegmentPool
 from .services.drift import FAILED, STATUSES, announce_drift, repair_drift
 from .services.first_generation.actions import ACTIONS
 from .services.generation import generate_segments
+from .services.idempotency import forget_old_keys
 from .services.import_files import parse_file
 from .services.importing import import_segments
 from .services.leases import expire_due, warn_expiring
 from .services.quarantine import promote_all
+from .services.refusals import SERVICE_ERRORS, get_error_texts
 from .services.retiring import delete_drained
 from .services.snapshots import take_snapshots
 from .services.thresholds import refresh

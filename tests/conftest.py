@@ -48,8 +48,9 @@ def _only_controls(config):
 def pytest_collection_modifyitems(items):
     for item in items:
         # One process runs the tests of a file, which share fixtures, and one those that share the live NetBox.
-        is_live = "live_netbox" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("live" if is_live else item.nodeid.partition("::")[0]))
+        if not item.get_closest_marker("xdist_group"):
+            is_live = "live_netbox" in item.fixturenames
+            item.add_marker(pytest.mark.xdist_group("live" if is_live else item.nodeid.partition("::")[0]))
 
 
 def pytest_unconfigure(config):

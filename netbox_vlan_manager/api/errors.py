@@ -22,6 +22,7 @@ from utilities.exceptions import AbortRequest
 from ..exceptions import PoolConflict, PoolNotFound, VLANManagerError
 from ..services import transactions
 from ..services.protection import PROTECTED_ERRORS, describe_protected
+from ..services.refusals import SERVICE_ERRORS
 
 __all__ = (
     "REFUSALS",
@@ -51,14 +52,7 @@ STATUS_OF_CODE = {
 }
 
 # What an object of a batch may be refused with.
-REFUSALS = (
-    VLANManagerError,
-    DjangoValidationError,
-    exceptions.APIException,
-    AbortRequest,
-    PermissionDenied,
-    *PROTECTED_ERRORS,
-)
+REFUSALS = (*SERVICE_ERRORS, PermissionDenied, exceptions.APIException)
 
 # SQLSTATE of a server that became a standby while it was used. Django has it as an InternalError.
 READ_ONLY_TRANSACTION = "25006"

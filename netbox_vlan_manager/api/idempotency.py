@@ -7,11 +7,9 @@ with one key take turns. What was refused is not stored: nothing was changed, an
 
 import hashlib
 import json
-from datetime import timedelta
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, InterfaceError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 from rest_framework.exceptions import APIException
@@ -23,14 +21,11 @@ from .. import metrics
 from ..exceptions import Busy, VLANManagerError
 from ..models import IdempotencyKey
 from ..services import transactions
+from ..services.idempotency import find_stored
 
-__all__ = (
-    "IdempotencyMixin",
-    "forget_old_keys",
-)
+__all__ = ("IdempotencyMixin",)
 
 HEADER = "Idempotency-Key"
-KEPT = timedelta(hours=24)
 MAX_LENGTH = IdempotencyKey._meta.get_field("key").max_length
 # What an answer says beside its body.
 STORED_HEADERS = ("Location", "ETag")
@@ -103,11 +98,8 @@ class IdempotencyMixin:
             if transactions.sqlstate(error) != transactions.LOCK_NOT_AVAILABLE:
                 raise
             raise Busy from error
-        stored = IdempotencyKey.objects.filter(user=request.user, key=key).first()
+        stored = find_stored(request.user, key)
         if stored is None:
-            return
-        if stored.created < timezone.now() - KEPT:
-            stored.delete()
             return
         if stored.fingerprint != self.fingerprint:
             raise IdempotencyConflict(
@@ -148,9 +140,3 @@ def _fingerprint(request):
         raise InvalidKey(_("The body is too large for {header}: send it without.").format(header=HEADER)) from None
     parts = (request.method, request.get_full_path(), request.content_type or "")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + body).hexdigest()
-
-
-def forget_old_keys():
-    """Delete the answers that are older than 24 hours; return how many."""
-    count, _by_model = IdempotencyKey.objects.filter(created__lt=timezone.now() - KEPT).delete()
-    return count

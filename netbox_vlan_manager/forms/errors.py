@@ -2,34 +2,18 @@
 
 from contextlib import contextmanager
 
-from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied
 from django.utils.translation import gettext as _
 
-from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 
-from ..exceptions import VIDUnavailable, VLANManagerError
-from ..services.protection import PROTECTED_ERRORS, describe_protected
+from ..exceptions import VIDUnavailable
+from ..services.refusals import SERVICE_ERRORS, get_error_texts
 
 __all__ = (
-    "SERVICE_ERRORS",
     "abort_on_service_errors",
     "add_service_error",
-    "get_error_texts",
 )
-
-# What a page has to expect of a service. AbortRequest comes from NetBox's signals, and those of other plugins.
-SERVICE_ERRORS = (ValidationError, VLANManagerError, AbortRequest, *PROTECTED_ERRORS)
-
-
-def get_error_texts(error):
-    """Return what an error that a service raised says, as a list."""
-    if isinstance(error, ValidationError):
-        return error.messages
-    if isinstance(error, PROTECTED_ERRORS):
-        request = current_request.get()
-        return [describe_protected(error, request and request.user)]
-    return [str(error) if isinstance(error, PermissionDenied) else str(error.message)]
 
 
 def add_service_error(form, error):

@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Count, F, FloatField, OuterRef, Q, Subquery
-from django.db.models.functions import Cast, Coalesce, NullIf
+from django.db.models.functions import Cast, Coalesce, Collate, NullIf
 from django.utils.translation import gettext_lazy as _
 
 from dcim.models.mixins import CachedScopeMixin
@@ -65,7 +65,23 @@ def _count_segments(**condition):
 UTILIZATION = Coalesce(Cast(F("allocated"), FloatField()) / NullIf(F("total_segments"), 0), 0.0)
 
 
+def scope_name(path=""):
+    """
+    Return an expression for the name of the scope of the pool that `path` ("", or such as "pool__") leads to.
+
+    A pool's scope is the innermost of its cached places, so one join each serves, and no generic relation is read.
+    """
+    # The names of places have collations of their own, which cannot be coalesced.
+    return Coalesce(
+        *(Collate(F(f"{path}{place}__name"), "C") for place in ("_location", "_site", "_site_group", "_region"))
+    )
+
+
 class SegmentPoolQuerySet(RestrictedQuerySet):
+    def with_scope_name(self):
+        """Annotate each pool with `scope_name`."""
+        return self.annotate(scope_name=scope_name())
+
     def with_usage(self):
         """
         Annotate each pool with the counts of SegmentUsage, in the same query.

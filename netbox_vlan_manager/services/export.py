@@ -24,9 +24,10 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment
+from ..models.pools import scope_name
 from .import_values import unify_lines
 from .places import held_elsewhere
-from .statistics import iterate_statistics, scope_name
+from .statistics import iterate_statistics
 
 __all__ = (
     "STATISTICS_COLUMNS",

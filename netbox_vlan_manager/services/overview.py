@@ -10,7 +10,8 @@ from users.models import User
 
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment, SegmentPool, SegmentUsage
-from .statistics import pool_statistics, scope_name, with_scope_name
+from ..models.pools import scope_name
+from .statistics import pool_statistics
 
 __all__ = (
     "Activity",
@@ -65,7 +66,8 @@ def pools_to_allocate_from(user):
     """
     available = Segment.objects.filter(pool=OuterRef("pk"), status=SegmentStatusChoices.AVAILABLE)
     return (
-        with_scope_name(SegmentPool.objects.restrict(user, "allocate"))
+        SegmentPool.objects.restrict(user, "allocate")
+        .with_scope_name()
         .annotate(has_available=Exists(available) | Q(auto_grow=True))
         .select_related("vrf")
         .order_by("vrf__name", "vrf_id", Collate(scope_name(), "natural_sort"), "name")

@@ -28,7 +28,6 @@ from ..settings import get_setting
 from . import timing
 from .permissions import pools_permitting
 from .prepared import fetch_objects, fetch_rows
-from .statistics import with_scope_name
 
 __all__ = (
     "PLACE_TYPES",
@@ -293,7 +292,7 @@ def combinations(user=None):
     They are names. Where several of these pools have the same, the site is such as "location:5" and the VRF its RD or
     id.
     """
-    pools = with_scope_name(visible_pools(user)).exclude(scope_name=None).select_related("vrf").order_by("name")
+    pools = visible_pools(user).with_scope_name().exclude(scope_name=None).select_related("vrf").order_by("name")
     pools = list(pools[:COMBINATIONS_LISTED])
     counts = Counter(map(_named_pair, pools))
     return sorted(

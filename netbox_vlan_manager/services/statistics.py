@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from itertools import batched
 
 from django.db.models import Count, F
-from django.db.models.functions import Coalesce, Collate
 
 from ..choices import SegmentPoolStatusChoices
 from ..models import Segment, SegmentPool, SegmentUsage
@@ -15,9 +14,7 @@ __all__ = (
     "count_low_pools",
     "iterate_statistics",
     "pool_statistics",
-    "scope_name",
     "usage_of_pools",
-    "with_scope_name",
 )
 
 # How many pools are counted by one query.
@@ -38,23 +35,6 @@ class PoolStatistics:
     usage: SegmentUsage
 
 
-def scope_name(path=""):
-    """
-    Return an expression for the name of the scope of the pool that `path` ("", or such as "pool__") leads to.
-
-    A pool's scope is the innermost of its cached places, so one join each serves, and no generic relation is read.
-    """
-    # The names of places have collations of their own, which cannot be coalesced.
-    return Coalesce(
-        *(Collate(F(f"{path}{place}__name"), "C") for place in ("_location", "_site", "_site_group", "_region"))
-    )
-
-
-def with_scope_name(pools):
-    """Annotate each pool with `scope_name`."""
-    return pools.annotate(scope_name=scope_name())
-
-
 def pool_statistics(pools):
     """
     Return the PoolStatistics of `pools`, a queryset of those that the caller may see, by name.
@@ -68,7 +48,7 @@ def iterate_statistics(pools):
     """Yield what `pool_statistics` returns, of however many pools."""
     # In a query of their own: what they are filtered by must not narrow what is counted.
     pools = SegmentPool.objects.filter(pk__in=pools.order_by().values("pk")).order_by("name")
-    rows = with_scope_name(pools).values_list(
+    rows = pools.with_scope_name().values_list(
         "pk", "name", "scope_name", "vrf__name", "status", "warning_threshold", "critical_threshold"
     )
     for batch in batched(rows, BATCH_SIZE):

@@ -8,11 +8,11 @@ from utilities.paginator import EnhancedPaginator, get_paginate_count
 from utilities.views import register_model_view
 
 from ..choices import SegmentStatusChoices
-from ..forms.errors import SERVICE_ERRORS, get_error_texts
 from ..models import SegmentPool
 from ..services.adoption import Decision, adopt, find_candidates
 from ..services.permissions import permitted_ids
 from ..services.provisioning import NEW_STATUSES
+from ..services.refusals import SERVICE_ERRORS, get_error_texts
 from .mixins import ResendMixin
 
 __all__ = ("SegmentPoolAdoptView",)

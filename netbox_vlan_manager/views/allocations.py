@@ -21,7 +21,7 @@ from utilities.views import ContentTypePermissionRequiredMixin, register_model_v
 
 from .. import filtersets, forms, tables
 from ..choices import AllocationStatusChoices, ReleaseInUseChoices
-from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
+from ..forms.errors import add_service_error
 from ..models import Allocation, SegmentPool
 from ..object_actions import (
     AllocateSegment,
@@ -33,6 +33,7 @@ from ..object_actions import (
 from ..services import allocate, allocate_stretched, release_allocation, renew
 from ..services.permissions import check_release, check_renewal, may_release_any, releasable
 from ..services.places import places_of
+from ..services.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.releases import release_warnings
 from ..services.resolution import check_pool_permission
 from ..ui import panels

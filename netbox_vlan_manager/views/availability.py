@@ -8,9 +8,10 @@ from utilities.views import register_model_view
 
 from .. import filtersets, forms, tables
 from ..choices import SegmentStatusChoices
-from ..forms.errors import SERVICE_ERRORS, add_service_error, get_error_texts
+from ..forms.errors import add_service_error
 from ..models import Segment
 from ..services import disable_segment, enable_segment, end_quarantine, share
+from ..services.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.resolution import check_pool_permission
 from .mixins import ConfirmView, HoldersMixin, ResendMixin, ReturnURLMixin, ViewableMixin, get_selected
 

@@ -13,12 +13,13 @@ from utilities.paginator import EnhancedPaginator, get_paginate_count
 from utilities.views import ContentTypePermissionRequiredMixin, register_model_view
 
 from .. import forms
-from ..forms.errors import SERVICE_ERRORS, add_service_error
+from ..forms.errors import add_service_error
 from ..jobs import SegmentImportJob
 from ..models import Segment
 from ..services.import_files import parse_file, write_failed
 from ..services.importing import import_segments
 from ..services.permissions import may_import, permitted_ids
+from ..services.refusals import SERVICE_ERRORS
 from ..services.resolution import visible_pools
 from ..services.segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS
 from .mixins import KeepTypedMixin, ResendMixin, ReturnURLMixin

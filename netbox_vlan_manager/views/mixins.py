@@ -22,9 +22,10 @@ from utilities.permissions import get_permission_for_model
 from utilities.querydict import normalize_querydict
 from utilities.views import GetReturnURLMixin, ViewTab
 
-from ..forms.errors import SERVICE_ERRORS, abort_on_service_errors, get_error_texts
+from ..forms.errors import abort_on_service_errors
 from ..models import Allocation
 from ..services.permissions import releasable
+from ..services.refusals import SERVICE_ERRORS, get_error_texts
 
 __all__ = (
     "ChildrenMixin",

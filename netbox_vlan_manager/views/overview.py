@@ -8,10 +8,11 @@ from utilities.views import ContentTypePermissionRequiredMixin
 
 from ..exceptions import PoolExhausted, PoolPaused
 from ..forms import QuickAllocateForm
-from ..forms.errors import SERVICE_ERRORS, add_service_error
+from ..forms.errors import add_service_error
 from ..models import Allocation, SegmentPool
 from ..services import allocate
 from ..services.overview import most_used, recent_activity, total_usage
+from ..services.refusals import SERVICE_ERRORS
 from ..ui.plots import history_context
 from .mixins import KeepTypedMixin
 

@@ -10,10 +10,11 @@ from utilities.querydict import normalize_querydict
 from utilities.views import register_model_view
 
 from ..exceptions import PoolConflict
-from ..forms.errors import SERVICE_ERRORS, add_service_error
+from ..forms.errors import add_service_error
 from ..forms.pool_moves import MergePoolForm, ResizePoolForm, RetirePoolForm
 from ..models import SegmentPool
 from ..services.merging import merge_pool
+from ..services.refusals import SERVICE_ERRORS
 from ..services.resizing import resize_pool
 from ..services.resolution import check_pool_permission
 from ..services.retiring import retire_pool

@@ -15,6 +15,7 @@ __all__ = (
     "Row",
     "endpoints",
     "read",
+    "sections",
     "write",
 )
 
@@ -78,6 +79,18 @@ def read():
         answers, body = rest[: len(PERSONAS)], rest[len(PERSONAS) :]
         lines.append(Row(f"{method} {kind} {name}", answers, *body))
     return lines
+
+
+def sections(lines):
+    """Return {heading: the Rows below it}."""
+    found, heading = {}, None
+    for line in lines:
+        if isinstance(line, Row):
+            found[heading].append(line)
+        elif line:
+            heading = line.removeprefix("# ")
+            found[heading] = []
+    return found
 
 
 def write(lines):
