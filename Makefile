@@ -8,11 +8,11 @@ STAMP := .venv/.requirements
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo shell test fuzz audit bench chaos pgbouncer profile screenshots lint docs messages netbox dist lock clean
+.PHONY: help demo shell test test-fast fuzz audit bench chaos pgbouncer profile screenshots lint docs messages netbox dist lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 demo: $(STAMP)  ## Run NetBox with this plugin and sample data (PORT=8000)
 	@exec python -m tests.stack demo
@@ -28,6 +28,9 @@ else
 	@status=0; pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not benchmark" || status=$$?; \
 	    pytest -m benchmark || status=$$?; exit $$status
 endif
+
+test-fast: $(STAMP)  ## Run the tests of the daily loop: in one process each, and what is at risk
+	@exec pytest -m fast --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 fuzz: $(STAMP)  ## Ask the API 10,000 things that nobody would (ARGS="--cases 100000 --seed 7")
 	@exec python -m tests.fuzz $(ARGS)

@@ -1,6 +1,8 @@
 import gc
 import os
 import signal
+from pathlib import Path
+from time import process_time
 
 import django
 import pytest
@@ -13,6 +15,28 @@ from tests.stack import Stack, StackError
 from tests.stack.warm import WarmNetBox
 
 stack_key = pytest.StashKey[Stack]()
+
+TESTS = Path(__file__).parent
+# Where each test runs in `make test-fast`, unless it is marked slow, as do those beside this file; and where none does
+# that is not marked fast. Every folder is in one of them.
+FAST = ("api", "graphql", "permissions", "security", "services", "ui")
+SLOW = (
+    "benchmarks",
+    "chaos",
+    "clients",
+    "concurrency",
+    "docs",
+    "e2e",
+    "fuzz",
+    "integrations",
+    "live",
+    "packaging",
+    "property",
+    "stack",
+    "upgrade",
+)
+# How much a fast test may compute, in seconds of its process: a busy machine makes that no longer.
+BUDGET = 5
 
 # Tests leave tables of dead rows. With the statistics of such a table PostgreSQL takes a join of thousands of rows for
 # one of none and reads a table again for each row, or compiles each statement first: a test takes seconds, or minutes
@@ -47,10 +71,22 @@ def _only_controls(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if (folder in FAST or folder == item.path.name) and not item.get_closest_marker("slow"):
+            item.add_marker("fast")
         # One process runs the tests of a file, which share fixtures, and one those that share the live NetBox.
         if not item.get_closest_marker("xdist_group"):
             is_live = "live_netbox" in item.fixturenames
             item.add_marker(pytest.mark.xdist_group("live" if is_live else item.nodeid.partition("::")[0]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    begin = process_time()
+    result = yield
+    if item.get_closest_marker("fast") and (taken := process_time() - begin) > BUDGET:
+        pytest.fail(f"This took {taken:.1f} of {BUDGET} seconds: make it faster, or mark it slow and say why.")
+    return result
 
 
 def pytest_unconfigure(config):

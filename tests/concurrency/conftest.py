@@ -28,7 +28,9 @@ def pytest_generate_tests(metafunc):
         if os.environ.get("DB_POOLER") == "pgbouncer":
             ways = ["pgbouncer"]
         else:
-            ways = ["direct", *["pgbouncer"] * (metafunc.function.__name__ in AT_RISK)]
+            is_at_risk = metafunc.function.__name__ in AT_RISK
+            marks = [pytest.mark.fast] if is_at_risk else []
+            ways = [pytest.param("direct", marks=marks), *["pgbouncer"] * is_at_risk]
         metafunc.parametrize("fresh_database", ways, indirect=True)
 
 

@@ -1,0 +1,13 @@
+"""What the tests themselves keep to."""
+
+from pathlib import Path
+
+from tests.conftest import FAST, SLOW
+
+TESTS = Path(__file__).parent
+
+
+def test_every_folder_is_fast_or_slow():
+    folders = {path.relative_to(TESTS).parts[0] for path in TESTS.glob("*/**/*.py")}
+    assert folders == {*FAST, *SLOW}
+    assert not {*FAST} & {*SLOW}
