@@ -20,18 +20,18 @@ from netbox.jobs import JobRunner, system_job
 
 from .logs import as_line
 from .models import SegmentPool
-from .services.drift import FAILED, STATUSES, announce_drift, repair_drift
-from .services.first_generation.actions import ACTIONS
-from .services.generation import generate_segments
-from .services.idempotency import forget_old_keys
-from .services.import_files import parse_file
-from .services.importing import import_segments
-from .services.leases import expire_due, warn_expiring
-from .services.quarantine import promote_all
-from .services.refusals import SERVICE_ERRORS, get_error_texts
-from .services.retiring import delete_drained
-from .services.snapshots import take_snapshots
-from .services.thresholds import refresh
+from .services.allocations.leases import expire_due, warn_expiring
+from .services.base.idempotency import forget_old_keys
+from .services.base.refusals import SERVICE_ERRORS, get_error_texts
+from .services.drift.drift import FAILED, STATUSES, announce_drift, repair_drift
+from .services.onboarding.first_generation.actions import ACTIONS
+from .services.onboarding.import_files import parse_file
+from .services.onboarding.importing import import_segments
+from .services.pools.retiring import delete_drained
+from .services.reporting.snapshots import take_snapshots
+from .services.reporting.thresholds import refresh
+from .services.segments.generation import generate_segments
+from .services.segments.quarantine import promote_all
 
 __all__ = (
     "REPAIRED_AT_ONCE",
@@ -287,7 +287,7 @@ class DriftJob(LastingJobRunner):
 class MigrationJob(UserJobRunner):
     """
     Takes over the first generation's data as the job's user, gives it back, or ends the trial; or tries what that would
-    do (see `services.first_generation`).
+    do (see `services.onboarding.first_generation`).
 
     To the job's data come `done` and `total`, how many pools are, and in the end `report`, what `as_json` of what was
     done returns.

@@ -31,7 +31,7 @@ from .jobs import DriftJob, LifeCycleJob, PoolSnapshotJob
 from .memory import once_a_second
 from .metrics import ALL_POOLS
 from .models import SegmentPool, SegmentUsage
-from .services.statistics import usage_of_pools
+from .services.reporting.statistics import usage_of_pools
 from .settings import get_setting
 
 __all__ = (

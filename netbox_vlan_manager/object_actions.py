@@ -15,7 +15,7 @@ from netbox.object_actions import AddObject, BulkExport, ObjectAction
 from .choices import AllocationStatusChoices, SegmentStatusChoices
 from .filtersets import SAVED_FILTER, PoolStatisticsFilterSet, SegmentFilterSet
 from .models import SegmentPool
-from .services.permissions import may_release, may_release_any
+from .services.base.permissions import may_release, may_release_any
 
 __all__ = (
     "AddSegment",

@@ -1,5 +1,5 @@
 """
-Connects NetBox's signals to the rules in `services.guards`, one line each.
+Connects NetBox's signals to the rules in `services.segments.guards`, one line each.
 
 What a branch of netbox-branching says of VLANs and prefixes is a draft. The rules are asked when it is merged.
 """
@@ -22,10 +22,10 @@ from virtualization.models import Cluster
 from . import branching
 from .exceptions import Busy, VLANManagerError
 from .models import Allocation, Segment, SegmentPool
-from .services import guards, provisioning
-from .services.clusters import link_clusters
-from .services.first_generation import following
-from .services.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
+from .services.allocations.clusters import link_clusters
+from .services.base.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
+from .services.onboarding.first_generation import following
+from .services.segments import guards, provisioning
 
 CHECKS = {
     VLAN: (guards.check_vlan, {"vid", "name", "group", "group_id"}),

@@ -16,7 +16,7 @@ from . import branching
 from .choices import AllocationStatusChoices
 from .filtersets import SegmentPoolFilterSet
 from .models import Allocation, Segment, SegmentPool
-from .services.resolution import serving_pools
+from .services.base.resolution import serving_pools
 
 __all__ = ("template_extensions",)
 

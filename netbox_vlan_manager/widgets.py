@@ -11,7 +11,7 @@ from ipam.models import VRF
 from netbox.context import current_request
 
 from .models import SegmentPool
-from .services.overview import most_used, recent_activity
+from .services.reporting.overview import most_used, recent_activity
 
 __all__ = (
     "PoolUtilizationWidget",

@@ -7,7 +7,7 @@ It is written from what it was seen to do, for tests of moving over and back.
 from django.db.models import Q
 
 from ipam.models import Prefix
-from netbox_vlan_manager.services import audit
+from netbox_vlan_manager.services.base import audit
 from tests.first_generation import name_group
 
 

@@ -12,7 +12,7 @@ from dcim.models import SiteGroup
 from ipam.models import VLAN, IPAddress, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release, update_pool
-from netbox_vlan_manager.services.snapshots import usage_history
+from netbox_vlan_manager.services.reporting.snapshots import usage_history
 from tenancy.models import Tenant
 from tests.factories import make_pool, make_segment, make_user
 

@@ -20,8 +20,10 @@ from netbox_vlan_manager import jobs
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import LifeCycleJob
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, leases, quarantine, release
-from netbox_vlan_manager.services.consistency import find_drift
+from netbox_vlan_manager.services import allocate, release
+from netbox_vlan_manager.services.allocations import leases
+from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.segments import quarantine
 from tests.factories import make_pool, make_user
 
 pytestmark = pytest.mark.django_db

@@ -23,18 +23,10 @@ from netbox_vlan_manager.choices import PoolLevelChoices, SegmentStatusChoices
 from netbox_vlan_manager.exceptions import AllocationNotFound, Busy, PoolExhausted, PoolNotFound
 from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob
 from netbox_vlan_manager.models import Segment
-from netbox_vlan_manager.services import (
-    allocate,
-    allocate_many,
-    allocate_stretched,
-    release,
-    set_clusters,
-    share,
-    thresholds,
-    timing,
-    transactions,
-)
-from netbox_vlan_manager.services.allocation import clean_request, release_allocation
+from netbox_vlan_manager.services import allocate, allocate_many, allocate_stretched, release, set_clusters, share
+from netbox_vlan_manager.services.allocations.allocation import clean_request, release_allocation
+from netbox_vlan_manager.services.base import timing, transactions
+from netbox_vlan_manager.services.reporting import thresholds
 from tests.factories import make_pool, make_user
 
 PLUGIN = "netbox_vlan_manager"

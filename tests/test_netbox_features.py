@@ -21,7 +21,7 @@ from extras.models import (
 )
 from netbox_vlan_manager.models import Allocation, PoolSnapshot, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, update_pool, update_segment
-from netbox_vlan_manager.services.snapshots import take_snapshots
+from netbox_vlan_manager.services.reporting.snapshots import take_snapshots
 from netbox_vlan_manager.tables import AllocationTable, SegmentPoolTable, SegmentTable
 from tenancy.models import Contact, ContactAssignment, ContactGroup, ContactRole
 from tests.factories import make_pool, make_user, permit

@@ -7,8 +7,7 @@ Upload it under Customization → Scripts. It runs as whoever starts it, with th
 from extras.scripts import BooleanVar, ObjectVar, Script, StringVar
 from netbox_vlan_manager.exceptions import VLANManagerError
 from netbox_vlan_manager.models import SegmentPool
-from netbox_vlan_manager.services import allocate, release
-from netbox_vlan_manager.services.resolution import check_pool_permission
+from netbox_vlan_manager.services import allocate, check_pool_permission, release
 from utilities.exceptions import AbortScript
 
 

@@ -20,9 +20,9 @@ from rest_framework.serializers import as_serializer_error
 from utilities.exceptions import AbortRequest
 
 from ..exceptions import PoolConflict, PoolNotFound, VLANManagerError
-from ..services import transactions
-from ..services.protection import PROTECTED_ERRORS, describe_protected
-from ..services.refusals import SERVICE_ERRORS
+from ..services.base import transactions
+from ..services.base.protection import PROTECTED_ERRORS, describe_protected
+from ..services.base.refusals import SERVICE_ERRORS
 
 __all__ = (
     "REFUSALS",

@@ -8,7 +8,7 @@ from ipam.api.serializers import PrefixSerializer
 from ipam.models import Prefix
 from netbox.api.fields import ChoiceField, SerializedPKRelatedField
 
-from ..services.resizing import parse_vid_ranges
+from ..services.pools.resizing import parse_vid_ranges
 from ..validators import clean_cluster_name, clean_purpose
 from .references import find_object, viewable
 

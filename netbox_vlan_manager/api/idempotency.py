@@ -20,8 +20,8 @@ from rest_framework.utils.encoders import JSONEncoder
 from .. import metrics
 from ..exceptions import Busy, VLANManagerError
 from ..models import IdempotencyKey
-from ..services import transactions
-from ..services.idempotency import find_stored
+from ..services.base import transactions
+from ..services.base.idempotency import find_stored
 
 __all__ = ("IdempotencyMixin",)
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from utilities.exceptions import AbortRequest
 
 from ..exceptions import VIDUnavailable
-from ..services.refusals import SERVICE_ERRORS, get_error_texts
+from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
 
 __all__ = (
     "abort_on_service_errors",

@@ -6,7 +6,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..choices import SegmentPoolStatusChoices
-from ..services.overview import pools_to_allocate_from
+from ..services.reporting.overview import pools_to_allocate_from
 from ..validators import CLUSTER_NAME_MAX_LENGTH, clean_cluster_name
 
 __all__ = ("QuickAllocateForm",)

@@ -38,7 +38,7 @@ from ..choices import AllocationOrderChoices, PoolLevelChoices, ReleaseInUseChoi
 from ..models import SegmentPool
 from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
-from ..services.custom_fields import POOL_FIELDS
+from ..services.base.custom_fields import POOL_FIELDS
 from ..validators import clean_cidr, validate_epg_template
 from .mixins import KeepHiddenMixin, NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 

@@ -32,7 +32,7 @@ __all__ = (
     "SegmentUsage",
 )
 
-# What a pool may be scoped to, nearest first: the order in which a pool is looked for (see services.resolution).
+# What a pool may be scoped to, nearest first: the order in which a pool is looked for (see services.base.resolution).
 POOL_SCOPE_MODELS = ("location", "site", "sitegroup", "region")
 
 # Ten years, in seconds: what is longer is a mistake.
@@ -300,7 +300,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         help_text=_("Whether the pool was migrated from the first generation, and whether that still writes"),
     )
 
-    # Whether `services.provisioning` has checked what it is about to become, with its segments and containers.
+    # Whether `services.segments.provisioning` has checked what it is about to become, with its segments and containers.
     checks_containers = False
 
     objects = SegmentPoolQuerySet.as_manager()

@@ -6,7 +6,7 @@ The use cases, for REST, pages, jobs, commands and nbshell alike.
     >>> release("prod-01", site="Site1", vrf="Network1", user="admin")
 """
 
-from .allocation import (
+from .allocations.allocation import (
     AllocationResult,
     ReleaseResult,
     allocate,
@@ -16,13 +16,13 @@ from .allocation import (
     release_allocation,
     renew,
 )
-from .availability import AvailabilityResult, disable_segment, enable_segment
-from .generation import generate_segments
-from .provisioning import create_pool, create_segment, delete_segment, update_pool, update_segment
-from .quarantine import end_quarantine
-from .resolution import resolve_pool, resolve_pool_by_name
-from .sharing import set_clusters, share
-from .stretching import allocate_stretched
+from .allocations.availability import AvailabilityResult, disable_segment, enable_segment
+from .allocations.sharing import set_clusters, share
+from .allocations.stretching import allocate_stretched
+from .base.resolution import check_pool_permission, resolve_pool, resolve_pool_by_name
+from .segments.generation import generate_segments
+from .segments.provisioning import create_pool, create_segment, delete_segment, update_pool, update_segment
+from .segments.quarantine import end_quarantine
 
 __all__ = (
     "AllocationResult",
@@ -32,6 +32,7 @@ __all__ = (
     "allocate_many",
     "allocate_stretched",
     "available_segments",
+    "check_pool_permission",
     "create_pool",
     "create_segment",
     "delete_segment",

@@ -12,8 +12,8 @@ from svgwrite.text import Text
 from netbox.ui import panels
 
 from ..models import SegmentPool
-from ..services.forecast import DAYS, forecast
-from ..services.snapshots import usage_history
+from ..services.reporting.forecast import DAYS, forecast
+from ..services.reporting.snapshots import usage_history
 
 __all__ = (
     "HISTORY_DAYS",

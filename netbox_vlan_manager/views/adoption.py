@@ -9,10 +9,10 @@ from utilities.views import register_model_view
 
 from ..choices import SegmentStatusChoices
 from ..models import SegmentPool
-from ..services.adoption import Decision, adopt, find_candidates
-from ..services.permissions import permitted_ids
-from ..services.provisioning import NEW_STATUSES
-from ..services.refusals import SERVICE_ERRORS, get_error_texts
+from ..services.base.permissions import permitted_ids
+from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
+from ..services.onboarding.adoption import Decision, adopt, find_candidates
+from ..services.segments.provisioning import NEW_STATUSES
 from .mixins import ResendMixin
 
 __all__ = ("SegmentPoolAdoptView",)

@@ -11,8 +11,8 @@ from ..choices import SegmentStatusChoices
 from ..forms.errors import add_service_error
 from ..models import Segment
 from ..services import disable_segment, enable_segment, end_quarantine, share
-from ..services.refusals import SERVICE_ERRORS, get_error_texts
-from ..services.resolution import check_pool_permission
+from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
+from ..services.base.resolution import check_pool_permission
 from .mixins import ConfirmView, HoldersMixin, ResendMixin, ReturnURLMixin, ViewableMixin, get_selected
 
 __all__ = (

@@ -13,8 +13,8 @@ from utilities.views import ContentTypePermissionRequiredMixin
 
 from ..forms import DriftFilterForm, DriftRepairForm
 from ..jobs import REPAIRED_AT_ONCE, DriftRepairJob
-from ..services.consistency import KINDS
-from ..services.drift import (
+from ..services.drift.consistency import KINDS
+from ..services.drift.drift import (
     FAILED,
     REPAIRED,
     SKIPPED,

@@ -6,9 +6,9 @@ from core.models import Job
 from utilities.paginator import EnhancedPaginator, get_paginate_count
 
 from ..jobs import MigrationJob
-from ..services.first_generation.actions import ACTIONS, check_any_permission, permitted_actions
-from ..services.first_generation.reading import has_data
-from ..services.first_generation.undoing import has_pools
+from ..services.onboarding.first_generation.actions import ACTIONS, check_any_permission, permitted_actions
+from ..services.onboarding.first_generation.reading import has_data
+from ..services.onboarding.first_generation.undoing import has_pools
 from .progress import answer_htmx, get_job, get_progress
 
 __all__ = (

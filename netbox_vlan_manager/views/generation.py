@@ -13,7 +13,7 @@ from ..forms.errors import add_service_error
 from ..forms.generation import GenerateSegmentsForm
 from ..jobs import GenerateSegmentsJob
 from ..models import SegmentPool
-from ..services.generation import clean_generation, generate_segments
+from ..services.segments.generation import clean_generation, generate_segments
 from ..validators import VID_MIN, make_epg_name
 from .pool_moves import PoolMoveView
 from .progress import answer_htmx, get_job, get_progress

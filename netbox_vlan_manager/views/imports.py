@@ -16,12 +16,12 @@ from .. import forms
 from ..forms.errors import add_service_error
 from ..jobs import SegmentImportJob
 from ..models import Segment
-from ..services.import_files import parse_file, write_failed
-from ..services.importing import import_segments
-from ..services.permissions import may_import, permitted_ids
-from ..services.refusals import SERVICE_ERRORS
-from ..services.resolution import visible_pools
-from ..services.segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS
+from ..services.base.permissions import may_import, permitted_ids
+from ..services.base.refusals import SERVICE_ERRORS
+from ..services.base.resolution import visible_pools
+from ..services.onboarding.import_files import parse_file, write_failed
+from ..services.onboarding.importing import import_segments
+from ..services.segments.segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS
 from .mixins import KeepTypedMixin, ResendMixin, ReturnURLMixin
 from .progress import answer_htmx, get_job, get_progress
 

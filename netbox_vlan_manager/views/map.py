@@ -16,7 +16,7 @@ from utilities.views import ViewTab, register_model_view
 from ..choices import SegmentStatusChoices
 from ..models import SegmentPool
 from ..object_actions import AllocateSegment, PoolActionsMixin
-from ..services.vlan_map import TAKEN, UNUSED, vlan_map
+from ..services.reporting.vlan_map import TAKEN, UNUSED, vlan_map
 
 __all__ = ("SegmentPoolMapView",)
 

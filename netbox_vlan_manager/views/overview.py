@@ -11,8 +11,8 @@ from ..forms import QuickAllocateForm
 from ..forms.errors import add_service_error
 from ..models import Allocation, SegmentPool
 from ..services import allocate
-from ..services.overview import most_used, recent_activity, total_usage
-from ..services.refusals import SERVICE_ERRORS
+from ..services.base.refusals import SERVICE_ERRORS
+from ..services.reporting.overview import most_used, recent_activity, total_usage
 from ..ui.plots import history_context
 from .mixins import KeepTypedMixin
 

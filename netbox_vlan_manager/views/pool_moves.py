@@ -13,11 +13,11 @@ from ..exceptions import PoolConflict
 from ..forms.errors import add_service_error
 from ..forms.pool_moves import MergePoolForm, ResizePoolForm, RetirePoolForm
 from ..models import SegmentPool
-from ..services.merging import merge_pool
-from ..services.refusals import SERVICE_ERRORS
-from ..services.resizing import resize_pool
-from ..services.resolution import check_pool_permission
-from ..services.retiring import retire_pool
+from ..services.base.refusals import SERVICE_ERRORS
+from ..services.base.resolution import check_pool_permission
+from ..services.pools.merging import merge_pool
+from ..services.pools.resizing import resize_pool
+from ..services.pools.retiring import retire_pool
 from .mixins import KeepTypedMixin, ReturnURLMixin
 
 __all__ = (

@@ -30,8 +30,9 @@ from ..object_actions import (
     MovePool,
     PoolActionsMixin,
 )
-from ..services import transactions, update_pool
-from ..services.places import held_elsewhere
+from ..services import update_pool
+from ..services.base import transactions
+from ..services.reporting.places import held_elsewhere
 from ..ui import panels
 from ..ui.plots import UtilizationHistoryPanel
 from .mixins import (

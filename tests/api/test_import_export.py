@@ -12,7 +12,7 @@ from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, disable_segment
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_segment, make_site, make_user, permit
-from tests.services.test_foreign_files import HEADER, csv_of, line
+from tests.services.onboarding.test_foreign_files import HEADER, csv_of, line
 
 pytestmark = pytest.mark.django_db
 

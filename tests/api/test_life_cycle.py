@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.idempotency import forget_old_keys
+from netbox_vlan_manager.services.base.idempotency import forget_old_keys
 from tests.api.base import client_of, grant, url_of
 from tests.factories import make_pool, make_user
 

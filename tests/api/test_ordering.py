@@ -7,7 +7,7 @@ from netbox_vlan_manager import tables
 from netbox_vlan_manager.api import views
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.snapshots import take_snapshots
+from netbox_vlan_manager.services.reporting.snapshots import take_snapshots
 from tests.api.base import PlainTestCase, client_of, url_of
 from tests.factories import make_pool, make_user
 

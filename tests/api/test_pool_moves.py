@@ -10,7 +10,7 @@ from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import LifeCycleJob
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
-from netbox_vlan_manager.services.retiring import retire_pool
+from netbox_vlan_manager.services.pools.retiring import retire_pool
 from tests.api.base import PlainTestCase, client_of, url_of
 from tests.factories import make_pool, make_segment, make_user
 from tests.openapi import openapi_schema

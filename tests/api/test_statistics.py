@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from dcim.models import Location, Region
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
-from netbox_vlan_manager.services.statistics import pool_statistics
+from netbox_vlan_manager.services.reporting.statistics import pool_statistics
 from tests.api.base import PlainTestCase, url_of
 from tests.factories import make_pool, make_segment, make_site, make_user
 
@@ -267,7 +267,7 @@ class ExportTestCase(Inventory):
 
     def test_more_rows_than_a_chunk(self):
         self.grant("view", model=Segment)
-        with patch("netbox_vlan_manager.services.export.CHUNK_SIZE", 2):
+        with patch("netbox_vlan_manager.services.reporting.export.CHUNK_SIZE", 2):
             self.assertEqual(len(self.rows()), 4)
             self.assertEqual(len(json.loads(self.export(format="json").body)), 4)
             self.assertGreater(len(self.export().chunks), 2)

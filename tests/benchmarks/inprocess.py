@@ -17,12 +17,10 @@ from django.db import connection, connections  # noqa: E402
 
 from netbox_vlan_manager.exceptions import PoolExhausted  # noqa: E402
 from netbox_vlan_manager.models import Segment, SegmentPool  # noqa: E402
-from netbox_vlan_manager.services import (  # noqa: E402
-    allocate,
-    export,
-)
-from netbox_vlan_manager.services import statistics as pool_statistics  # noqa: E402
-from netbox_vlan_manager.services.segment_columns import EXPORTED  # noqa: E402
+from netbox_vlan_manager.services import allocate  # noqa: E402
+from netbox_vlan_manager.services.reporting import export  # noqa: E402
+from netbox_vlan_manager.services.reporting import statistics as pool_statistics  # noqa: E402
+from netbox_vlan_manager.services.segments.segment_columns import EXPORTED  # noqa: E402
 from tests.benchmarks.clients import throughput  # noqa: E402
 from tests.factories import make_user  # noqa: E402
 

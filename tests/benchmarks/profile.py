@@ -92,7 +92,7 @@ def instrument(profile):
     from netbox import context_managers
     from netbox.api.authentication import TokenAuthentication
     from netbox_vlan_manager.api.views import contract
-    from netbox_vlan_manager.services import audit
+    from netbox_vlan_manager.services.base import audit
 
     profile.wrap(BaseHandler, "get_response", HTTP)
     profile.wrap(TokenAuthentication, "authenticate", AUTHENTICATION)

@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import SegmentPool
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.audit import change_tracking
-from netbox_vlan_manager.services.importing import import_segments
+from netbox_vlan_manager.services.base.audit import change_tracking
+from netbox_vlan_manager.services.onboarding.importing import import_segments
 from tests.benchmarks import inprocess
 from tests.benchmarks.world import fill
 from tests.factories import make_user

@@ -10,9 +10,9 @@ django.setup()
 from netbox_vlan_manager.exceptions import VLANManagerError  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
 from netbox_vlan_manager.services import allocate, release_allocation  # noqa: E402
-from netbox_vlan_manager.services.importing import import_segments  # noqa: E402
-from netbox_vlan_manager.services.merging import merge_pool  # noqa: E402
-from netbox_vlan_manager.services.retiring import delete_drained, retire_pool  # noqa: E402
+from netbox_vlan_manager.services.onboarding.importing import import_segments  # noqa: E402
+from netbox_vlan_manager.services.pools.merging import merge_pool  # noqa: E402
+from netbox_vlan_manager.services.pools.retiring import delete_drained, retire_pool  # noqa: E402
 from tests.concurrency.scenarios import ask, in_processes, make_big_pool, patiently, report  # noqa: E402
 from tests.factories import make_pool, make_user  # noqa: E402
 

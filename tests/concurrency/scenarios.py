@@ -46,14 +46,14 @@ from netbox_vlan_manager.services import (  # noqa: E402
     release_allocation,
     renew,
     share,
-    transactions,
 )
-from netbox_vlan_manager.services.allocation import clean_request  # noqa: E402
-from netbox_vlan_manager.services.consistency import find_drift  # noqa: E402
-from netbox_vlan_manager.services.export import segment_rows  # noqa: E402
-from netbox_vlan_manager.services.importing import import_segments  # noqa: E402
-from netbox_vlan_manager.services.leases import expire_due  # noqa: E402
-from netbox_vlan_manager.services.quarantine import promote_all  # noqa: E402
+from netbox_vlan_manager.services.allocations.allocation import clean_request  # noqa: E402
+from netbox_vlan_manager.services.allocations.leases import expire_due  # noqa: E402
+from netbox_vlan_manager.services.base import transactions  # noqa: E402
+from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
+from netbox_vlan_manager.services.onboarding.importing import import_segments  # noqa: E402
+from netbox_vlan_manager.services.reporting.export import segment_rows  # noqa: E402
+from netbox_vlan_manager.services.segments.quarantine import promote_all  # noqa: E402
 from tenancy.models import Tenant  # noqa: E402
 from tests.api.base import client_of, url_of  # noqa: E402
 from tests.factories import make_pool, make_site, make_user, make_vrf  # noqa: E402
@@ -455,7 +455,7 @@ def killed():
     pool = make_big_pool(1)
 
     def die():
-        from netbox_vlan_manager.services import allocation
+        from netbox_vlan_manager.services.allocations import allocation
 
         allocation.get_setting = lambda name: os._exit(9) if name == "prefix_status_allocated" else 1000
         ask("cluster-1", pool)

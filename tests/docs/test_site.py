@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
@@ -64,8 +65,16 @@ def test_every_call_is_listed():
 
 def test_services_are_in_the_architecture():
     page = (PROJECT / "docs/architecture.md").read_text()
-    modules = {path.stem for path in PROJECT.glob("netbox_vlan_manager/services/*.py")} - {"__init__"}
-    assert {name for name in modules if f"`{name}`" not in page} == set()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("|")]
+    services = PROJECT / "netbox_vlan_manager/services"
+    areas = [path.name for path in services.iterdir() if (path / "__init__.py").exists()]
+    assert len(areas) == 7
+    for area in areas:
+        names = {path.stem for path in (services / area).iterdir() if not path.name.startswith("__")}
+        first = next(number for number, row in enumerate(rows) if row[0].strip() == f"`{area}/`")
+        own = list(takewhile(lambda row: not row[0].strip(), rows[first + 1 :]))
+        told = {name.strip(" `/") for row in [rows[first], *own] for name in row[1].split(",")}
+        assert told == names
 
 
 def test_picture():

@@ -14,10 +14,10 @@ from django.core.exceptions import ValidationError
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from netbox_vlan_manager.services.import_files import parse_csv, parse_file, write_csv
-from netbox_vlan_manager.services.import_values import clean_time
-from netbox_vlan_manager.services.resizing import parse_vid_ranges
-from netbox_vlan_manager.services.segment_columns import COLUMNS
+from netbox_vlan_manager.services.base.import_values import clean_time
+from netbox_vlan_manager.services.onboarding.import_files import parse_csv, parse_file, write_csv
+from netbox_vlan_manager.services.pools.resizing import parse_vid_ranges
+from netbox_vlan_manager.services.segments.segment_columns import COLUMNS
 from netbox_vlan_manager.validators import (
     UNUSABLE_NETWORKS,
     clean_cidr,

@@ -11,7 +11,7 @@ from dcim.models import Site
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
-from netbox_vlan_manager.services.snapshots import take_snapshots
+from netbox_vlan_manager.services.reporting.snapshots import take_snapshots
 from tenancy.models import Tenant
 from tests.api.base import client_of
 from tests.factories import make_pool, make_segment, make_user

@@ -13,7 +13,7 @@ from netbox_vlan_manager.api import serializers
 from netbox_vlan_manager.graphql import types
 from netbox_vlan_manager.models import Allocation, PoolSnapshot, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, disable_segment, release, share
-from netbox_vlan_manager.services.snapshots import take_snapshots
+from netbox_vlan_manager.services.reporting.snapshots import take_snapshots
 from tests.api.base import client_of
 from tests.factories import make_pool, make_segment, make_site, make_user
 from tests.graphql.base import GraphQLTestCase

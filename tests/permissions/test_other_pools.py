@@ -7,7 +7,7 @@ from extras.models import Tag
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services import create_pool, update_pool
-from netbox_vlan_manager.services.resizing import resize_pool
+from netbox_vlan_manager.services.pools.resizing import resize_pool
 from tenancy.models import Tenant
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_site, make_user, make_vrf, permit

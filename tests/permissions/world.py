@@ -29,9 +29,9 @@ from netbox_vlan_manager.services import (
     release_allocation,
     share,
 )
-from netbox_vlan_manager.services.generation import generate_segments
-from netbox_vlan_manager.services.snapshots import take_snapshots
-from netbox_vlan_manager.services.thresholds import refresh
+from netbox_vlan_manager.services.reporting.snapshots import take_snapshots
+from netbox_vlan_manager.services.reporting.thresholds import refresh
+from netbox_vlan_manager.services.segments.generation import generate_segments
 from tests.factories import make_segment, make_site, make_user, make_vrf, permit
 from virtualization.models import Cluster, ClusterType
 

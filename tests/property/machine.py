@@ -43,11 +43,11 @@ from netbox_vlan_manager.services import (  # noqa: E402
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.allocation import clean_request  # noqa: E402
-from netbox_vlan_manager.services.consistency import find_drift  # noqa: E402
-from netbox_vlan_manager.services.leases import expire_due, warn_expiring  # noqa: E402
-from netbox_vlan_manager.services.quarantine import promote_all  # noqa: E402
-from netbox_vlan_manager.services.thresholds import refresh  # noqa: E402
+from netbox_vlan_manager.services.allocations.allocation import clean_request  # noqa: E402
+from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring  # noqa: E402
+from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
+from netbox_vlan_manager.services.reporting.thresholds import refresh  # noqa: E402
+from netbox_vlan_manager.services.segments.quarantine import promote_all  # noqa: E402
 from tenancy.models import Tenant  # noqa: E402
 from tests.factories import make_pool, make_user  # noqa: E402
 from virtualization.models import Cluster, ClusterType  # noqa: E402

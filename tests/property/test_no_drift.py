@@ -27,12 +27,12 @@ from netbox_vlan_manager.services import (
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.adoption import Decision, adopt
-from netbox_vlan_manager.services.consistency import find_drift
-from netbox_vlan_manager.services.importing import import_segments
-from netbox_vlan_manager.services.merging import merge_pool
-from netbox_vlan_manager.services.resizing import resize_pool
-from netbox_vlan_manager.services.retiring import retire_pool
+from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.onboarding.adoption import Decision, adopt
+from netbox_vlan_manager.services.onboarding.importing import import_segments
+from netbox_vlan_manager.services.pools.merging import merge_pool
+from netbox_vlan_manager.services.pools.resizing import resize_pool
+from netbox_vlan_manager.services.pools.retiring import retire_pool
 from tests.api.base import client_of
 from tests.factories import make_pool, make_user
 from utilities.exceptions import AbortRequest

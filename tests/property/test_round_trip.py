@@ -11,15 +11,16 @@ from dcim.models import Location
 from ipam.models import VRF
 from netbox_vlan_manager.choices import SegmentStatusChoices
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, audit, disable_segment, transactions
-from netbox_vlan_manager.services.consistency import find_drift
-from netbox_vlan_manager.services.export import csv_chunks, json_chunks, segment_rows, xlsx_file
-from netbox_vlan_manager.services.import_files import parse_file, read_file
-from netbox_vlan_manager.services.importing import import_segments
-from netbox_vlan_manager.services.provisioning import build_segments, clean_spec
-from netbox_vlan_manager.services.segment_columns import EXPORTED
-from netbox_vlan_manager.services.sharing import share
-from netbox_vlan_manager.services.spaces import Containers
+from netbox_vlan_manager.services import allocate, disable_segment
+from netbox_vlan_manager.services.allocations.sharing import share
+from netbox_vlan_manager.services.base import audit, transactions
+from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.onboarding.import_files import parse_file, read_file
+from netbox_vlan_manager.services.onboarding.importing import import_segments
+from netbox_vlan_manager.services.reporting.export import csv_chunks, json_chunks, segment_rows, xlsx_file
+from netbox_vlan_manager.services.segments.provisioning import build_segments, clean_spec
+from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
+from netbox_vlan_manager.services.segments.spaces import Containers
 from tests.factories import make_pool, make_site, make_user
 
 pytestmark = pytest.mark.django_db

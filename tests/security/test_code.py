@@ -33,15 +33,15 @@ def test_sql_has_no_values_in_it():
         # The names of a branch's schema, a table and its trigger, quoted by Django.
         ("branching.py", "'DROP TRIGGER IF EXISTS {} ON {}.{}'.format(*names)"),
         # Placeholders alone are put in: as many as there are keys.
-        ("services/audit.py", "LOOK_UP.format(keys=', '.join(['(%s, %s)'] * len(keys)) or '(NULL, NULL)')"),
+        ("services/base/audit.py", "LOOK_UP.format(keys=', '.join(['(%s, %s)'] * len(keys)) or '(NULL, NULL)')"),
         # Names of tables and columns, quoted by Django; compiled by Django.
-        ("services/prepared.py", "_insert_sql(model, len(objects), connection.alias)"),
-        ("services/prepared.py", "_update_sql(model, tuple(names), connection.alias)"),
-        ("services/prepared.py", "prepared.sql"),
+        ("services/base/prepared.py", "_insert_sql(model, len(objects), connection.alias)"),
+        ("services/base/prepared.py", "_update_sql(model, tuple(names), connection.alias)"),
+        ("services/base/prepared.py", "prepared.sql"),
         # Calls of the lock functions, written out, with placeholders.
-        ("services/transactions.py", "f'SELECT {', '.join((call for call, _values in batch))}'"),
+        ("services/base/transactions.py", "f'SELECT {', '.join((call for call, _values in batch))}'"),
         # A table's name, constants, and what a user may view, compiled by Django.
-        ("services/usage.py", "statement"),
+        ("services/segments/usage.py", "statement"),
     ]
 
 

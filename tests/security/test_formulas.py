@@ -6,10 +6,10 @@ from openpyxl import load_workbook
 
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.export import arm, csv_chunks, segment_rows, xlsx_file
-from netbox_vlan_manager.services.import_files import parse_file
-from netbox_vlan_manager.services.importing import import_segments
-from netbox_vlan_manager.services.segment_columns import EXPORTED
+from netbox_vlan_manager.services.onboarding.import_files import parse_file
+from netbox_vlan_manager.services.onboarding.importing import import_segments
+from netbox_vlan_manager.services.reporting.export import arm, csv_chunks, segment_rows, xlsx_file
+from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
 from tests.factories import make_pool, make_segment, make_user
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from netbox_vlan_manager import jobs
 from netbox_vlan_manager.exceptions import SegmentInUse
 from netbox_vlan_manager.logs import JSONFormatter, as_line
 from netbox_vlan_manager.models import Segment, SegmentPool
-from netbox_vlan_manager.services.drift import FAILED, RepairResult
+from netbox_vlan_manager.services.drift.drift import FAILED, RepairResult
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_user
 
@@ -65,7 +65,7 @@ def test_calls(log, settings, monkeypatch, django_capture_on_commit_callbacks):
 
 
 def test_pool_that_cannot_be_deleted(log, monkeypatch):
-    from netbox_vlan_manager.services import retiring
+    from netbox_vlan_manager.services.pools import retiring
 
     pool = make_pool(name=FORGED[:90])
     SegmentPool.objects.filter(pk=pool.pk).update(status="retiring")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import netbox_vlan_manager
 from netbox_vlan_manager.api.references import ID_TEXT
-from netbox_vlan_manager.services.first_generation.fields import GROUP_NAME
+from netbox_vlan_manager.services.segments.first_generation_fields import GROUP_NAME
 from netbox_vlan_manager.validators import _epg_characters, epg_name_pattern
 
 PACKAGE = Path(netbox_vlan_manager.__file__).parent

@@ -9,7 +9,7 @@ from django.forms.forms import BaseForm
 
 from netbox_vlan_manager import filtersets, forms
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services.segment_columns import COLUMNS
+from netbox_vlan_manager.services.segments.segment_columns import COLUMNS
 from tests.security.world import EVALUATED, HOSTILE, LONG, MARKER, build_world, core_paths, page_paths, rest_paths
 
 pytestmark = pytest.mark.django_db

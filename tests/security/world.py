@@ -48,7 +48,7 @@ def build_world():
         release_allocation,
         share,
     )
-    from netbox_vlan_manager.services.snapshots import take_snapshots
+    from netbox_vlan_manager.services.reporting.snapshots import take_snapshots
     from tenancy.models import Contact, ContactAssignment, ContactRole, Tenant, TenantGroup
     from tests import first_generation
     from tests.factories import make_user

@@ -10,7 +10,7 @@ from netaddr import IPNetwork
 from ipam.models import VLAN, IPAddress, Prefix
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import adoption
+from netbox_vlan_manager.services.onboarding import adoption
 from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db

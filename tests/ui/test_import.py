@@ -15,7 +15,8 @@ from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import SegmentImportJob
 from netbox_vlan_manager.models import Segment, SegmentPool
-from netbox_vlan_manager.services import import_files, importing, segment_columns
+from netbox_vlan_manager.services.onboarding import import_files, importing
+from netbox_vlan_manager.services.segments import segment_columns
 from netbox_vlan_manager.views import imports, progress
 from tests.factories import make_pool, make_user, permit
 

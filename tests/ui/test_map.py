@@ -10,7 +10,7 @@ from django.urls import reverse
 from ipam.models import VLAN, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.vlan_map import vlan_map
+from netbox_vlan_manager.services.reporting.vlan_map import vlan_map
 from tests.benchmarks.world import fill
 from tests.factories import make_pool, make_segment, make_user, permit
 from tests.stack.database import Database

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from netbox_vlan_manager.models import PoolSnapshot, SegmentPool, SegmentUsage
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.snapshots import UsagePoint
+from netbox_vlan_manager.services.reporting.snapshots import UsagePoint
 from netbox_vlan_manager.ui.plots import utilization_plot
 from tests.factories import make_pool, make_user, permit
 

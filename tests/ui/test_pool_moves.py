@@ -6,7 +6,7 @@ from django.test.utils import CaptureQueriesContext
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, update_pool
-from netbox_vlan_manager.services.retiring import retire_pool
+from netbox_vlan_manager.services.pools.retiring import retire_pool
 from tests.factories import make_pool, make_segment, make_user, permit
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from netbox_vlan_manager import template_content
 from netbox_vlan_manager.exceptions import PoolNotFound
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release_allocation
-from netbox_vlan_manager.services.resolution import resolve_pool
+from netbox_vlan_manager.services.base.resolution import resolve_pool
 from tests.factories import make_pool, make_site, make_user, make_vrf, permit
 from virtualization.models import Cluster, ClusterType
 

@@ -20,8 +20,8 @@ from netbox_vlan_manager.services import (
     release_allocation,
     share,
 )
-from netbox_vlan_manager.services.snapshots import take_snapshots
-from netbox_vlan_manager.services.thresholds import refresh
+from netbox_vlan_manager.services.reporting.snapshots import take_snapshots
+from netbox_vlan_manager.services.reporting.thresholds import refresh
 from tenancy.models import Tenant
 from tests.factories import make_pool, make_segment, make_site, make_user, make_vrf
 from virtualization.models import Cluster, ClusterType

@@ -3,8 +3,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
-from ...services.adoption import Decision
-from ...services.provisioning import NEW_STATUSES
+from ...services.onboarding.adoption import Decision
+from ...services.segments.provisioning import NEW_STATUSES
 from ..names import RequestSerializer
 from .segments import as_field
 

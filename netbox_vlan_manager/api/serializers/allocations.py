@@ -14,8 +14,8 @@ from ...choices import AllocationStatusChoices, ReleaseReasonChoices
 from ...exceptions import VLANManagerError
 from ...models import Allocation
 from ...services import allocate
-from ...services.allocation import locate
-from ...services.wishes import Wish
+from ...services.allocations.allocation import locate
+from ...services.segments.wishes import Wish
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
 from ..names import RequestSerializer, clean_body, writable_names

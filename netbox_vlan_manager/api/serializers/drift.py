@@ -5,8 +5,8 @@ from rest_framework import serializers
 from utilities.api import get_serializer_for_model
 
 from ...choices import DriftSeverityChoices
-from ...services.consistency import KINDS
-from ...services.drift import STATUSES
+from ...services.drift.consistency import KINDS
+from ...services.drift.drift import STATUSES
 from ..names import RequestSerializer
 from .pools import SegmentPoolSerializer
 

@@ -17,7 +17,7 @@ from ...choices import (
 from ...models import SegmentPool
 from ...models.pools import POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
-from ...services.resolution import visible_pools
+from ...services.base.resolution import visible_pools
 from ..fields import OptionalChoiceField, PrefixField, UsageField, UtilizationField, VIDRangesField
 from ..references import find_pool, viewable
 from .base import ServiceModelSerializer

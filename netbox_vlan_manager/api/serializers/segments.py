@@ -10,8 +10,8 @@ from netbox.api.serializers import BaseModelSerializer
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment
 from ...services import create_segment, update_segment
-from ...services.provisioning import NEW_STATUSES
-from ...services.resolution import visible_pools
+from ...services.base.resolution import visible_pools
+from ...services.segments.provisioning import NEW_STATUSES
 from ...validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
 from ..fields import PrefixField
 from ..names import RequestSerializer

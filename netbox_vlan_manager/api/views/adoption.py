@@ -5,8 +5,8 @@ from rest_framework.response import Response
 
 from ...jobs import MigrationJob
 from ...models import SegmentPool
-from ...services.adoption import adopt, find_candidates
-from ...services.first_generation.actions import ACTIONS, check_any_permission
+from ...services.onboarding.adoption import adopt, find_candidates
+from ...services.onboarding.first_generation.actions import ACTIONS, check_any_permission
 from ..permissions import MayWrite
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
 from ..serializers.adoption import (

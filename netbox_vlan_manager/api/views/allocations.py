@@ -11,17 +11,12 @@ from utilities.exceptions import AbortRequest
 from ... import filtersets
 from ...exceptions import Busy
 from ...models import Allocation
-from ...services import (
-    allocate_many,
-    allocate_stretched,
-    release_allocation,
-    renew,
-    transactions,
-)
-from ...services.allocation import clean_request, find_held, locate, lock_key
-from ...services.permissions import check_release, check_renewal, known_allocations, releasable
-from ...services.releases import release_warnings
-from ...services.resolution import check_pool_permission
+from ...services import allocate_many, allocate_stretched, release_allocation, renew
+from ...services.allocations.allocation import clean_request, find_held, locate, lock_key
+from ...services.allocations.releases import release_warnings
+from ...services.base import transactions
+from ...services.base.permissions import check_release, check_renewal, known_allocations, releasable
+from ...services.base.resolution import check_pool_permission
 from .. import serializers
 from ..errors import REFUSALS, as_api_exception
 from ..names import ANSWER_SHAPE, check_names

@@ -15,7 +15,7 @@ from netbox.api.viewsets import NetBoxModelViewSet
 from netbox.api.viewsets.mixins import resolve_bulk_error_status
 
 from ...exceptions import Busy
-from ...services import transactions
+from ...services.base import transactions
 from ..errors import REFUSALS, ModelErrorsMixin, PlainErrorsMixin, as_api_exception
 from ..idempotency import IdempotencyMixin
 from ..names import ANSWER_SHAPE, FLAGS, check_names, check_query

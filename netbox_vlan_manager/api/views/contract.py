@@ -8,10 +8,10 @@ from rest_framework.response import Response
 from ...exceptions import AllocationNotFound
 from ...models import Allocation
 from ...services import allocate, release_allocation
-from ...services.allocation import find_allocation, locate
-from ...services.permissions import check_release
-from ...services.releases import release_warnings
-from ...services.resolution import resolve_pool_by_name
+from ...services.allocations.allocation import find_allocation, locate
+from ...services.allocations.releases import release_warnings
+from ...services.base.permissions import check_release
+from ...services.base.resolution import resolve_pool_by_name
 from ..permissions import MayWrite
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, IN_USE, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
 from ..serializers import (

@@ -10,8 +10,8 @@ from rest_framework.renderers import JSONRenderer
 
 from ... import filtersets
 from ...models import Segment, SegmentPool
-from ...services import export
-from ...services.segment_columns import EXPORTED
+from ...services.reporting import export
+from ...services.segments.segment_columns import EXPORTED
 from ..schema import FORBIDDEN, FORMAT, INVALID
 from .statistics import FilteredView
 

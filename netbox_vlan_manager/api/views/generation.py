@@ -4,7 +4,7 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from ...models import SegmentPool
-from ...services.generation import generate_segments
+from ...services.segments.generation import generate_segments
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
 from ..serializers.generation import GenerateResultSerializer, GenerateSerializer
 from .adoption import AdoptPermissions

@@ -21,7 +21,7 @@ from utilities.request import get_client_ip
 from ... import migrations
 from ...jobs import LifeCycleJob
 from ...memory import once_a_second
-from ...services.statistics import count_low_pools
+from ...services.reporting.statistics import count_low_pools
 from ...settings import PLUGIN, get_setting
 from ..serializers import ErrorSerializer, HealthSerializer
 from .base import PlainView

@@ -8,10 +8,10 @@ from rest_framework.response import Response
 from netbox.api.authentication import TokenPermissions
 
 from ...models import SegmentPool
-from ...services.merging import merge_pool
-from ...services.resizing import resize_pool
-from ...services.resolution import check_pool_permission
-from ...services.retiring import retire_pool
+from ...services.base.resolution import check_pool_permission
+from ...services.pools.merging import merge_pool
+from ...services.pools.resizing import resize_pool
+from ...services.pools.retiring import retire_pool
 from ..permissions import ChangePermissions
 from ..references import find_pool
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND

@@ -12,8 +12,9 @@ from utilities.api import get_prefetches_for_serializer
 from ... import filtersets
 from ...models import Allocation, SegmentPool
 from ...models.pools import UTILIZATION
-from ...services import available_segments, transactions
-from ...services.forecast import forecast
+from ...services import available_segments
+from ...services.base import transactions
+from ...services.reporting.forecast import forecast
 from .. import serializers
 from ..names import ANSWER_SHAPE
 from ..schema import NOT_FOUND

@@ -8,17 +8,10 @@ from rest_framework.response import Response
 
 from ... import filtersets
 from ...models import Allocation, Segment
-from ...services import (
-    delete_segment,
-    disable_segment,
-    enable_segment,
-    end_quarantine,
-    set_clusters,
-    share,
-    transactions,
-)
-from ...services.permissions import pools_permitting, releasable
-from ...services.resolution import check_pool_permission
+from ...services import delete_segment, disable_segment, enable_segment, end_quarantine, set_clusters, share
+from ...services.base import transactions
+from ...services.base.permissions import pools_permitting, releasable
+from ...services.base.resolution import check_pool_permission
 from .. import serializers
 from ..names import ANSWER_SHAPE, NoBodySerializer
 from ..permissions import ChangePermissions, MayWrite

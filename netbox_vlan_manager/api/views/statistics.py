@@ -4,8 +4,8 @@ from rest_framework.response import Response
 
 from ... import filtersets
 from ...models import SegmentPool
-from ...services.places import held_elsewhere
-from ...services.statistics import pool_statistics
+from ...services.reporting.places import held_elsewhere
+from ...services.reporting.statistics import pool_statistics
 from ..names import check_query
 from ..schema import FORBIDDEN, INVALID
 from ..serializers import PoolStatisticsSerializer

@@ -1,8 +1,8 @@
 from django.core.management.base import CommandError
 
 from ...models import SegmentPool
-from ...services.adoption import Decision, adopt
-from ...services.provisioning import NEW_STATUSES
+from ...services.onboarding.adoption import Decision, adopt
+from ...services.segments.provisioning import NEW_STATUSES
 from ._base import ServiceCommand
 
 

@@ -12,11 +12,11 @@ from virtualization.models import Cluster, ClusterType
 
 from ...models import Allocation, PoolSnapshot, SegmentPool
 from ...services import allocate, create_pool, release
-from ...services.audit import change_tracking, get_user
-from ...services.importing import import_segments
-from ...services.snapshots import take_snapshots
-from ...services.statistics import pool_statistics
-from ...services.thresholds import refresh
+from ...services.base.audit import change_tracking, get_user
+from ...services.onboarding.importing import import_segments
+from ...services.reporting.snapshots import take_snapshots
+from ...services.reporting.statistics import pool_statistics
+from ...services.reporting.thresholds import refresh
 from ._base import ServiceCommand
 
 SITES = ("Site1", "Site2", "Site3")

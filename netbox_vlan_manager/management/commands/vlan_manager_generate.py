@@ -3,7 +3,7 @@ from django.core.management.base import CommandError
 from utilities.data import array_to_string
 
 from ...models import SegmentPool
-from ...services.generation import generate_segments
+from ...services.segments.generation import generate_segments
 from ...validators import EPG_TEMPLATE
 from ._base import ServiceCommand
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from ...logs import as_line
-from ...services.import_files import parse_file
-from ...services.import_values import as_text
-from ...services.importing import import_segments
-from ...services.segment_columns import COLUMNS
+from ...services.base.import_values import as_text
+from ...services.onboarding.import_files import parse_file
+from ...services.onboarding.importing import import_segments
+from ...services.segments.segment_columns import COLUMNS
 from ._base import ServiceCommand
 
 

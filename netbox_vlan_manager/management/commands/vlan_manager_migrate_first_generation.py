@@ -2,7 +2,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 
 from ...logs import as_line
-from ...services.first_generation.actions import ACTIONS
+from ...services.onboarding.first_generation.actions import ACTIONS
 from ._base import ServiceCommand
 
 

@@ -1,0 +1,1 @@
+"""Who holds which segment: allocate, release, renew, share."""

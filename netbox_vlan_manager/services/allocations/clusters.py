@@ -1,0 +1,49 @@
+"""
+Links active allocations to NetBox's clusters of the same name.
+
+The link repeats what the names say, so it is not change-logged, as NetBox's own cached relations are not. Names are
+compared as the database compares those of allocations: by UPPER(). Two clusters of one name are no link.
+"""
+
+from django.db.models import BigIntegerField, Count, F, Min, OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce, Collate, Now, Upper
+
+from virtualization.models import Cluster
+
+from ...models import Allocation
+from ..base import timing
+
+__all__ = (
+    "clusters_named",
+    "link_clusters",
+    "wrongly_linked",
+)
+
+
+def clusters_named(name):
+    """Return the virtualization.Clusters whose name is `name`, an expression."""
+    # NetBox's column has a collation of its own, which cannot be compared with ours.
+    return Cluster.objects.annotate(key=Upper(Collate("name", "default"))).filter(key=Upper(name))
+
+
+def wrongly_linked():
+    """Return the allocations whose cluster is not `named`, the id of the only one of that name or None."""
+    same = clusters_named(OuterRef("cluster_name")).order_by().values("key")
+    only = same.annotate(count=Count("pk"), only=Min("pk")).filter(count=1).values("only")[:1]
+    allocations = Allocation.objects.unreleased().annotate(named=Subquery(only))
+    linked, named = (Coalesce(F(name), Value(0), output_field=BigIntegerField()) for name in ("cluster", "named"))
+    return allocations.alias(linked=linked).exclude(linked=named)
+
+
+@timing.part("link clusters")
+def link_clusters(names):
+    """
+    Link the active allocations of clusters of these names to NetBox's, or unlink them. It takes one statement.
+
+    Args:
+        names: Names of clusters, compared without case.
+    """
+    keys = [Upper(Value(name)) for name in names]
+    allocations = wrongly_linked().alias(key=Upper("cluster_name")).filter(key__in=keys)
+    # The ETag of an allocation, which shows its cluster, goes by when it was updated.
+    allocations.order_by().update(cluster=F("named"), last_updated=Now())

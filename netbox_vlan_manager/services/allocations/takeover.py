@@ -1,0 +1,77 @@
+"""
+Allocations that are facts already: what an import or a migration brings along. They are written in bulk, ask no limit,
+and no allocation event is sent, since nothing has been handed out.
+"""
+
+from django.db.models.functions import Collate, Upper
+
+from virtualization.models import Cluster
+
+from ...choices import SegmentStatusChoices
+from ...models import ANY_PLACE, Allocation
+from ...settings import get_setting
+from ..base import audit
+from ..base.cluster_keys import cluster_keys
+
+__all__ = (
+    "find_clusters",
+    "make_allocation",
+    "write_allocations",
+)
+
+# How many objects are written with one call of `audit.write`.
+BATCH = 500
+
+
+def find_clusters(names):
+    """Return {cluster_key: id} of the virtualization.Clusters of these names, where there is exactly one."""
+    found = {}
+    clusters = Cluster.objects.annotate(upper=Upper(Collate("name", "default")))
+    clusters = clusters.filter(upper__in=set(cluster_keys(names).values()))
+    for pk, key in clusters.order_by().values_list("pk", "upper"):
+        found.setdefault(key, []).append(pk)
+    return {key: pks[0] for key, pks in found.items() if len(pks) == 1}
+
+
+def make_allocation(pool, *, changelog_message="", **fields):
+    """
+    Return an Allocation of a segment that need not be saved yet, validated as NetBox does; it is not saved either.
+
+    Args:
+        pool: The SegmentPool, with its VRF.
+        changelog_message: Why, for the change log.
+        fields: Those of Allocation but the names of pool and VRF, and the segment, which comes when it is written.
+
+    Raises:
+        ValidationError: A custom validator of NetBox's refused it.
+    """
+    allocation = Allocation(pool=pool, pool_name=pool.name, vrf_name=pool.vrf.name, places=[ANY_PLACE], **fields)
+    allocation._changelog_message = changelog_message
+    allocation.full_clean(
+        exclude=("segment", "pool", "cluster", "allocated_by"), validate_unique=False, validate_constraints=False
+    )
+    return allocation
+
+
+def write_allocations(held):
+    """
+    Write allocations, and the statuses that their segments and prefixes get.
+
+    The caller has locked the segments' rows, in a transaction. Where a cluster is allocated a segment by somebody else
+    meanwhile, the unique index refuses this, and `transactions.run` tries again.
+
+    Args:
+        held: (Segment with its prefixes, its new Allocations) pairs.
+    """
+    status = get_setting("prefix_status_allocated")
+    for start in range(0, len(held), BATCH):
+        updates, creates = [], []
+        for segment, allocations in held[start : start + BATCH]:
+            if segment.status != SegmentStatusChoices.ALLOCATED:
+                updates.append((segment, {"status": SegmentStatusChoices.ALLOCATED, "quarantined_until": None}))
+                prefixes = filter(None, (segment.prefix, segment.ipv6_prefix))
+                updates += [(prefix, {"status": status}) for prefix in prefixes]
+            for allocation in allocations:
+                allocation.segment = segment
+                creates.append(allocation)
+        audit.write(updates=updates, creates=creates)

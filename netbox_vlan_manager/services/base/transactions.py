@@ -1,0 +1,231 @@
+"""
+Transactions, locks and retries of the services, and nothing about segments.
+
+All locks belong to the transaction: session-scoped ones stop excluding behind PgBouncer in transaction pooling, and
+leases lose safety when they run out. Whoever takes several takes them in this order: an idempotency key, cluster keys
+sorted, then spaces (VRFs, then VLAN groups, each by id, then the keys of NetBox's endpoints), then segments by (pool,
+vid). Every function here expects READ COMMITTED.
+"""
+
+import copy
+import hashlib
+import logging
+import random
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import batched
+
+from django.db import DatabaseError, IntegrityError, connection, transaction
+
+from core.signals import _signals_received
+from netbox.constants import ADVISORY_LOCK_KEYS
+from netbox.context import events_queue
+
+from ... import branching, metrics
+from ...exceptions import Busy
+from ...settings import get_setting
+from . import timing
+
+__all__ = (
+    "events_savepoint",
+    "lock_clusters",
+    "lock_idempotency_key",
+    "lock_spaces",
+    "run",
+    "set_lock_timeout",
+    "sqlstate",
+)
+
+logger = logging.getLogger("netbox_vlan_manager.transactions")
+
+DEADLOCK_DETECTED = "40P01"
+SERIALIZATION_FAILURE = "40001"
+LOCK_NOT_AVAILABLE = "55P03"
+UNIQUE_VIOLATION = "23505"
+RETRYABLE = frozenset((DEADLOCK_DETECTED, SERIALIZATION_FAILURE, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION))
+RETRIES = 3
+# How many functions one SELECT calls; PostgreSQL takes up to 1,664 columns.
+CALLS_MAX = 1000
+# Seconds, on an average.
+LONGEST_PAUSE = 1
+
+# Whether this is inside a call of `run`.
+_is_running = ContextVar("netbox_vlan_manager_running", default=False)
+
+# Whether this is inside a dry run.
+_is_dry_run = ContextVar("netbox_vlan_manager_dry_run", default=False)
+
+# Classes of PostgreSQL's two-key advisory locks; clusters take the one-key form, a number space of its own.
+VRF_SPACE = 0x564C5652
+VLAN_GROUP_SPACE = 0x564C5647
+IDEMPOTENCY_SPACE = 0x564C4944
+
+
+class _DryRun(Exception):
+    """Rolls back what was done to see what would be."""
+
+    def __init__(self, result):
+        self.result = result
+
+
+def sqlstate(error):
+    """Return the SQLSTATE behind a Django database error, or None."""
+    return getattr(error.__cause__, "sqlstate", None)
+
+
+def run(work, dry_run=False):
+    """
+    Call `work` in a transaction, or in a savepoint of the caller's, and return what it returns. A dry run is then
+    undone, its events included.
+
+    A deadlock, a serialisation failure, a lock not had in time, or a row that somebody else wrote first is tried again
+    three times after a random pause, from a state as if the failed try had never been: its events are discarded too.
+    Inside another call, the whole of that one is tried again for want of a lock: only its end lets go of the locks that
+    others wait for.
+
+    Raises:
+        BranchActive: A branch of netbox-branching is active.
+        Busy: The last try failed as well, for want of a lock.
+        IntegrityError: The last try failed as well, for a row that is there.
+    """
+    branching.refuse()
+    if dry_run:
+        return _run_dry(work)
+    is_inner = _is_running.get()
+    for attempt in range(RETRIES + 1):
+        started = time.monotonic()
+        token = _is_running.set(True)
+        try:
+            # What is neither work nor any part of it is COMMIT, and whatever runs on it.
+            with events_savepoint(), timing.part("commit"), transaction.atomic(), timing.part("work"):
+                return work()
+        except Busy as error:
+            # Without a cause it is no matter of locks.
+            if is_inner or attempt == RETRIES or error.__cause__ is None:
+                raise
+            state = sqlstate(error.__cause__)
+        except DatabaseError as error:
+            state = sqlstate(error)
+            if state not in RETRYABLE:
+                raise
+            if isinstance(error, IntegrityError):
+                if attempt == RETRIES:
+                    raise
+            elif is_inner or attempt == RETRIES:
+                raise Busy from error
+        finally:
+            _is_running.reset(token)
+        logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
+        metrics.count_retry(state)
+        with timing.part("pause"):
+            # Who comes back at once meets the winner of the deadlock, which has about as much to do, in mid-work again.
+            took = min(time.monotonic() - started, LONGEST_PAUSE)
+            time.sleep(random.uniform(0.5, 1.5) * max(took, 0.02 * 2**attempt))
+
+
+def _run_dry(work):
+    def undo():
+        raise _DryRun(work())
+
+    token = _is_dry_run.set(True)
+    try:
+        run(undo)
+    except _DryRun as outcome:
+        return outcome.result
+    finally:
+        _is_dry_run.reset(token)
+
+
+@contextmanager
+def events_savepoint():
+    """
+    Put NetBox's event queue, and its note of what the request has deleted, back to what they were when the block fails.
+
+    NetBox's own `discard_events_on_rollback` empties the whole queue, and with it the events of what the request had
+    done before. What the note has is not change-logged again.
+    """
+    before = {key: copy.copy(event) for key, event in events_queue.get().items()}
+    deleted = set(getattr(_signals_received, "pre_delete", ()))
+    try:
+        yield
+    except BaseException:
+        events_queue.set(before)
+        _signals_received.pre_delete = deleted
+        raise
+
+
+def set_lock_timeout(milliseconds):
+    """Let each lock that the transaction waits for from here on run out after so many milliseconds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
+
+
+@timing.part("locks")
+def lock_clusters(keys):
+    """
+    Keep other transactions from allocating or releasing for the same clusters until this one ends.
+
+    It is a statement of its own on purpose: only what is read after it sees what the last holder of the lock wrote.
+
+    Args:
+        keys: (VRF id, cluster name, purpose) tuples; names are compared without case. The keys of limits have the
+            pool's id.
+    """
+    numbers = sorted({_cluster_number(*key) for key in keys})
+    timeout = f"{get_setting('lock_timeout')}ms"
+    with connection.cursor() as cursor:
+        for number in numbers:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(%s)", [timeout, number])
+
+
+def lock_idempotency_key(user_id, key):
+    """
+    Keep other calls of the user with the same Idempotency-Key waiting until this transaction ends.
+
+    It is taken before any other lock. Two keys that share a number merely take turns.
+    """
+    set_lock_timeout(get_setting("lock_timeout"))
+    digest = hashlib.blake2b(f"{user_id}\0{key}".encode(), digest_size=4).digest()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [IDEMPOTENCY_SPACE, int.from_bytes(digest, signed=True)])
+
+
+@timing.part("locks")
+def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
+    """
+    Keep other transactions from making or moving segments in these VRFs and VLAN groups until this one ends.
+
+    Overlap and free VLAN IDs are checked against what is there, so two that add to one space must take turns.
+
+    NetBox's own endpoints `available-prefixes` and `available-vlans` take turns by one key each, for all VRFs and all
+    groups. Services share that key, so that they wait for NetBox's endpoints and not for each other. It comes last,
+    so that nobody holds it who waits for a space. A dry run leaves nothing behind that NetBox could hand out too, and
+    does not take it. What IP addresses NetBox hands out does not depend on prefixes, so that their key is not taken
+    either.
+
+    Args:
+        vrf_ids, vlan_group_ids: Ids.
+        exclude_netbox: Whether prefixes or VLANs may be made or moved. False where rows that NetBox's endpoints write
+            are locked before, since their transactions wait for rows with the key held.
+    """
+    locks = [("set_config('lock_timeout', %s, true)", [f"{get_setting('lock_timeout')}ms"])]
+    for space, ids in ((VRF_SPACE, vrf_ids), (VLAN_GROUP_SPACE, vlan_group_ids)):
+        # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
+        locks += [("pg_advisory_xact_lock(%s, %s)", [space, pk % 2**31]) for pk in sorted(set(ids))]
+    if exclude_netbox and not _is_dry_run.get():
+        for name, ids in (("available-prefixes", vrf_ids), ("available-vlans", vlan_group_ids)):
+            if ids:
+                locks.append(("pg_advisory_xact_lock_shared(%s)", [ADVISORY_LOCK_KEYS[name]]))
+    with connection.cursor() as cursor:
+        # A statement makes its calls in their order.
+        for batch in batched(locks, CALLS_MAX):
+            values = [value for _call, values in batch for value in values]
+            cursor.execute(f"SELECT {', '.join(call for call, _values in batch)}", values)
+
+
+def _cluster_number(number, cluster_name, purpose):
+    """Return the 64-bit key of a cluster's advisory lock."""
+    # Of names that are one to the database, by UPPER(), the key is one, whatever the database's locale.
+    key = f"{number}\0{cluster_name.upper().casefold()}\0{purpose}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), signed=True)

@@ -1,0 +1,1 @@
+"""What no longer fits between NetBox and the plugin: found, reported, repaired."""

@@ -1,0 +1,379 @@
+"""
+Gives a pool other VLAN IDs and other containers, with the effect shown first.
+
+The VLAN IDs are those of the pool's VLAN group, which other pools may share: none of them loses a segment's VLAN ID.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+from django.core.exceptions import ValidationError
+from django.db.backends.postgresql.psycopg_any import NumericRange
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from netaddr import IPSet
+
+from ipam.models import VLAN, Prefix
+from utilities.data import ranges_to_string
+
+from ...choices import SegmentStatusChoices
+from ...exceptions import Busy, Conflict, PoolConflict
+from ...models import Segment, SegmentPool
+from ...validators import clean_cidr, clean_vid
+from ..base import audit, timing, transactions
+from ..base.permissions import check_change_of_others, permitted_ids
+from ..base.protection import PROTECTED_ERRORS, protected_conflicts
+from ..segments import provisioning
+from .retiring import delete_segments
+
+__all__ = (
+    "OutsideSegment",
+    "ResizeResult",
+    "SharingPool",
+    "parse_vid_ranges",
+    "resize_pool",
+)
+
+
+@dataclass(frozen=True)
+class OutsideSegment:
+    """A segment that the user may view and that lies outside; `removable` where `remove_segments` would delete it."""
+
+    segment: Segment
+    removable: bool
+
+
+@dataclass(frozen=True)
+class SharingPool:
+    """Another pool of the VLAN group that the user may view, and how many of its segments lie outside."""
+
+    pool: SegmentPool
+    segments: int
+    segments_outside: int
+
+
+@dataclass(frozen=True)
+class Extent:
+    """
+    How large a pool is: the ranges of its VLAN group as text, how many VLAN IDs they have and how many of these no VLAN
+    has; its containers, and how many addresses they have.
+    """
+
+    vid_ranges: str
+    vids: int
+    free_vids: int
+    prefixes: tuple
+    addresses: int
+
+    @property
+    def ipv4_addresses(self):
+        """How many of the addresses are IPv4; those of IPv6 are too many to tell anybody anything."""
+        return IPSet(network for network in self.prefixes if network.version == 4).size
+
+
+@dataclass(frozen=True)
+class ResizeResult:
+    """What a resize did, or would do. `removed` is the number of segments that it deletes."""
+
+    pool: SegmentPool
+    before: Extent
+    after: Extent
+    segments_outside: tuple = ()
+    sharing_pools: tuple = ()
+    removed: int = 0
+    conflicts: tuple = ()
+
+
+def parse_vid_ranges(text):
+    """
+    Return "100-199,300" as (first, last) pairs.
+
+    Raises:
+        ValidationError: It is no list of VLAN IDs and ranges of them.
+    """
+    ranges = []
+    for part in re.split(r"[,\s]+", text.strip().strip(",")):
+        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
+        if match is None:
+            raise ValidationError(
+                _("{value!r} is no range of VLAN IDs: give some as 100-199,300-399.").format(value=part[:50])
+            )
+        ranges.append((int(match[1]), int(match[2] or match[1])))
+    return ranges
+
+
+def resize_pool(
+    pool,
+    *,
+    user,
+    vid_ranges=None,
+    prefixes=None,
+    remove_segments=False,
+    enforce=False,
+    changelog_message="",
+    dry_run=False,
+):
+    """
+    Give a pool's VLAN group other ranges, or the pool other containers, or both.
+
+    Locks the VRF and the VLAN group, and the rows of the segments that lie outside then, until the transaction ends.
+
+    Args:
+        pool: The SegmentPool.
+        user: The User, or the user name, whom the change log names, and whose view decides what the result names.
+        vid_ranges: (first, last) pairs of VLAN IDs that replace those of the VLAN group; None leaves them.
+        prefixes: Prefixes of the VRF, or CIDRs, that replace the containers; None leaves them.
+        remove_segments: Delete the pool's own available segments that lie outside then.
+        enforce: Hold the user to their object permissions: to change each pool that shares a VLAN group whose ranges
+            change or a network that the pool gets, and to delete what is deleted. Containers that they may not view
+            stay.
+        changelog_message: Why, for the change log of the pool and of the VLAN group.
+        dry_run: Say what would be done, conflicts included, and change nothing.
+
+    Returns:
+        ResizeResult
+
+    Raises:
+        ValidationError: A value is not valid.
+        PermissionDenied: Another pool, which the user may not change, lives from the same.
+        PoolConflict: Segments lie outside then, or something else in NetBox uses what would be deleted (not in a dry
+            run); nothing was changed.
+        Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
+    """
+    if vid_ranges is None and prefixes is None:
+        raise ValidationError({"vid_ranges": _("Give other VLAN IDs, other containers (prefixes), or both.")})
+    user = audit.get_user(user)
+    ranges = None if vid_ranges is None else _clean_ranges(vid_ranges)
+    networks = None if prefixes is None else _clean_networks(prefixes)
+    with timing.operation("resize", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
+        work = partial(
+            _resize, pool.pk, user, ranges, prefixes, networks, remove_segments, enforce, changelog_message, dry_run
+        )
+        return transactions.run(work, dry_run)
+
+
+def _clean_ranges(vid_ranges):
+    errors, ranges = [], []
+    for first, last in vid_ranges:
+        try:
+            first, last = clean_vid(first), clean_vid(last)
+        except ValidationError as error:
+            errors += error.messages
+            continue
+        if first > last:
+            errors.append(
+                _("Range {first}-{last} is upside down: begin with the lower ID.").format(first=first, last=last)
+            )
+        ranges.append((first, last))
+    ranges.sort()
+    if not ranges and not errors:
+        errors.append(_("Give at least one range of VLAN IDs."))
+    for (_first, last), (first, _last) in pairwise(ranges):
+        if first <= last:
+            errors.append(_("VLAN ID {vid} is in two of the ranges: name each once.").format(vid=first))
+    if errors:
+        raise ValidationError({"vid_ranges": errors})
+    return [NumericRange(first, last + 1) for first, last in ranges]
+
+
+def _clean_networks(prefixes):
+    errors, networks = [], []
+    for prefix in prefixes:
+        try:
+            networks.append(prefix.prefix if isinstance(prefix, Prefix) else clean_cidr(prefix))
+        except ValidationError as error:
+            errors += error.messages
+    if errors:
+        raise ValidationError({"prefixes": errors})
+    return networks
+
+
+def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, changelog_message, dry_run):
+    pool = SegmentPool.objects.filter(pk=pk).first()
+    if pool is None:
+        raise Busy
+    transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id])
+    pool = SegmentPool.objects.select_related("vrf", "vlan_group").get(pk=pk)
+    group = pool.vlan_group
+    if ranges is not None and _as_pairs(ranges) == _as_pairs(group.vid_ranges):
+        ranges = None
+    if enforce:
+        if ranges is not None:
+            others = SegmentPool.objects.filter(vlan_group=group).exclude(pk=pk)
+            check_change_of_others(others, user, _("VLAN group {group}").format(group=group))
+        if networks is not None:
+            networks = [*networks, *(prefix.prefix for prefix in provisioning.hidden_containers(pool, user))]
+    if networks == []:
+        raise ValidationError({"prefixes": [_("A pool needs at least one container prefix.")]})
+    own_networks = [prefix.prefix for prefix in pool.prefixes.all()]
+    before = _extent(group, group.vid_ranges, own_networks)
+    after = _extent(
+        group, group.vid_ranges if ranges is None else ranges, own_networks if networks is None else networks
+    )
+
+    outside = _lock_outside(pool, ranges, networks)
+    sharing = _sharing_pools(pool, ranges)
+    removable = _removable(outside, user, enforce)
+    viewed = permitted_ids(Segment, user, "view", [segment.pk for segment in outside])
+    conflicts = _find_conflicts(outside, viewed, removable if remove_segments else set(), ranges, networks)
+    visible = set(SegmentPool.objects.restrict(user, "view").order_by().values_list("pk", flat=True))
+    conflicts += _sharing_conflicts(pool, sharing, visible)
+    result = {
+        "pool": pool,
+        "before": before,
+        "after": after,
+        "segments_outside": tuple(
+            OutsideSegment(segment, segment.pk in removable) for segment in outside if segment.pk in viewed
+        ),
+        "sharing_pools": tuple(one for one in sharing if one.pool.pk in visible),
+        "removed": len(outside) if remove_segments and not conflicts else 0,
+        "conflicts": tuple(conflicts),
+    }
+    if conflicts:
+        if not dry_run:
+            raise _refused(pool, conflicts)
+        return ResizeResult(**result)
+
+    if outside:
+        segments = Segment.objects.filter(pk__in=[segment.pk for segment in outside]).order_by("pool_id", "vid")
+        try:
+            delete_segments(segments)
+        except PROTECTED_ERRORS as error:
+            conflicts = protected_conflicts(error, user)
+            if not dry_run:
+                raise _refused(pool, conflicts) from error
+            return ResizeResult(**result | {"removed": 0, "conflicts": tuple(conflicts)})
+    if ranges is not None:
+        _set_ranges(group, ranges, changelog_message)
+    if prefixes is not None:
+        provisioning.update_pool(
+            pool, user=user, enforce=enforce, prefixes=prefixes, changelog_message=changelog_message
+        )
+    return ResizeResult(**result)
+
+
+def _refused(pool, conflicts):
+    reasons = " ".join(conflict.message for conflict in conflicts[:5])
+    return PoolConflict(_("Pool {pool} was left as it is: {reasons}").format(pool=pool, reasons=reasons), conflicts)
+
+
+def _as_pairs(ranges):
+    """Return the ranges of a VLAN group in a form in which they can be compared."""
+    return sorted((vids.lower, vids.upper) for vids in ranges)
+
+
+def _extent(group, ranges, networks):
+    numbers = {vid for vids in ranges for vid in range(vids.lower, vids.upper)}
+    taken = numbers.intersection(VLAN.objects.filter(group=group).order_by().values_list("vid", flat=True))
+    return Extent(
+        vid_ranges=ranges_to_string(ranges),
+        vids=len(numbers),
+        free_vids=len(numbers) - len(taken),
+        prefixes=tuple(sorted(networks)),
+        # IPv6 pools have more addresses than len() may return.
+        addresses=IPSet(networks).size,
+    )
+
+
+def _has(ranges, vid):
+    return any(vids.lower <= vid < vids.upper for vids in ranges)
+
+
+def _parts_outside(segment, ranges, networks):
+    """Return in words what of `segment` lies outside of `ranges` and `networks`, None for those that stay."""
+    parts = []
+    if ranges is not None and not _has(ranges, segment.vid):
+        parts.append(_("VLAN ID {vid}").format(vid=segment.vid))
+    own = [prefix.prefix for prefix in (segment.prefix, segment.ipv6_prefix) if prefix]
+    if networks is not None:
+        parts += [str(network) for network in own if not any(network in one for one in networks)]
+    return parts
+
+
+def _lock_outside(pool, ranges, networks):
+    """Lock and return the segments of `pool` that lie outside; None for ranges or networks that stay."""
+    segments = Segment.objects.filter(pool=pool).select_related("vlan", "prefix", "ipv6_prefix")
+    pks = [segment.pk for segment in segments if _parts_outside(segment, ranges, networks)]
+    rows = Segment.objects.filter(pk__in=pks).order_by("pool_id", "vid")
+    list(rows.select_for_update().values_list("pk"))
+    # Read once the rows are locked: somebody may have come to hold one.
+    return list(rows.prefetch_related("vlan", "prefix", "ipv6_prefix", "pool"))
+
+
+def _sharing_pools(pool, ranges):
+    others = SegmentPool.objects.filter(vlan_group=pool.vlan_group_id).exclude(pk=pool.pk)
+    vids = {other.pk: [] for other in others}
+    for pk, vid in Segment.objects.filter(pool__in=vids).order_by().values_list("pool_id", "vid"):
+        vids[pk].append(vid)
+    return [
+        SharingPool(
+            other,
+            segments=len(vids[other.pk]),
+            segments_outside=sum(ranges is not None and not _has(ranges, vid) for vid in vids[other.pk]),
+        )
+        for other in others
+    ]
+
+
+def _removable(outside, user, enforce):
+    available = {segment.pk for segment in outside if segment.status == SegmentStatusChoices.AVAILABLE}
+    return permitted_ids(Segment, user, "delete", available) if enforce else available
+
+
+def _find_conflicts(outside, viewed, removed, ranges, networks):
+    """Return Conflicts for all that lies outside and is not `removed`."""
+    conflicts, hidden = [], False
+    for segment in outside:
+        if segment.pk in removed:
+            continue
+        if segment.pk not in viewed:
+            hidden = True
+            continue
+        if segment.status == SegmentStatusChoices.AVAILABLE:
+            text = _("Segment {segment}, {parts}, lies outside: keep it inside, or choose to remove segments.")
+        elif segment.status == SegmentStatusChoices.ALLOCATED:
+            text = _("Segment {segment}, {parts}, lies outside and is allocated: keep it inside, or release it first.")
+        else:
+            text = _("Segment {segment}, {parts}, lies outside and is {status}: keep it inside, or delete it first.")
+        message = text.format(
+            segment=segment,
+            parts=", ".join(_parts_outside(segment, ranges, networks)),
+            status=segment.get_status_display().lower(),
+        )
+        conflicts.append(Conflict(message, segment.pk, segment.vid))
+    if hidden:
+        conflicts.append(Conflict(_("Segments that you may not view, or not remove, lie outside.")))
+    return conflicts
+
+
+def _sharing_conflicts(pool, sharing, visible):
+    conflicts, hidden = [], False
+    for other in sharing:
+        if not other.segments_outside:
+            continue
+        if other.pool.pk not in visible:
+            hidden = True
+            continue
+        text = ngettext(
+            "{count} segment of pool {pool}, which shares VLAN group {group}, lies outside: keep it inside.",
+            "{count} segments of pool {pool}, which shares VLAN group {group}, lie outside: keep them inside.",
+            other.segments_outside,
+        )
+        conflicts.append(Conflict(text.format(count=other.segments_outside, pool=other.pool, group=pool.vlan_group)))
+    if hidden:
+        text = _("Segments of pools that you may not view, which share VLAN group {group}, lie outside.")
+        conflicts.append(Conflict(text.format(group=pool.vlan_group)))
+    return conflicts
+
+
+def _set_ranges(group, ranges, changelog_message):
+    group.snapshot()
+    group._changelog_message = changelog_message
+    group.vid_ranges = ranges
+    try:
+        group.full_clean()
+    except ValidationError as error:
+        raise ValidationError({"vid_ranges": error.messages}) from None
+    group.save()

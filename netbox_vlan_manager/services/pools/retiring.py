@@ -1,0 +1,230 @@
+"""
+Retires pools: one that is retiring makes no new allocations, and is deleted when the last one is released.
+
+Its segments go with it, together with the VLANs and prefixes that were made with them; what was adopted stays. Who held
+what stays as well: released allocations name the pool, the VLAN and the prefix themselves.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from itertools import batched
+
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Exists, F, OuterRef
+from django.utils.translation import gettext as _
+from rq.timeouts import BaseTimeoutException
+
+from core.models import ObjectChange
+from ipam.models import Prefix
+from ipam.signals import handle_prefix_deleted
+from utilities.exceptions import AbortRequest
+
+from ...choices import SegmentPoolStatusChoices
+from ...exceptions import Busy, PoolConflict, VLANManagerError
+from ...models import Allocation, Segment, SegmentPool
+from ..allocations.allocation import end_overdue
+from ..base import audit, timing, transactions
+from ..base.protection import PROTECTED_ERRORS, protected_conflicts
+
+__all__ = (
+    "RetireResult",
+    "delete_drained",
+    "delete_if_drained",
+    "delete_prefixes",
+    "delete_segments",
+    "lock_pool",
+    "retire_pool",
+)
+
+logger = logging.getLogger("netbox_vlan_manager.retiring")
+
+# How many objects are written at once.
+BATCH_SIZE = 500
+
+
+@dataclass(frozen=True)
+class RetireResult:
+    """
+    What a pool is now, or would be: its status, its active allocations and its segments, and whether it is gone.
+
+    `conflicts` are what would keep it from being deleted, in a dry run.
+    """
+
+    pool: SegmentPool
+    status: str
+    active_allocations: int
+    segments: int
+    deleted: bool
+    conflicts: tuple = ()
+
+
+def retire_pool(pool, *, user, changelog_message="", dry_run=False):
+    """
+    Let a pool make no new allocations, and delete it as soon as it has no active ones: now, or by `delete_drained`.
+
+    Who sets its status back to active keeps it. Locks the rows of its segments until the transaction ends where it
+    deletes the pool.
+
+    Args:
+        pool: The SegmentPool.
+        user: The User, or the user name, whom the change log names.
+        changelog_message: Why, for the change log of the pool.
+        dry_run: Say what would be done, and change nothing.
+
+    Returns:
+        RetireResult
+
+    Raises:
+        PoolConflict: It could be deleted now, but something else in NetBox uses one of its VLANs or prefixes (not in a
+            dry run); nothing was changed.
+        Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
+    """
+    user = audit.get_user(user)
+    with timing.operation("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
+        work = partial(_retire, pool.pk, user, changelog_message, dry_run)
+        return transactions.run(work, dry_run)
+
+
+def _retire(pk, user, changelog_message, dry_run):
+    end_overdue(Allocation.objects.filter(pool=pk))
+    pool = lock_pool(pk)
+    if pool is None:
+        raise Busy
+    pool._changelog_message = changelog_message
+    held = Allocation.objects.unreleased().filter(pool=pool)
+    segments = pool.segments.count()
+    retiring = SegmentPoolStatusChoices.RETIRING
+    try:
+        if not held.exists() and delete_if_drained(pool, user):
+            return RetireResult(pool, retiring, 0, segments, deleted=True)
+    except PoolConflict as error:
+        if not dry_run:
+            raise
+        return RetireResult(pool, pool.status, 0, segments, deleted=False, conflicts=tuple(error.conflicts))
+    if pool.status != retiring:
+        audit.update(pool, status=retiring)
+    return RetireResult(pool, pool.status, held.count(), segments, deleted=False)
+
+
+def delete_drained():
+    """
+    Delete the retiring pools that have no active allocation, each in a transaction of its own; return how many.
+
+    One that cannot be deleted, or whose locks are not had in time, is logged and left to the next run.
+
+    Raises:
+        ExceptionGroup: Of what was no refusal, once all that could be deleted are.
+    """
+    held = Allocation.objects.unreleased().filter(pool=OuterRef("pk")).order_by()
+    retiring = SegmentPool.objects.filter(~Exists(held), status=SegmentPoolStatusChoices.RETIRING)
+    total, errors = 0, []
+    for pool in list(retiring.order_by("pk")):
+        try:
+            user = _find_retirer(pool)
+            with timing.operation("delete drained", pool=pool, user=user), audit.change_tracking(user):
+                total += transactions.run(partial(_delete_retiring, pool.pk, user))
+        except (VLANManagerError, AbortRequest) as error:
+            # Quoted: a name with a line end in it must not make a line of its own.
+            logger.warning("Retiring pool %a (%s) cannot be deleted: %a", str(pool), pool.pk, str(error.message))
+        except BaseTimeoutException:
+            # It is the job's time that is over, for all of them.
+            raise
+        except Exception as error:
+            logger.exception("Retiring pool %a (%s) was not deleted", str(pool), pool.pk)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"Deleted {total} retiring pools; {len(errors)} could not be deleted", errors)
+    return total
+
+
+def _find_retirer(pool):
+    """Return the User who let `pool` retire, as far as the change log knows; what follows is their doing."""
+    changes = ObjectChange.objects.filter(
+        changed_object_type=ContentType.objects.get_for_model(pool), changed_object_id=pool.pk
+    )
+    retired = changes.filter(postchange_data__status=SegmentPoolStatusChoices.RETIRING)
+    retired = retired.exclude(prechange_data__status=SegmentPoolStatusChoices.RETIRING)
+    change = retired.select_related("user").order_by("-time").first()
+    return change and change.user
+
+
+def _delete_retiring(pk, user):
+    pool = lock_pool(pk)
+    # Somebody may have made it active again.
+    return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and delete_if_drained(pool, user))
+
+
+def lock_pool(pk):
+    """Lock the spaces and the row of a pool and return it as it is now, or None."""
+    pool = SegmentPool.objects.filter(pk=pk).first()
+    if pool is None:
+        return None
+    # Nobody makes segments for it, or moves them, meanwhile. NetBox's endpoints may: nothing is made here.
+    transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id], exclude_netbox=False)
+    return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
+
+
+def delete_if_drained(pool, user):
+    """Delete `pool` with its segments and return True, unless a cluster holds one."""
+    rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
+    list(rows.select_for_update().values_list("pk"))
+    # Nobody comes to hold a segment whose row is locked.
+    if Allocation.objects.unreleased().filter(pool=pool).exists():
+        return False
+    try:
+        delete_segments(rows)
+        _unlink(Allocation.objects.filter(pool=pool), "pool")
+        pool.snapshot()
+        audit.delete([pool])
+    except PROTECTED_ERRORS as error:
+        raise PoolConflict(
+            _("Pool {pool} cannot be deleted: something else in NetBox uses one of its VLANs or prefixes.").format(
+                pool=pool
+            ),
+            protected_conflicts(error, user),
+        ) from error
+    return True
+
+
+def delete_segments(segments):
+    """
+    Delete segments that nobody holds, with the VLANs and prefixes that they own. The caller has locked their rows.
+
+    Args:
+        segments: A queryset.
+
+    Raises:
+        ProtectedError: Something else in NetBox uses a VLAN or prefix.
+    """
+    for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
+        _unlink(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
+        audit.delete(batch)
+        delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
+        left = [prefix for segment in batch if segment.owns_vlan for prefix in segment.get_prefixes(owned=False)]
+        audit.write(updates=[(prefix, {"vlan": None}) for prefix in left])
+        if vlans := [segment.vlan for segment in batch if segment.owns_vlan]:
+            audit.delete(vlans)
+
+
+def _unlink(allocations, field):
+    """Take what goes out of released allocations: their own columns tell of it."""
+    for batch in batched(list(allocations.order_by("pk")), BATCH_SIZE):
+        audit.write(updates=[(allocation, {field: None}) for allocation in batch])
+
+
+def delete_prefixes(prefixes):
+    """Delete prefixes, change-logged, and count anew those around them."""
+    # NetBox counts anew what is below and above; where nothing is below, only the counts above change.
+    for prefix in prefixes:
+        if prefix._children:
+            audit.delete([prefix])
+            handle_prefix_deleted(prefix)
+    leaves = [prefix for prefix in prefixes if not prefix._children]
+    if not leaves:
+        return
+    audit.delete(leaves)
+    parents = Prefix.objects.filter(vrf__in={prefix.vrf_id for prefix in leaves}, _children__gt=0).order_by("pk")
+    for pk, vrf_id, network in parents.values_list("pk", "vrf_id", "prefix"):
+        if count := sum(prefix.vrf_id == vrf_id and prefix.prefix in network for prefix in leaves):
+            Prefix.objects.filter(pk=pk).update(_children=F("_children") - count)

@@ -1,0 +1,1 @@
+"""Numbers, plots and files about pools and segments. Nothing here changes them."""

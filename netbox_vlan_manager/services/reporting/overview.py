@@ -1,0 +1,74 @@
+"""What the overview and the home dashboard show, each for one user."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Collate
+
+from users.models import User
+
+from ...choices import SegmentStatusChoices
+from ...models import Allocation, Segment, SegmentPool, SegmentUsage
+from ...models.pools import scope_name
+from .statistics import pool_statistics
+
+__all__ = (
+    "Activity",
+    "most_used",
+    "pools_to_allocate_from",
+    "recent_activity",
+    "total_usage",
+)
+
+
+class Activity(NamedTuple):
+    """An allocation was made or, where `released`, ended; `user` is None when whoever did it is deleted."""
+
+    allocation: Allocation
+    released: bool
+    time: datetime
+    user: User | None
+
+
+def most_used(pools):
+    """
+    Return the PoolStatistics of `pools`, a queryset of those that the caller may see, the highest utilization first.
+
+    It takes as many queries as `pool_statistics`.
+    """
+    return sorted(pool_statistics(pools), key=lambda row: -row.usage.utilization)
+
+
+def total_usage(statistics):
+    """Return the SegmentUsage of several PoolStatistics together."""
+    return SegmentUsage(
+        **{name: sum(getattr(row.usage, name) for row in statistics) for name in SegmentUsage.__dataclass_fields__}
+    )
+
+
+def recent_activity(user, limit=10):
+    """Return the last `limit` Activity of the allocations that `user` may view, the latest first; two queries."""
+    allocations = Allocation.objects.restrict(user, "view").select_related("allocated_by", "released_by")
+    released = allocations.filter(released_at__isnull=False).order_by("-released_at", "-pk")[:limit]
+    activities = [
+        *(Activity(row, True, row.released_at, row.released_by) for row in released),
+        *(Activity(row, False, row.allocated_at, row.allocated_by) for row in allocations[:limit]),
+    ]
+    return sorted(activities, key=lambda activity: activity.time, reverse=True)[:limit]
+
+
+def pools_to_allocate_from(user):
+    """
+    Return the pools that `user` may allocate in, by VRF and scope, with their VRF.
+
+    Each is annotated with `scope_name` and `has_available`, whether it has an available segment.
+    """
+    available = Segment.objects.filter(pool=OuterRef("pk"), status=SegmentStatusChoices.AVAILABLE)
+    return (
+        SegmentPool.objects.restrict(user, "allocate")
+        .with_scope_name()
+        .annotate(has_available=Exists(available) | Q(auto_grow=True))
+        .select_related("vrf")
+        .order_by("vrf__name", "vrf_id", Collate(scope_name(), "natural_sort"), "name")
+    )

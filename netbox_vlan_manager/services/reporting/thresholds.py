@@ -1,0 +1,100 @@
+"""
+Tells when a pool gets full, each crossing once.
+
+A pool remembers the level that was last reported. Whoever finds another one writes it with the old one as a condition,
+so that of two only one tells. It is no part of allocating: a row of the pool that every allocation wrote would make
+them wait for one another.
+"""
+
+import logging
+
+from django.db import transaction
+from rq.timeouts import BaseTimeoutException
+
+from ...choices import PoolLevelChoices
+from ...events import EXHAUSTED, THRESHOLD_PASSED
+from ...models import SegmentPool
+from ..base import audit
+from ..segments.generation import with_room
+from .statistics import usage_of_pools
+
+__all__ = (
+    "LevelUnknownError",
+    "level_of",
+    "refresh",
+)
+
+logger = logging.getLogger("netbox_vlan_manager.thresholds")
+
+SEVERITY = {level: number for number, level in enumerate(PoolLevelChoices.values())}
+
+
+class LevelUnknownError(Exception):
+    """The level of a pool could not be found or told; its cause says why."""
+
+
+def level_of(usage, pool):
+    """Return the PoolLevelChoices value of a pool with this SegmentUsage."""
+    if not usage.total_segments:
+        return PoolLevelChoices.NORMAL
+    if not usage.available:
+        return PoolLevelChoices.EXHAUSTED
+    if usage.utilization >= pool.critical_threshold:
+        return PoolLevelChoices.CRITICAL
+    if usage.utilization >= pool.warning_threshold:
+        return PoolLevelChoices.WARNING
+    return PoolLevelChoices.NORMAL
+
+
+def refresh(pools=None):
+    """
+    Compare the level of pools with what was last reported, and tell of those that rose.
+
+    Each pool is a transaction of its own. One whose level cannot be found is logged and keeps none of the others.
+
+    Args:
+        pools: SegmentPools; None for all.
+
+    Returns:
+        The SegmentPools whose level is another now.
+
+    Raises:
+        ExceptionGroup: Of LevelUnknownErrors, once all other pools are done.
+    """
+    pools = list(
+        SegmentPool.objects.all() if pools is None else SegmentPool.objects.filter(pk__in=[p.pk for p in pools])
+    )
+    usages = usage_of_pools([pool.pk for pool in pools])
+    changed, errors = [], []
+    for pool in pools:
+        try:
+            if _refresh(pool, usages[pool.pk]):
+                changed.append(pool)
+        except BaseTimeoutException:
+            # It is the job's time that is over, for all of them.
+            raise
+        except Exception as error:
+            # Quoted: a name with a line end in it must not make a line of its own.
+            logger.exception("The level of pool %a (%s) could not be found", str(pool), pool.pk)
+            failure = LevelUnknownError(f"The level of pool {pool} ({pool.pk}) could not be found: {error!r}")
+            failure.__cause__ = error
+            errors.append(failure)
+    if errors:
+        raise ExceptionGroup(f"Found {len(changed)} pools at another level; {len(errors)} could not be read", errors)
+    return changed
+
+
+def _refresh(pool, usage):
+    """Write and tell the level of a pool with this SegmentUsage, and return whether it was another before."""
+    # A statement that fails is undone alone.
+    with transaction.atomic():
+        before, level = pool.level, level_of(with_room(usage, pool), pool)
+    if level == before:
+        return False
+    with audit.change_tracking(None), transaction.atomic():
+        if not SegmentPool.objects.filter(pk=pool.pk, level=before).update(level=level):
+            return False
+        pool.level = level
+        if SEVERITY[level] > SEVERITY[before]:
+            audit.announce([(pool, EXHAUSTED if level == PoolLevelChoices.EXHAUSTED else THRESHOLD_PASSED)])
+    return True
