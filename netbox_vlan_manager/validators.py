@@ -141,7 +141,7 @@ def validate_epg_template(value):
         )
     if "vid" not in names:
         raise ValidationError(
-            _("Template {value} has no {{vid}}: with it each name is another.").format(value=_shown(value))
+            _("Template {value} has no {{vid}}: without it names would not be unique.").format(value=_shown(value))
         )
     clean_epg_name(re.sub(r"\{[^{}]*\}", "1", value))
 

@@ -166,7 +166,7 @@ class RepairTestCase(DriftTestCase):
     def test_items(self):
         self.allow()
         item = next(item for item in self.items() if item.startswith("vlan_status"))
-        for status, message in (("repaired", "Disable the segment."), ("skipped", "It fits by now.")):
+        for status, message in (("repaired", "Disable the segment."), ("skipped", "Already resolved.")):
             body = self.post(self.repair_url, {"items": [item, item]})
             self.assertEqual(body["results"], [{"item": item, "status": status, "message": message}])
         self.assertEqual(len(self.items()), 4)

@@ -53,8 +53,8 @@ class DriftView(PlainView):
 class DriftRepairView(PlainView):
     """
     Repair findings of the report: those named, or all. Each is repaired by itself, so that one that fails stands in the
-    way of no other; what fits by now, or only a person can decide, is skipped. A background job does more than 200:
-    then the answer is 202 and the job, whose data hold the results once it is done.
+    way of no other; what is already resolved, or only a person can decide, is skipped. A background job does more than
+    200: then the answer is 202 and the job, whose data hold the results once it is done.
 
     It takes the permission to change the pool, and to view what is repaired.
     """

@@ -271,8 +271,8 @@ def used_segments(pk):
             segment,
             _("Segment {segment} is available, but in use").format(segment=segment),
             advice=_(
-                "Whether it is free is yours to say: see in NetBox what uses its VLAN and prefixes, and disable the "
-                "segment or remove that."
+                "Decide whether it is free: see in NetBox what uses its VLAN and prefixes, then disable the segment "
+                "or remove that."
             ),
         )
 
@@ -292,9 +292,7 @@ def moved_prefixes(pk, name):
         prefix, vrf = getattr(segment, name), segment.pool.vrf
         advice = ""
         if segment.has_obstacle:
-            advice = _("Something else is at this place in VRF {vrf} by now: remove it, then repair this.").format(
-                vrf=vrf
-            )
+            advice = _("VRF {vrf} has something else at this network: remove it, then repair this.").format(vrf=vrf)
         yield Drift(
             f"{FAMILIES[name]}prefix_vrf_changed",
             segment.pool,
@@ -343,7 +341,7 @@ def prefixes_outside_containers(pk, name):
                 prefix=getattr(segment, name), segment=segment, pool=segment.pool
             ),
             advice=_(
-                "Where it belongs is yours to say: add a container around it to the pool, or release the segment "
+                "Decide where it belongs: add a container around it to the pool, or release the segment "
                 "and give it another prefix."
             ),
         )
@@ -369,7 +367,7 @@ def overlapping_prefixes(pk, name):
             _("Prefix {prefix} of segment {segment} overlaps another segment in VRF {vrf}").format(
                 prefix=prefix, segment=segment, vrf=prefix.vrf
             ),
-            advice=_("Which of the two stays is yours to say: release the other segment and change its prefix."),
+            advice=_("Decide which of the two to keep: release the other segment and change its prefix."),
             other=other,
         )
 
@@ -398,7 +396,7 @@ def doubled_prefixes(pk, name):
             _("Prefix {prefix} of segment {segment} is also in use by another prefix, of no segment").format(
                 prefix=getattr(segment, name), segment=segment
             ),
-            advice=_("Whose the addresses are is yours to say: delete the other prefix or change it."),
+            advice=_("Decide who has the addresses: delete the other prefix or change it."),
             other=other,
         )
 
@@ -428,9 +426,7 @@ def surrounding_prefixes(pk):
         outer.order_by("pool_inside", "prefix"),
         "pool_inside",
         gettext_lazy("Prefix {prefix} around segments of pool {pool} has status {status}, and is no container"),
-        gettext_lazy(
-            "Whether somebody else uses its addresses is yours to say: make it a container if it only groups others."
-        ),
+        gettext_lazy("Check whether its addresses are in use: make it a container if it only groups other prefixes."),
     )
 
 
@@ -528,7 +524,7 @@ def shared_holders(pk):
             segment.pool,
             segment,
             _("Several clusters hold segment {segment} without sharing it").format(segment=segment),
-            advice=_("Which cluster keeps it is yours to say: release the allocations of the others."),
+            advice=_("Decide which cluster keeps it: release the allocations of the others."),
         )
 
 
@@ -548,7 +544,7 @@ def doubled_allocations(pk):
             _("Cluster {cluster} holds several segments of pool {pool}").format(
                 cluster=allocation.cluster_name, pool=allocation.pool
             ),
-            advice=_("Which segment the cluster keeps is yours to say: release the others."),
+            advice=_("Decide which segment the cluster keeps: release the others."),
         )
 
 
@@ -638,10 +634,7 @@ def orphaned_prefixes(pk):
         orphans.order_by("container_of", "prefix"),
         "container_of",
         gettext_lazy("Prefix {prefix} in a container of pool {pool} has status {status}, but is no segment's"),
-        gettext_lazy(
-            "Whether somebody uses it is yours to say: adopt it into the pool, or give it another status if nobody "
-            "does."
-        ),
+        gettext_lazy("Check whether it is in use: adopt it into the pool, or give it another status if nobody does."),
     )
 
 
@@ -691,7 +684,7 @@ def broken_pools(pk):
                 pool,
                 pool,
                 _("The scope of pool {pool} is gone").format(pool=pool),
-                advice=_("Which place the pool serves is yours to say: edit the pool and choose it."),
+                advice=_("Decide which place the pool serves: edit the pool and choose it."),
             )
         elif stale := _stale_places(pool):
             yield Drift(
@@ -716,12 +709,12 @@ def _broken_containers(pool, blocked):
             pool,
             pool,
             _("Pool {pool} has no container").format(pool=pool),
-            advice=_("What the pool hands out of is yours to say: edit the pool and add a container."),
+            advice=_("Decide which networks the pool hands out: edit the pool and add a container."),
         )
     if moved := [prefix for prefix in containers if prefix.vrf_id != pool.vrf_id]:
         advice = ""
         if any((pool.pk, prefix.pk) in blocked for prefix in moved):
-            advice = _("VRF {vrf} has another prefix of this network by now: delete it, then repair this.").format(
+            advice = _("VRF {vrf} has another prefix of this network: delete it, then repair this.").format(
                 vrf=pool.vrf
             )
         yield Drift(
@@ -763,7 +756,7 @@ def _unusable_values(pool):
             _("Pool {pool} has values that it cannot use: {reasons}").format(
                 pool=pool, reasons=" ".join(text for texts in errors.values() for text in texts)
             ),
-            advice=_("What the pool shall be like is yours to say: edit it."),
+            advice=_("Decide what it should be: edit the pool."),
         )
 
 

@@ -192,7 +192,7 @@ def _is_item(item):
 def _repair(item, drift, permitted, dry_run, changelog_message):
     """Return the RepairResult of an item; `drift` is None where the report has none of that name."""
     if drift is None:
-        return RepairResult(item, SKIPPED, _("It fits by now."))
+        return RepairResult(item, SKIPPED, _("Already resolved."))
     if drift.pool.pk not in permitted:
         text = _("You may not change pool {pool}: ask for the permission.")
         return RepairResult(item, FAILED, text.format(pool=drift.pool))
@@ -216,7 +216,7 @@ def _repair_in_transaction(drift, changelog_message):
         (found for found in find_drift(drift.kind, drift.object.pk) if found.item == drift.item), None
     )
     if now is None:
-        return RepairResult(drift.item, SKIPPED, _("It fits by now."))
+        return RepairResult(drift.item, SKIPPED, _("Already resolved."))
     if not now.repair:
         return RepairResult(drift.item, SKIPPED, now.advice)
     for instance, _values in now.changes:

@@ -198,7 +198,7 @@ def _cluster_conflicts(into, held, user):
         message = text.format(cluster=allocation.cluster_name, purpose=allocation.purpose)
         conflicts.append(Conflict(message, allocation.segment_id, allocation.vid))
     if hidden:
-        text = _("Clusters that you may not view hold a segment in both pools: have one of each released.")
+        text = _("Clusters that you may not view hold a segment in both pools: ask for one of each to be released.")
         conflicts.append(Conflict(text))
     return conflicts
 

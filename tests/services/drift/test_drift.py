@@ -467,7 +467,7 @@ def test_repaired_by_somebody_else_meanwhile(pool, user):
 
     with patch.object(drift, "_lock", repair_first):
         results = repair_drift(user=user)
-    assert [(result.status, result.message) for result in results] == [("skipped", "It fits by now.")]
+    assert [(result.status, result.message) for result in results] == [("skipped", "Already resolved.")]
 
 
 @pytest.mark.parametrize("items", [[], ["x"], ["prefix_status:a.b"], ["no:a.b:1"], ["prefix_status:a.b:x"], [1]])

@@ -193,7 +193,7 @@ class TestMerge:
         nobody = make_user("nobody")
         hidden = texts(merge_pool(pool, into, user=nobody, dry_run=True).conflicts)
         assert hidden == [
-            "Clusters that you may not view hold a segment in both pools: have one of each released.",
+            "Clusters that you may not view hold a segment in both pools: ask for one of each to be released.",
             "VLANs of segments that you may not view do not fit into VLAN group Network1-Site2.",
         ]
         # One of the two is not enough.
