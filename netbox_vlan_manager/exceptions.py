@@ -102,7 +102,7 @@ class LimitReached(VLANManagerError):
 
 
 class NotMigrated(VLANManagerError):
-    """The cluster holds a segment of the first generation that could not be migrated, and gets no other meanwhile."""
+    """The cluster holds a segment of the first generation that could not be migrated, and gets no other until it is."""
 
     code = "not_migrated"
 

@@ -55,10 +55,9 @@ class LastingJobRunner(JobRunner):
     """
     A system job that goes on after the death of a worker.
 
-    NetBox schedules the next run when one has ended, which one that is killed never does; and it takes what the killed
-    one leaves for a run that goes on, and schedules no other. So the next run is scheduled here before the work begins.
-    NetBox finds it in the end, and makes no second one. A run that takes longer than the interval may meet the next
-    one: the work has to bear that.
+    NetBox schedules the next run only when a run ends. A killed worker never ends its run, so NetBox waits for it for
+    ever. Here the next run is scheduled before the work begins; NetBox finds it at the end and makes no second one. A
+    run that takes longer than the interval may meet the next one: the work has to bear that.
     """
 
     def run(self, *args, **kwargs):
@@ -90,8 +89,8 @@ class LastingJobRunner(JobRunner):
         """
         End the runs as errored that RQ has no more, or has ended: their worker was killed, or Redis lost its data.
 
-        RQ notices that a worker is dead only minutes later. The caller holds the lock of the schedule, lest a run that
-        is being scheduled be taken for one.
+        RQ notices that a worker is dead only minutes later. The caller holds the lock of the schedule, so that a run
+        which is being scheduled is not taken for a lost one.
 
         Args:
             own: The Job that asks, which is not lost.

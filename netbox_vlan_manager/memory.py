@@ -1,4 +1,4 @@
-"""What a process may remember of an answer that is asked for without a login, so that asking again costs nothing."""
+"""A one-second cache for endpoints without login (health, metrics), so that polling costs no queries."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ def once_a_second(function):
     """
     Have `function`, which takes nothing, called at most once a second in this process; others get what it returned.
 
-    One caller at a time computes; those that come meanwhile wait for it. `forget()` of what is returned forgets.
+    One caller at a time computes; callers that come while it does wait for it. `forget()` of what is returned forgets.
     """
     lock = threading.Lock()
     kept = {}

@@ -1,5 +1,5 @@
 """
-What pages of NetBox's own make necessary: numbers of the database under /metrics, and health where NetBox has none.
+Adds pool gauges to /metrics, answers health when NetBox fails, and keeps the plugin on main while a branch is active.
 
 Where NetBox runs with several worker processes, its view of metrics reads the counters of all of them from files, and
 knows no collectors. Numbers written there by one process would be another's for as long as these files live, and no

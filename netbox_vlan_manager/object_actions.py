@@ -1,8 +1,8 @@
 """
-Buttons that NetBox has not got.
+Buttons of the plugin's own actions.
 
-NetBox shows a button to whoever holds the permission on the model of the page. Allocating and releasing are permissions
-on the segment pool instead, whatever page the button stands on; disabling and enabling depend on the segment.
+NetBox shows a button to a user who holds the permission on the model of the page. Allocating and releasing are
+permissions on the segment pool instead, on every page; disabling and enabling depend on the segment.
 """
 
 from django.http import QueryDict

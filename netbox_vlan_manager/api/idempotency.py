@@ -27,7 +27,7 @@ __all__ = ("IdempotencyMixin",)
 
 HEADER = "Idempotency-Key"
 MAX_LENGTH = IdempotencyKey._meta.get_field("key").max_length
-# What an answer says beside its body.
+# The headers of an answer that are stored and replayed.
 STORED_HEADERS = ("Location", "ETag")
 
 

@@ -21,7 +21,7 @@ def add_service_error(form, error):
     if hasattr(error, "error_dict"):
         errors = error.message_dict
     else:
-        # A VLAN ID that cannot be had is another's fault only where nobody asked for it.
+        # It belongs to the VLAN ID field only if the user filled that in.
         asked = isinstance(error, VIDUnavailable) and form.cleaned_data.get("vid")
         errors = {"vid" if asked else None: get_error_texts(error)}
     for field, messages in errors.items():

@@ -48,7 +48,7 @@ class RestrictedFilterMixin:
             # Those of others are shared without a permission.
             self.fields["filter_id"].queryset = saved_filters
             for field in self.fields.values():
-                # NetBox has put it into another widget by now, and left it the choices that the field had.
+                # NetBox has put it into another widget, and left it the choices that the field had.
                 if hasattr(field, "queryset") and hasattr(field.widget, "original_widget"):
                     field.widget.original_widget.choices = field.choices
 

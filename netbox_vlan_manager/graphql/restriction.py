@@ -52,7 +52,7 @@ def related_filter(model, filter_type, path, remote="pk"):
     """
     Return a filter by related objects, of which only those that the user may view are looked at.
 
-    Filters of NetBox's own join the related table. Whoever may not view the related objects could still ask for what
+    Filters of NetBox's own join the related table. A user who may not view the related objects could still ask for what
     they are called, letter by letter.
 
     Args:

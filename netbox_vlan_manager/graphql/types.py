@@ -187,7 +187,7 @@ class PoolSnapshotType(BaseObjectType):
 
     @classmethod
     def get_queryset(cls, queryset, info: Info, **kwargs):
-        # It has no permissions of its own: whoever may view the pool may view its snapshots.
+        # It has no permissions of its own: a user who may view the pool may view its snapshots.
         pools = SegmentPool.objects.restrict(info.context.request.user, "view")
         return queryset.filter(pool__in=pools.order_by().values("pk"))
 

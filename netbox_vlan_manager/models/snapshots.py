@@ -13,7 +13,7 @@ class PoolSnapshot(models.Model):
     A pool's SegmentUsage on one day, for plots and forecasts.
 
     It is a measurement, not an object that users work with: it has no page and no change log. Permissions to view it
-    are for GraphQL; on pages and in REST, whoever may view the pool may view its snapshots.
+    are for GraphQL; on pages and in REST, a user who may view the pool may view its snapshots.
     """
 
     pool = models.ForeignKey(

@@ -147,7 +147,7 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
             messages.success(self.request, text.format(count=done))
         if left := len(results) - done - len(failed):
             text = ngettext(
-                "{count} finding had been repaired meanwhile.", "{count} findings had been repaired meanwhile.", left
+                "{count} finding had already been repaired.", "{count} findings had already been repaired.", left
             )
             messages.info(self.request, text.format(count=left))
 

@@ -324,7 +324,7 @@ class ChildrenTab(ViewTab):
 
 class ChildrenMixin:
     """
-    Extends NetBox's ObjectChildrenView: whoever may not view any of the children is refused, and the buttons of the
+    Extends NetBox's ObjectChildrenView: a user who may not view any of the children is refused, and the buttons of the
     object ask for the permission on it, not on its children.
     """
 

@@ -26,7 +26,7 @@ class OverviewView(KeepTypedMixin, ContentTypePermissionRequiredMixin, View):
     """
     Shows how full the pools are and what happened last, and allocates a segment.
 
-    It is for whoever may view pools or allocate; each part is for whoever may view what it shows.
+    It is for users who may view pools or allocate; each part is for users who may view what it shows.
     """
 
     template_name = "netbox_vlan_manager/overview.html"

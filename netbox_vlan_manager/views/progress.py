@@ -57,7 +57,7 @@ def get_progress(job, phase=""):
 
 
 def answer_htmx(request, progress):
-    """Answer a page that asks again and again whether its job is as it shows it: if not, it loads itself anew."""
+    """Answer a page that polls whether its job still is as it shows it: if not, the page reloads."""
     if request.GET.get("state") == progress["state"]:
         return HttpResponse(status=204)
     return HttpResponse(headers={"HX-Refresh": "true"})

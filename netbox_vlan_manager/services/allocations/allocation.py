@@ -5,8 +5,8 @@ One cluster gets one segment of a pool for one purpose, and the same when it ask
 those it was shared with. The database holds both (partial unique indexes, and a trigger that ties a segment's status
 to its allocations); the locks here make concurrent callers meet neither as an error.
 
-An allocation knows the places that it was asked for. Asked again for one of them, it is the answer, whichever pool
-serves the place meanwhile (see `_held_for_places`). What is over by the clock is released by whoever comes across it.
+An allocation keeps the places that it was asked for. It is the answer to the next call for one of them, whichever pool
+serves the place then (see `_held_for_places`). A call that meets an allocation which is over by the clock releases it.
 
 Permissions are the caller's business, but for a pool that holds and was not named: `viewer` may have to be permitted
 to use it.
@@ -91,7 +91,7 @@ __all__ = (
 CLUSTER, PURPOSE = "\x01cluster", "\x01purpose"
 VRF, PK = 2**63 - 1, 2**63 - 2
 
-# Stand in a lock's key where a purpose would: whoever counts against a limit takes turns. No purpose has these.
+# Keys of the locks for limits, in place of a purpose: callers that count against one limit run one at a time.
 CLUSTER_LIMIT, TENANT_LIMIT = "\0cluster", "\0tenant"
 
 # Ten years: what expires later is a mistake.
@@ -120,7 +120,7 @@ class ReleaseResult(NamedTuple):
 
 
 class MustGrow(Exception):
-    """Gives all locks back: those that a pool needs to grow come before those of segments."""
+    """Rolls back and retries: growing takes the locks of VRF and VLAN group, which come before those of segments."""
 
 
 def run(work, dry_run):
@@ -200,7 +200,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
         PoolExhausted: It has no available segment, or none that is wanted.
         VIDUnavailable: The segment that was asked for is not available, or the cluster holds another one.
         LimitReached: The cluster or its tenant holds as many segments as the pool allows.
-        Busy: Locks were not had in time, or the pool was merged or deleted meanwhile; nothing was changed.
+        Busy: Locks were not had in time, or the pool was merged or deleted; nothing was changed.
     """
     cluster_name = clean_cluster_name(cluster_name)
     about = {"cluster": cluster_name, "pool": pool, "site": site, "vrf": vrf, "user": user}
@@ -390,7 +390,7 @@ def _lock_and_allocate(requests, user, may_grow=False):
         pools = [request.pool for request in requests if request.pool.auto_grow]
         transactions.lock_spaces([pool.vrf_id for pool in pools], [pool.vlan_group_id for pool in pools])
     results = {}
-    # Segments that are asked for by name are locked in one order, whoever asks, and before others could take them.
+    # Segments that are asked for by name are locked in one order by all callers, before others could take them.
     for index in sorted(range(len(requests)), key=lambda index: _turn(requests[index])):
         with _indexed(index):
             results[index] = _allocate(requests[index], user, may_grow)
@@ -590,7 +590,7 @@ def _lock_segment(request, may_grow, own=()):
             # Merged or deleted since it was found: the same call, made again, finds the pool that is there now.
             raise Busy
         raise _unavailable(pool, wish, growth.reason)
-    # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
+    # Read after the row is locked: the transaction that held it may have changed its VLAN or prefix.
     return fetch_object(_segment_query, {PK: pk})
 
 
@@ -810,7 +810,7 @@ def _release(allocation, user, changelog_message, reason, if_due, use=None):
     allocation.segment = segment
     allocation.pool = pool = segment.pool
     allocation._changelog_message = changelog_message
-    # Whatever the clock did meanwhile, history does not end before it began.
+    # If the clock went back, the release has the time of the allocation.
     released_at = max(now, allocation.allocated_at)
     ending = {
         "released_at": released_at,
@@ -841,7 +841,7 @@ def _release(allocation, user, changelog_message, reason, if_due, use=None):
                 "quarantined_until": released_at + timedelta(seconds=pool.cooldown),
             }
         if reasons := status_reasons(segment.vlan, ()):
-            # Its VLAN was reserved or deprecated meanwhile: it is handed out to nobody, after a cool-down neither.
+            # Its VLAN was reserved or deprecated while it was held: it is not handed out, after a cool-down neither.
             freed = {**disabling(segment, ", ".join(reasons)), "last_released_at": released_at}
         updates += [(segment, freed), *_prefix_updates(segment, prefix_status(pool, freed["status"]))]
     event = EXPIRED if reason == ReleaseReasonChoices.EXPIRED else RELEASED

@@ -16,8 +16,8 @@ def find_use_that_matters(pool, segment_id, user):
     """
     Return what still uses a segment, a usage.Use, where its pool does not release what is in use; else None.
 
-    It takes a handful of statements, none where the pool allows it. Whoever releases asks before the locks: an address
-    that is added meanwhile could as well be added right afterwards.
+    It takes a handful of statements, none where the pool allows it. Callers ask before the locks: an address
+    that is added after that could as well be added after the release.
 
     Args:
         pool: The SegmentPool.

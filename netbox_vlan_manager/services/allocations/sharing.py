@@ -162,5 +162,5 @@ def _lock(segment):
     if not rows.select_for_update(no_key=True).values_list("pk"):
         # Deleted since the caller read it: the same call, made again, does not find it.
         raise Busy
-    # Read once the row is locked: whoever held it may have changed its VLAN or prefix.
+    # Read after the row is locked: the transaction that held it may have changed its VLAN or prefix.
     return rows.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").get()

@@ -51,7 +51,7 @@ def allocate_stretched(cluster_name, *, pools, user, vid=None, dry_run=False, pl
         PoolExhausted: No VLAN ID is available in all of them.
         VIDUnavailable: The VLAN ID is not available in one of them, or the cluster holds different ones.
         LimitReached: The cluster or its tenant holds as many segments as one of the pools allows.
-        Busy: Locks were not had in time, or one of the pools was merged or deleted meanwhile; nothing was changed.
+        Busy: Locks were not had in time, or one of the pools was merged or deleted; nothing was changed.
     """
     if len(pools) < 2 or len(set(pools)) < len(pools):
         raise ValidationError({"sites": _("Name two or more sites, each with a pool of its own.")})
@@ -211,7 +211,7 @@ def _lock_available(pools, vid, skip_locked=True, own=()):
     # In the order of (pool, vid), as everybody locks segments.
     rows = segments.select_for_update(no_key=True, skip_locked=skip_locked).order_by("pool_id")
     pks = list(rows.values_list("pk", flat=True))
-    # Read once the rows are locked: whoever held them may have changed their VLANs or prefixes.
+    # Read after the rows are locked: transactions that held them may have changed their VLANs or prefixes.
     segments = Segment.objects.filter(pk__in=pks).select_related("vlan", "prefix", "ipv6_prefix").order_by()
     found = {pools[segment.pool_id]: segment for segment in segments}
     for pool, segment in found.items():

@@ -1,6 +1,6 @@
 """
-Allocations that are facts already: what an import or a migration brings along. They are written in bulk, ask no limit,
-and no allocation event is sent, since nothing has been handed out.
+Creates allocations in bulk that exist already, for an import or a migration. No limit is checked and no event is sent,
+since nothing is handed out.
 """
 
 from django.db.models.functions import Collate, Upper
@@ -58,7 +58,7 @@ def write_allocations(held):
     Write allocations, and the statuses that their segments and prefixes get.
 
     The caller has locked the segments' rows, in a transaction. Where a cluster is allocated a segment by somebody else
-    meanwhile, the unique index refuses this, and `transactions.run` tries again.
+    at the same time, the unique index refuses this, and `transactions.run` tries again.
 
     Args:
         held: (Segment with its prefixes, its new Allocations) pairs.

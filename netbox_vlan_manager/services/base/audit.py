@@ -1,5 +1,5 @@
 """
-The change log of the services: every write is logged with its user and request id, whoever calls.
+The change log of the services: every write is logged with its user and request id, for all callers.
 
 REST and the web pages bring a request, and with it NetBox's change tracking. Commands, jobs and nbshell do not; for
 them `change_tracking` makes one. Objects are written through `write`, which does in a few statements what save() does
@@ -140,9 +140,11 @@ def change_tracking(user):
 
 def prepare(model, has_custom_fields):
     """
-    Tell NetBox before any lock what it asks when an object of `model` is made: which custom fields there are.
+    Fill NetBox's cache, before any lock, with the custom fields of `model`, which NetBox reads when an object is made.
 
-    Where there are none, as mostly, whoever has found that out in passing spares NetBox two statements.
+    Args:
+        model: The model.
+        has_custom_fields: False, if a query has shown that there are none, saves NetBox two statements.
     """
     # NetBox's own cache, which ends with its request.
     known = query_cache.get()["custom_fields"]

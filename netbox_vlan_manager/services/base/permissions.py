@@ -1,4 +1,4 @@
-"""What users may do to objects, and what errors may name: no more than whoever they are for may view."""
+"""What users may do to objects, and what errors may name: no more than their reader may view."""
 
 from functools import reduce
 from operator import or_

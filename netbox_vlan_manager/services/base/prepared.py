@@ -1,5 +1,5 @@
 """
-Statements that every call makes, which Django takes longer to build than PostgreSQL to answer. Each is built once.
+Caches the SQL of queries that run on every call: Django needs longer to compile them than PostgreSQL to run them.
 
 A query is a function that returns a queryset in which placeholders stand for what a call gives: any values that no call
 can give itself. Nothing that a query finds is kept. PostgreSQL is left to plan each call afresh: what it prepares

@@ -2,9 +2,9 @@
 Transactions, locks and retries of the services, and nothing about segments.
 
 All locks belong to the transaction: session-scoped ones stop excluding behind PgBouncer in transaction pooling, and
-leases lose safety when they run out. Whoever takes several takes them in this order: an idempotency key, cluster keys
-sorted, then spaces (VRFs, then VLAN groups, each by id, then the keys of NetBox's endpoints), then segments by (pool,
-vid). Every function here expects READ COMMITTED.
+leases lose safety when they run out. The order of locks is everywhere: an idempotency key, cluster keys sorted, then
+spaces (VRFs, then VLAN groups, each by id, then the keys of NetBox's endpoints), then segments by (pool, vid). Every
+function here expects READ COMMITTED.
 """
 
 import copy
@@ -97,11 +97,11 @@ def run(work, dry_run=False):
         started = time.monotonic()
         token = _is_running.set(True)
         try:
-            # What is neither work nor any part of it is COMMIT, and whatever runs on it.
+            # The remaining time is COMMIT and its on_commit hooks.
             with events_savepoint(), timing.part("commit"), transaction.atomic(), timing.part("work"):
                 return work()
         except Busy as error:
-            # Without a cause it is no matter of locks.
+            # A Busy without a cause was not raised by a lock: it is not tried again.
             if is_inner or attempt == RETRIES or error.__cause__ is None:
                 raise
             state = sqlstate(error.__cause__)
@@ -119,7 +119,7 @@ def run(work, dry_run=False):
         logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
         metrics.count_retry(state)
         with timing.part("pause"):
-            # Who comes back at once meets the winner of the deadlock, which has about as much to do, in mid-work again.
+            # A retry at once would meet the deadlock's winner at work: the pause is about as long as this try was.
             took = min(time.monotonic() - started, LONGEST_PAUSE)
             time.sleep(random.uniform(0.5, 1.5) * max(took, 0.02 * 2**attempt))
 

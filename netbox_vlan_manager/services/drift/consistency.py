@@ -261,7 +261,7 @@ def used_segments(pk):
     """
     Find available segments that something in NetBox uses already.
 
-    Whoever enabled one, or made it available, may know better; whoever gets it may get somebody else's network.
+    The user who enabled one, or made it available, may know better; its next holder may get somebody else's network.
     """
     available = _segments(pk).filter(status=SegmentStatusChoices.AVAILABLE)
     for segment in available.filter(pk__in=used_ids(available)):
@@ -761,7 +761,7 @@ def _unusable_values(pool):
 
 
 def _stale_places(pool):
-    """Return {field: place} of the places that `pool` has cached and that are others by now."""
+    """Return {field: place} of the places that `pool` has cached and that have changed."""
     true = copy(pool)
     true.cache_related_objects()
     names = ("_location", "_site", "_site_group", "_region")

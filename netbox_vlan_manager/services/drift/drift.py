@@ -116,7 +116,7 @@ def changeable_pools(drifts, user):
 
 def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_message="", report=None):
     """
-    Repair what was reported, or say what that would do; what fits by now is left alone.
+    Repair what was reported, or say what that would do; what is already resolved is left alone.
 
     Each repair is a transaction of its own: it locks the VRFs and the VLAN group of the pool, the cluster of an
     allocation, and the rows that it writes, and looks again before it writes. So does a dry run, which rolls back.
@@ -211,7 +211,7 @@ def _repair(item, drift, permitted, dry_run, changelog_message):
 
 def _repair_in_transaction(drift, changelog_message):
     _lock(drift)
-    # Under the locks: somebody may have repaired or deleted it meanwhile, or made it worse.
+    # Under the locks: it may have been repaired, deleted or made worse since the report.
     now: Drift | None = next(
         (found for found in find_drift(drift.kind, drift.object.pk) if found.item == drift.item), None
     )

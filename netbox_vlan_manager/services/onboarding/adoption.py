@@ -5,7 +5,7 @@ A candidate is a prefix with its VLAN set, in the pool's VRF and inside its cont
 with one IPv4 and one IPv6 prefix makes one candidate. Candidates that have conflicts are shown with the way out and
 cannot be adopted. What was adopted is never deleted with its segment.
 
-What NetBox knows as in use, or is not sure to be free, becomes a disabled segment, unless whoever adopts decides
+What NetBox knows as in use, or is not sure to be free, becomes a disabled segment, unless the user decides
 otherwise: it is free, or a cluster holds it.
 """
 
@@ -228,7 +228,7 @@ def _inside(pool, containers):
 
 
 def _siblings(pool, prefixes):
-    """Return {VLAN id: prefixes of that VLAN in the pool's VRF}, wherever they lie and whoever may view them."""
+    """Return {VLAN id: prefixes of that VLAN in the pool's VRF}, also those that the user may not view."""
     siblings = {}
     found = Prefix.objects.filter(vrf=pool.vrf, vlan__in={prefix.vlan_id for prefix in prefixes})
     for prefix in found.order_by("prefix", "pk"):
@@ -444,7 +444,7 @@ def adopt(pool, *, user, prefixes=None, decision=None, decisions=None, enforce=T
 
     Raises:
         ValidationError: A cluster is named, and the user may not allocate in the pool.
-        Busy: Locks were not had in time, or the pool was changed meanwhile; nothing was changed.
+        Busy: Locks were not had in time, or the pool was changed at the same time; nothing was changed.
     """
     with timing.operation("adopt", dry_run=dry_run, pool=pool, user=user) as operation:
         user = audit.get_user(user)

@@ -1,7 +1,7 @@
 """
 Merges one pool into another of the same VRF: segments, allocations, containers and measurements move, the pool goes.
 
-Whoever holds a segment goes on holding it, under the same allocation. A caller that allocates meanwhile either lands
+Clusters go on holding their segments, under the same allocations. A call that allocates at the same time either lands
 before the merge and moves along, or finds the pool empty or gone.
 """
 

@@ -160,7 +160,7 @@ def lock_pool(pk):
     pool = SegmentPool.objects.filter(pk=pk).first()
     if pool is None:
         return None
-    # Nobody makes segments for it, or moves them, meanwhile. NetBox's endpoints may: nothing is made here.
+    # No service makes segments for it, or moves them, until the commit. NetBox's endpoints may: nothing is made here.
     transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id], exclude_netbox=False)
     return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
 
@@ -214,8 +214,8 @@ def _unlink(allocations, field):
 
 
 def delete_prefixes(prefixes):
-    """Delete prefixes, change-logged, and count anew those around them."""
-    # NetBox counts anew what is below and above; where nothing is below, only the counts above change.
+    """Delete prefixes, change-logged, and update the counts of those around them."""
+    # NetBox counts again what is below and above; where nothing is below, only the counts above change.
     for prefix in prefixes:
         if prefix._children:
             audit.delete([prefix])

@@ -1,7 +1,7 @@
 """
 Writes segments and statistics as CSV, JSON or XLSX, with a memory that does not grow with the number of rows.
 
-Rows are tuples of plain values. Whoever opens a CSV or XLSX in a spreadsheet runs no formula that somebody hid in a
+Rows are tuples of plain values. A CSV or XLSX that is opened in a spreadsheet runs no formula that somebody hid in a
 description: see `defuse`, and `arm` for the way back.
 """
 

@@ -23,7 +23,7 @@ __all__ = (
 
 
 class Activity(NamedTuple):
-    """An allocation was made or, where `released`, ended; `user` is None when whoever did it is deleted."""
+    """An allocation was made or, where `released`, ended; `user` is None when the user was deleted."""
 
     allocation: Allocation
     released: bool

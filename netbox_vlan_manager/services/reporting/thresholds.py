@@ -1,9 +1,9 @@
 """
 Tells when a pool gets full, each crossing once.
 
-A pool remembers the level that was last reported. Whoever finds another one writes it with the old one as a condition,
-so that of two only one tells. It is no part of allocating: a row of the pool that every allocation wrote would make
-them wait for one another.
+A pool remembers the level that was last reported. The update has the old level as its condition, so only one of two
+concurrent checks sends the event. It is no part of allocating: allocations that all wrote the row of their pool would
+wait for one another.
 """
 
 import logging

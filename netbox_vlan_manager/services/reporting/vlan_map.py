@@ -58,7 +58,7 @@ def vlan_map(pool, user):
     Return the VLANMap of `pool`, as far as `user` may know; four queries, beside the pool's VLAN group.
 
     It has the VLAN IDs in the group's ranges, and those of the pool's segments that the ranges have left behind. That a
-    VLAN ID is taken shows to whoever may view the pool, by what only where the user may view that too.
+    VLAN ID is taken shows to all who may view the pool; what takes it, only to those who may view that too.
     """
     group = pool.vlan_group
     in_group = VLAN.objects.filter(group=group).order_by()

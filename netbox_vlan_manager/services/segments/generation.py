@@ -295,7 +295,7 @@ def _lock_pool(pk):
     Lock the VRF and the VLAN group of a pool, and return it as it is from then on.
 
     Raises:
-        Busy: It was deleted or moved meanwhile.
+        Busy: It was deleted or moved at the same time.
     """
     pools = SegmentPool.objects.select_related("vrf", "vlan_group", "tenant", "role")
     spaces = pools.filter(pk=pk).values_list("vrf", "vlan_group").first()
@@ -434,7 +434,7 @@ def grow(pool, wish):
 
     Args:
         pool: The SegmentPool.
-        wish: The Wish of whoever asks: its VLAN IDs and prefix length are heeded.
+        wish: The caller's Wish, of which the VLAN IDs and the prefix length count.
 
     Returns:
         Growth

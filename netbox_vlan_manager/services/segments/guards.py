@@ -60,7 +60,7 @@ def check_vlan(vlan):
     """
     Make sure that a VLAN which a segment uses may become what `vlan` says; its name is trimmed.
 
-    Within a transaction this locks the segment when its ID or name changes, so that nobody comes to hold it meanwhile.
+    Within a transaction this locks the segment when its ID or name changes, so that no allocation of it begins.
 
     Raises:
         ValidationError: It leaves the pool's VLAN group or the group's ranges, its name is no EPG name, or its ID would
@@ -92,7 +92,7 @@ def check_vlan(vlan):
 
 
 def _lock(segment):
-    """Within a transaction, lock the row of `segment` and read its status anew."""
+    """Within a transaction, lock the row of `segment` and read its status again."""
     if connection.in_atomic_block:
         rows = Segment.objects.select_for_update(no_key=True).filter(pk=segment.pk).order_by()
         segment.status = rows.values_list("status", flat=True).first()
@@ -133,7 +133,7 @@ def _save(instance, **values):
         # The system's changes, which NetBox's own change log would ask for their user.
         audit.update(instance, **values)
         return
-    # By save(), not by `audit`: whoever edits the VLAN or prefix need not be tracking changes.
+    # By save(), not by `audit`: an edit of the VLAN or prefix need not track changes.
     instance.snapshot()
     for name, value in values.items():
         setattr(instance, name, value)
@@ -153,7 +153,7 @@ def check_prefix(prefix):
     Make sure that a prefix which a segment or a pool uses may become what `prefix` says.
 
     Within a transaction this locks the VRF and the segment when its CIDR changes, so that no segment can be made in the
-    same place and nobody comes to hold this one meanwhile.
+    same place and no allocation of this one begins.
 
     Raises:
         ValidationError: A segment's prefix leaves its VRF, its VLAN or the pool's containers, overlaps another segment,
@@ -238,7 +238,7 @@ def _segment_prefix_errors(segment, prefix):
 
 def use_errors(segment, network, field="prefix", reasons=()):
     """
-    Return {field: text} with what keeps a segment that is handed out to whoever asks from getting a network in use.
+    Return {field: text} with what keeps a segment that is handed out to any caller from getting a network in use.
 
     Args:
         segment: The Segment. A cluster that holds one may be what uses the network.
@@ -315,7 +315,7 @@ def follow_prefix(prefix):
 
 
 def follow_segment(segment):
-    """Write down anew, on the allocations that hold `segment`, what the segment is."""
+    """Copy the VLAN ID, name and prefixes of `segment` to its active allocations."""
     names = ("vid", "epg_name", "prefix", "ipv6_prefix")
     for allocation in Allocation.objects.unreleased().filter(segment=segment).order_by():
         now = copy(allocation)

@@ -669,7 +669,7 @@ def _count_hierarchy(prefixes):
     Set the depths and child counts that NetBox caches, of prefixes yet to be saved and of those around them.
 
     It counts as NetBox's signal receiver does after each save(), but reads a VRF once and writes only what changes:
-    `rebuild_prefixes` would write every prefix of the VRF, and wait for whoever allocates one.
+    `rebuild_prefixes` would write every prefix of the VRF, and wait for every transaction that allocates one.
     """
     for vrf_id in {prefix.vrf_id for prefix in prefixes}:
         new = [prefix for prefix in prefixes if prefix.vrf_id == vrf_id]
@@ -699,7 +699,7 @@ def _check_pools_unchanged(specs):
     Make sure that the pools are still those that the specs were checked against, before the locks.
 
     Raises:
-        Busy: Somebody changed one meanwhile. The same call, made again, sees it as it is now.
+        Busy: One was changed at the same time. The same call, made again, reads it as it is now.
     """
     pools = {spec.pool.pk: spec.pool for spec in specs}
     names = ("vrf_id", "vlan_group_id", "scope_type_id", "scope_id")
@@ -822,7 +822,7 @@ def _set_custom_fields(instance, name, errors, pool_values, values):
         instance: A VLAN, Prefix or Segment.
         name: The field that an error stands at.
         errors: {field: texts}, to which is added what is wrong.
-        pool_values: What the pool has for it; values of custom fields that are gone by now are left out.
+        pool_values: What the pool has for it; values of custom fields that no longer exist are left out.
         values: What the caller gives, {name: value}.
     """
     model = type(instance)
@@ -1027,7 +1027,7 @@ def _change_custom_fields(instance, name, values):
 
 
 def _add_ipv6_prefix(segment, network, values):
-    """Take or make the prefix of `network` for a segment that has no IPv6 prefix, and for whoever holds it."""
+    """Take or make the prefix of `network` for a segment that has no IPv6 prefix, and for its holders."""
     space = PrefixSpace(segment.pool.vrf, [network])
     errors = space.errors(network, "ipv6_prefix")
     spec = SegmentSpec(

@@ -1,7 +1,7 @@
 """
 Cool-down: a released segment is quarantined before it is handed out again.
 
-A system job promotes segments whose time is over, and whoever finds a pool without an available segment does so first.
+A system job promotes segments whose time is over; so does a call that finds a pool without an available segment.
 The status, not the clock, decides what is available, so the free list stays one index.
 """
 

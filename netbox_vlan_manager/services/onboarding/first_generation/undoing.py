@@ -241,7 +241,7 @@ def _undo(pk, user, viewer):
         one.pool = pool
         one._changelog_message = _("Given back to the first generation")
     _write([(one, _ending_values(one, pool, user, now)) for one in unreleased])
-    # They stay, whoever has made them.
+    # They stay, no matter who made them.
     Segment.objects.filter(pool=pool).update(owns_vlan=False, owns_prefix=False, owns_ipv6_prefix=False)
     containers = list(pool.prefixes.all())
     made = _made_with_pools(containers)
