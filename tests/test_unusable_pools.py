@@ -83,6 +83,7 @@ def test_jobs_go_on(bad, user):
     assert kinds == ({bad.kind} if bad.kind else set())
 
 
+@pytest.mark.slow("Every call and page, for each kind of such a pool")
 def test_calls_and_pages_say_what_is_wrong(bad, user):
     # A network fits in the gaps of some of them; segments then are made, or refused with a reason.
     client = client_of(user)

@@ -1,5 +1,6 @@
 """A call heeds every name of its body and its query string, or refuses it. What shapes the answer shapes only that."""
 
+import pytest
 from django.db import transaction
 
 from core.models import Job
@@ -59,6 +60,7 @@ def state():
     ]
 
 
+@pytest.mark.slow("Every call of the API, with names that it does not know")
 class NamesTestCase(PlainTestCase):
     @classmethod
     def setUpTestData(cls):

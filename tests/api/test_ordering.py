@@ -1,5 +1,6 @@
 """All pages of a list together have each row once, whatever it is ordered by."""
 
+import pytest
 from django.test import RequestFactory
 from django.utils import timezone
 
@@ -56,12 +57,15 @@ class OrderingTestCase(PlainTestCase):
                     self.assertEqual(sorted(found), sorted(model.objects.values_list("pk", flat=True)))
                     self.assertEqual(len(set(found)), count)
 
+    @pytest.mark.slow("All pages in all orders")
     def test_pools_by_rest(self):
         self.check_rest("segmentpool")
 
+    @pytest.mark.slow("All pages in all orders")
     def test_segments_by_rest(self):
         self.check_rest("segment")
 
+    @pytest.mark.slow("All pages in all orders")
     def test_allocations_by_rest(self):
         self.check_rest("allocation")
 

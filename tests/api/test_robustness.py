@@ -1,5 +1,6 @@
 """Whatever a client sends, it gets an answer that is an error of its own, never one of the server's."""
 
+import pytest
 from django.db import transaction
 
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
@@ -85,6 +86,7 @@ QUERIES = (
 )
 
 
+@pytest.mark.slow("Every call of the API, with values that are none")
 class RobustnessTestCase(PlainTestCase):
     @classmethod
     def setUpTestData(cls):

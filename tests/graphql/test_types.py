@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 
+import pytest
 from django.apps import apps
 from django.utils import timezone
 
@@ -306,6 +307,7 @@ class TypesTestCase(GraphQLTestCase):
         self.assertEqual(nothing, {"allocation_list": []})
 
 
+@pytest.mark.slow("Every type and field")
 class QueriesTestCase(GraphQLTestCase):
     """No query of GraphQL's takes more of the database's for more objects."""
 

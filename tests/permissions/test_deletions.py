@@ -173,6 +173,7 @@ def ask_all_ways(user, instance):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow("Deletes one of each kind of object, in pages and REST")
 def test_a_refusal_tells_nothing_of_what_the_user_may_not_view(world, name):
     instance = world[name]
     for way, response in ask_all_ways(make_deleter(False), instance):
@@ -210,6 +211,7 @@ def test_a_selection_shows_nothing_that_the_user_may_not_view(world, action):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in (*FREE, "segment held")])
+@pytest.mark.slow("Deletes one of each kind of object, in pages and REST")
 def test_a_refusal_names_what_the_user_may_view(world, name):
     instance = world[name]
     texts = [all_of(response) for _way, response in ask_all_ways(make_deleter(True), instance)]

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 
@@ -61,6 +62,7 @@ class NetBoxTestCase(WorldTestCase):
             found = pattern.search(text)
             self.assertIsNone(found, found and (persona, what, text[max(found.start() - 200, 0) : found.end() + 80]))
 
+    @pytest.mark.slow("All of NetBox's pages that name objects of the plugin")
     def test_panels(self):
         for name, *paths in CORE:
             for path in paths:
@@ -105,6 +107,7 @@ class NetBoxTestCase(WorldTestCase):
             self.assertEqual("opz-pool" in text, persona in ("bound", "netboxer"), persona)
             self.assert_tells_nothing("bound" if persona == "netboxer" else persona, text, "dashboard")
 
+    @pytest.mark.slow("All of NetBox's pages that name objects of the plugin")
     def test_search(self):
         for model in (SegmentPool, Segment):
             search_backend.cache(model.objects.all())
@@ -148,6 +151,7 @@ class NetBoxTestCase(WorldTestCase):
                 elif "tenant" not in query:
                     self.assertIn(HIDDEN_WORD, text, query)
 
+    @pytest.mark.slow("All of NetBox's pages that name objects of the plugin")
     def test_choices_of_forms(self):
         """What the fields of forms, and NetBox's object selector, offer."""
         selector = reverse("htmx_object_selector")

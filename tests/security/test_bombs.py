@@ -237,6 +237,7 @@ def test_bodies_of_imports(api):
     assert api.post(url, {"file": file}, format="multipart").json()["errors"].keys() == {"file"}
 
 
+@pytest.mark.slow("Every call and page")
 def test_addresses(api, client, user):
     pool = make_pool(segments=1)
     for name in ("segmentpool", "segment", "allocation"):

@@ -66,6 +66,7 @@ def test_rest_refuses_a_session_without_a_token(client, world):
     assert state() == before
 
 
+@pytest.mark.slow("Every page")
 def test_asking_changes_nothing(client, world):
     before = state()
     tempting = {"confirm": "on", "_confirm": "", "_import": "", "_apply": "", "pk": world["segment"].pk}

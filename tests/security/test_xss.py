@@ -12,7 +12,7 @@ from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services.segments.segment_columns import COLUMNS
 from tests.security.world import EVALUATED, HOSTILE, LONG, MARKER, build_world, core_paths, page_paths, rest_paths
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow("Every page with markup in every field")]
 
 RAW = (HOSTILE, "<script>window.", "<img src=x", "<svg/onload", EVALUATED)
 URL_ATTRIBUTES = ("href", "src", "action", "formaction", "data", "xlink:href", "hx-get", "hx-post", "data-url")

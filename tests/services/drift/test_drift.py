@@ -245,6 +245,7 @@ def snapshot(django_user_model):
 
 @pytest.mark.parametrize("name", REPAIRABLE)
 class TestRepairs:
+    @pytest.mark.slow("Repairs each kind of drift, all at once")
     def test_all(self, pool, user, name):
         expected, plant, is_repaired = REPAIRABLE[name]
         plant()
@@ -259,6 +260,7 @@ class TestRepairs:
         assert repair_drift(user=user) == []
         assert ObjectChange.objects.count() == before
 
+    @pytest.mark.slow("Repairs each kind of drift, one by one")
     def test_one_by_one(self, pool, user, name):
         REPAIRABLE[name][1]()
         for found in find_drift():

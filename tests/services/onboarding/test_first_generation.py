@@ -54,6 +54,7 @@ def assert_failed(migration, prefix, text):
     assert (now.status, now.vlan_id) == (prefix.status, prefix.vlan_id)
 
 
+@pytest.mark.slow("2,000 prefixes")
 class TestTwoThousand:
     def test_all_of_it_and_then_nothing_more(self, user):
         world = make_world()

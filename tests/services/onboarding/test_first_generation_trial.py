@@ -118,6 +118,7 @@ def make_random_world(rng, tenant):
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.slow("Migrates a world there and back, and works in it")
 def test_there_and_back_in_any_world(tenant, seed):
     rng = random.Random(seed)
     clusters = make_random_world(rng, tenant)

@@ -402,6 +402,7 @@ def test_statements_do_not_grow_with_the_rows(pool):
     assert counts[2] <= counts[1] + 5
 
 
+@pytest.mark.slow("10,000 rows")
 def test_ten_thousand_rows(pool):
     pools = [pool, *(make_pool(f"Network{n}", vid_ranges=((1, 4094),), container="10.0.0.0/8") for n in (2, 3))]
     text = HEADER.replace("\n", ",cluster_name\n") + "".join(

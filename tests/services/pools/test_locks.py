@@ -48,6 +48,7 @@ def hold_all(pool, released_at=None):
         segments.update(status="allocated")
 
 
+@pytest.mark.slow("3,000 segments")
 def test_a_merge_of_thousands_of_holders():
     pool = make_large_pool(HOLDERS)
     hold_all(pool)
@@ -59,6 +60,7 @@ def test_a_merge_of_thousands_of_holders():
     assert advisory < 10
 
 
+@pytest.mark.slow("1,000 segments")
 def test_resizing_and_retiring_with_a_thousand_segments():
     pool = make_large_pool(1000)
     first = min(pool.segments.values_list("vid", flat=True))
