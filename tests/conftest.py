@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 from django.test import TransactionTestCase
 from playwright.sync_api import sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.browser import BrowserError, launch_browser
 from tests.stack import Stack, StackError
@@ -36,6 +37,10 @@ SLOW = (
     "stack",
     "upgrade",
 )
+# Where tests share the live NetBox.
+LIVE = ("e2e", "test_stack.py")
+# Files whose tests take minutes and share nothing but what each process makes once.
+SEPARATE = ("tests/permissions/test_matrix.py",)
 # How much a fast test may compute, in seconds of its process: a busy machine makes that no longer.
 BUDGET = 10
 
@@ -72,16 +77,42 @@ def _only_controls(config):
     return config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
 
 
-@pytest.hookimpl(tryfirst=True)
+class FileScheduling(LoadScopeScheduling):
+    """
+    Gives all tests of a file, which share fixtures, to one process, and to one all that share the live NetBox.
+
+    Not by marks with xdist's own loadgroup: with pytest 9.2 it takes each test for a group of its own.
+    """
+
+    def _split_scope(self, nodeid):
+        path = nodeid.partition("::")[0]
+        if path.split("/")[1] in LIVE:
+            return "live"
+        return nodeid if path in SEPARATE else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return FileScheduling(config, log)
+
+
+def pytest_itemcollected(item):
+    folder = _folder_of(item)
+    if (folder in FAST or folder == item.path.name) and not item.get_closest_marker("slow"):
+        item.add_marker("fast")
+    if "live_netbox" in item.fixturenames and folder not in LIVE:
+        raise pytest.UsageError(f"{item.nodeid} uses live_netbox: add {folder} to LIVE in tests/conftest.py.")
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        if (folder in FAST or folder == item.path.name) and not item.get_closest_marker("slow"):
-            item.add_marker("fast")
-        # One process runs the tests of a file, which share fixtures, and one those that share the live NetBox.
-        if not item.get_closest_marker("xdist_group"):
-            is_live = "live_netbox" in item.fixturenames
-            item.add_marker(pytest.mark.xdist_group("live" if is_live else item.nodeid.partition("::")[0]))
+    # What takes long comes first: small files fill up the time of the process that is done earlier.
+    items.sort(key=lambda item: _folder_of(item) not in SLOW)
+
+
+def _folder_of(item):
+    """Return which part of the tests an item is in: a folder, or the name of a file beside this one."""
+    return item.path.relative_to(TESTS).parts[0]
 
 
 @pytest.hookimpl(wrapper=True)

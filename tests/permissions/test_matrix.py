@@ -80,9 +80,7 @@ class MatrixTestCase(WorldTestCase):
 
 
 def _make_test(section):
-    # Any process may run any section.
     @pytest.mark.slow("Hundreds of calls")
-    @pytest.mark.xdist_group(f"{__name__} {section}")
     def test(self):
         self.check(section)
 
