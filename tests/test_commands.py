@@ -501,6 +501,7 @@ def test_demo_that_cannot_be_finished_makes_nothing(user):
 # As a user runs them
 
 
+@pytest.mark.slow("Starts NetBox for each command")
 @pytest.mark.django_db(transaction=True)
 def test_commands_in_a_terminal(fresh_database):
     database = fresh_database()

@@ -26,6 +26,8 @@ from tests.stack.database import Database
 from tests.upgrade.database import catalog, other_tables, plugin_rows, run_program
 from tests.upgrade.filling import fill
 
+pytestmark = pytest.mark.slow("Migrates databases there and back")
+
 APP = "netbox_vlan_manager"
 RELEASES = sorted(Path(__file__).parent.glob("upgrade/releases/*.sql.gz"))
 ALL = object()

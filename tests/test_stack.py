@@ -17,6 +17,8 @@ from tests.stack.database import PROJECT
 from tests.stack.servers import PostgreSQL, free_port
 from utilities.testing import TestCase
 
+pytestmark = pytest.mark.slow("Starts servers")
+
 
 def _descendants(pid):
     # Every process that comes from this one, whatever process group it is in.
