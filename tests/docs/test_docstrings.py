@@ -27,6 +27,6 @@ def test_arguments(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_locks_and_errors(name):
     """What writes says what it locks, and that it may be busy."""
-    if name not in ("available_segments", "resolve_pool", "resolve_pool_by_name"):
+    if name not in ("available_segments", "check_pool_permission", "resolve_pool", "resolve_pool_by_name"):
         assert re.search(r"\b[Ll]ocks\b", text_of(name))
         assert re.search(r"\bBusy\b", text_of(name))
