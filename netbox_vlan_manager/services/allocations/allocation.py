@@ -133,13 +133,12 @@ def run(work, dry_run):
     if not dry_run:
         metrics.count_allocations(results)
         return results
-    made = {result.allocation.pk for result in results if result.created}
+    segments = {result.allocation.pk: result.allocation.segment for result in results if result.created}
     for result in results:
-        # One that was asked for twice comes twice.
-        if result.allocation.pk in made:
+        # An allocation that was asked for twice is two results; the database no longer has the segment that it grew.
+        if segment := segments.get(result.allocation.pk):
             result.allocation.pk = None
-            if result.allocation.segment.is_grown:
-                result.allocation.segment = None
+            result.allocation.segment = None if segment.is_grown else segment
     return results
 
 

@@ -363,6 +363,14 @@ def test_growth_in_a_batch_and_in_a_dry_run(user, growing):
     assert Segment.objects.count() == VLAN.objects.count() == 0
     assert [result.allocation.vid for result in allocate_many(requests, user=user)] == [100, 101]
 
+    # Asked for twice in one dry run, it is the segment that the pool would grow both times.
+    requests = [clean_request(name, pool=growing) for name in "cC"]
+    told = allocate_many(requests, user=user, dry_run=True)
+    assert [(r.allocation.pk, r.allocation.segment, r.allocation.vid, r.created) for r in told] == [
+        (None, None, 102, True),
+        (None, None, 102, False),
+    ]
+
     # All or none: what had grown goes again.
     requests = [clean_request(name, pool=growing) for name in "cde"]
     with pytest.raises(PoolExhausted):
