@@ -27,7 +27,7 @@ from pathlib import Path
 import django
 django.setup()
 from django.core.exceptions import ValidationError
-from netbox_vlan_manager.services.import_files import parse_file
+from netbox_vlan_manager.services.onboarding.import_files import parse_file
 answers = {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     content, begun, rows = path.read_bytes(), time.process_time(), []
