@@ -28,6 +28,7 @@ from ...settings import get_setting
 from ...validators import clean_cluster_name, clean_epg_name
 from ..allocations import takeover
 from ..base import audit, timing, transactions
+from ..base.cluster_keys import cluster_keys
 from ..base.permissions import permitted_ids
 from ..base.resolution import enclosing_places
 from ..segments import provisioning, usage
@@ -540,7 +541,7 @@ def _plan_allocations(pool, candidates, decisions, user, problems):
     active = Allocation.objects.unreleased().filter(pool=pool, purpose="").order_by()
     holders = list(active.values_list("cluster_name", flat=True))
     names = {name for _candidate, name in named}
-    cluster_key = takeover.cluster_keys({*holders, *names}).get
+    cluster_key = cluster_keys({*holders, *names}).get
     taken = set(map(cluster_key, holders))
     clusters = takeover.find_clusters(names)
     allocations, now = {}, timezone.now()

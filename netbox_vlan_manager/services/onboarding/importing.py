@@ -24,6 +24,7 @@ from ...models import Allocation, Segment
 from ..allocations import takeover
 from ..allocations.allocation import end_overdue
 from ..base import audit, timing, transactions
+from ..base.cluster_keys import cluster_key
 from ..base.import_values import unify_lines
 from ..base.permissions import permitted_ids
 from ..reporting.places import holdings_elsewhere
@@ -102,6 +103,8 @@ def _import(rows, user, atomic, enforce, dry_run, report):
     checked = [Row(RowResult(index=index, line=line), values) for index, (line, values) in enumerate(rows)]
     report("checks")
     check_rows(checked, viewer)
+    # Before the write, so that a dry run finds the same.
+    held = _held_elsewhere(checked, viewer)
     report("write")
     with audit.change_tracking(user):
         while True:
@@ -119,21 +122,26 @@ def _import(rows, user, atomic, enforce, dry_run, report):
                 for row in checked:
                     if row.result.status == "created":
                         row.result.segment = None
-            _warn([row for row in checked if row.result.status in ("created", "updated")], viewer)
+            _warn([row for row in checked if row.result.status in ("created", "updated")], held)
             return ImportResult([row.result for row in checked])
 
 
-def _warn(rows, viewer):
-    """Say in the results of rows which of their clusters hold a segment of another pool for the same places."""
-    rows = [row for row in rows if row.allocations]
+def _held_elsewhere(rows, viewer):
+    """Return what the clusters of rows hold in other pools, as `holdings_elsewhere` does."""
+    rows = [row for row in rows if row.holders and not row.result.errors]
     if not rows:
-        return
-    keys = takeover.cluster_keys({allocation.cluster_name for row in rows for allocation in row.allocations})
-    held = holdings_elsewhere({row.pool for row in rows}, {*keys.values()}, viewer)
+        return {}
+    keys = {holder.key for row in rows for holder in row.holders}
+    return holdings_elsewhere({row.pool for row in rows}, keys, viewer)
+
+
+def _warn(rows, held):
+    """Say in the results of rows which of their new holders hold a segment of another pool for the same places."""
+    text = _("Cluster {cluster} holds VLAN ID {vid} of pool {pool} for the same place, and this as well.")
     for row in rows:
-        for allocation in row.allocations:
-            for other in held.get((row.pool.pk, keys[allocation.cluster_name], allocation.purpose), ()):
-                text = _("Cluster {cluster} holds VLAN ID {vid} of pool {pool} for the same place, and this as well.")
+        for allocation in row.allocations if held else ():
+            key = cluster_key(allocation.cluster_name)
+            for other in held.get((row.pool.pk, key, allocation.purpose), ()):
                 row.result.warnings.append(
                     text.format(cluster=allocation.cluster_name, vid=other.vid, pool=other.pool.name)
                 )

@@ -1,11 +1,12 @@
 """What clusters hold for places that another pool serves, since pools came and places moved after they asked."""
 
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.db.models.functions import Upper
 
 from dcim.models import Location, Region, Site, SiteGroup
 
 from ...models import ANY_PLACE, Allocation, SegmentPool
+from ..base.permissions import known_allocations, pools_permitting
 from ..base.resolution import place_key, visible_pools
 
 __all__ = (
@@ -74,8 +75,9 @@ def holdings_elsewhere(pools, keys, user):
 
     Args:
         pools: The SegmentPools, a set.
-        keys: What the names of the clusters are compared by (see `takeover.cluster_keys`).
-        user: The User, whose pools alone count, or None for all.
+        keys: What the names of the clusters are compared by (see `cluster_keys`).
+        user: The User, for whom only allocations count that they may know of, or that would answer if they allocated;
+            None for all.
 
     Returns:
         {(pool id, key, purpose): [Allocation with its pool]}
@@ -84,6 +86,10 @@ def holdings_elsewhere(pools, keys, user):
     visible = visible_pools(user).filter(vrf__in={pool.vrf_id for pool in pools}).order_by()
     allocations = Allocation.objects.active().annotate(key=Upper("cluster_name"))
     allocations = allocations.filter(key__in=keys, pool__in=visible.values("pk")).select_related("pool").order_by("pk")
+    if user is not None:
+        answering = pools_permitting(user, "allocate").order_by().values("pk")
+        known = known_allocations(user).order_by().values("pk")
+        allocations = allocations.filter(Q(pool__in=answering) | Q(pk__in=known))
     # What they hold in one pool concerns the others alone.
     rows = [allocation for allocation in allocations if {*pools} - {allocation.pool}]
     places = _Places(visible, {place for row in rows for place in row.places} | {*scopes.values()} if rows else set())

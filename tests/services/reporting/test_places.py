@@ -486,8 +486,41 @@ def test_an_import_warns_of_no_hidden_pool(outer):
     user = permit(make_user("bob"), add_nearer(), "view", "allocate")
     user = permit(user, Segment, "add", "change")
     assert import_row(user) == []
+    # To see the pool is not to see who holds what of it.
     user = permit(user, outer, "view")
+    assert import_row(user) == []
+    knows = permit(user, Allocation, "view")
+    assert len(import_row(knows)) == 1
+
+
+def test_an_import_warns_of_what_an_allocation_would_answer(outer):
+    ask()
+    user = permit(make_user("bob"), add_nearer(), "view", "allocate")
+    user = permit(user, Segment, "add", "change")
+    assert import_row(user) == []
+    user = permit(user, outer, "allocate")
     assert len(import_row(user)) == 1
+
+
+def test_an_import_says_the_same_as_its_dry_run(outer):
+    """Also where one file gives a cluster a segment in both pools."""
+    admin = make_user("root", is_superuser=True)
+    ask()
+    add_nearer()
+    rows = [
+        (None, {"pool": pool, "vlan_id": vid, "epg_name": f"EPG_{vid}", "segment": network, "cluster_name": cluster})
+        for pool, vid, network, cluster in (
+            ("nearer-r", "510", "10.5.90.0/24", "c1"),
+            ("nearer-r", "511", "10.5.91.0/24", "c2"),
+            ("outer", "150", "10.0.92.0/24", "c2"),
+        )
+    ]
+    tried, done = (
+        [result.warnings for result in import_segments(rows, user=admin, dry_run=dry_run).results]
+        for dry_run in (True, False)
+    )
+    assert tried == done
+    assert [len(warnings) for warnings in done] == [1, 0, 0]
 
 
 def test_warnings_of_an_import_take_a_fixed_number_of_queries(outer, django_assert_num_queries):
