@@ -2,6 +2,7 @@
 PYTHON ?= >=3.12,<3.15
 # Processes that share the tests; each starts a PostgreSQL and a Valkey.
 WORKERS ?= 2
+SHARED := --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 STAMP := .venv/.requirements
 
@@ -25,12 +26,12 @@ test: $(STAMP)  ## Run the tests (ARGS="-k name")
 ifdef ARGS
 	@exec pytest $(ARGS)
 else
-	@status=0; pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder -m "not benchmark" || status=$$?; \
+	@status=0; pytest $(SHARED) -m "not benchmark" || status=$$?; \
 	    pytest -m benchmark || status=$$?; exit $$status
 endif
 
 test-fast: $(STAMP)  ## Run the tests of the daily loop: in one process each, and what is at risk
-	@exec pytest -m fast --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
+	@exec pytest -m fast $(SHARED) $(ARGS)
 
 fuzz: $(STAMP)  ## Ask the API 10,000 things that nobody would (ARGS="--cases 100000 --seed 7")
 	@exec python -m tests.fuzz $(ARGS)

@@ -11,7 +11,7 @@ def once_a_second(function):
     """
     Have `function`, which takes nothing, called at most once a second in this process; others get what it returned.
 
-    One caller at a time computes; callers that come while it does wait for it. `forget()` of what is returned forgets.
+    One caller at a time computes, and the others wait for its answer. `forget()` of what is returned forgets.
     """
     lock = threading.Lock()
     kept = {}

@@ -1,10 +1,6 @@
 """What the tests themselves keep to."""
 
-from pathlib import Path
-
-from tests.conftest import FAST, SLOW
-
-TESTS = Path(__file__).parent
+from tests.conftest import FAST, SLOW, TESTS
 
 
 def test_every_folder_is_fast_or_slow():

@@ -24,8 +24,7 @@ class PoolStatisticsSerializer(serializers.Serializer):
     )
 
     def get_held_elsewhere(self, row) -> int:
-        # A pool may be new since.
-        return self.context["held_elsewhere"].get(row.pool, 0)
+        return self.context["held_elsewhere"][row.pool]
 
 
 class HealthSerializer(serializers.Serializer):

@@ -425,11 +425,9 @@ def _serving(pools, places, vrfs, is_restricted=True):
     A place without a pool of its own does not count where it is around another one: a region that bears the name of its
     site is no second meaning of it. `is_restricted` says whether `pools` depends on more than `vrfs`.
     """
-    if is_restricted or not len(places) == len(vrfs) == 1:
-        by_scope = _by_scope(pools, places)
-    else:
-        by_scope = _by_scope_alone(*places, *vrfs)
-    if len(places) == len(vrfs) == len(by_scope) == 1:
+    is_one = len(places) == len(vrfs) == 1
+    by_scope = _by_scope_alone(*places, *vrfs) if is_one and not is_restricted else _by_scope(pools, places)
+    if is_one and len(by_scope) == 1:
         return {pool: [key] for key, (pool,) in by_scope.items()}
     around = {_key(place): [_key(outer) for outer in enclosing_places(place)] for place in _instances(places)}
     enclosing = set().union(*around.values())

@@ -2,9 +2,9 @@
 Transactions, locks and retries of the services, and nothing about segments.
 
 All locks belong to the transaction: session-scoped ones stop excluding behind PgBouncer in transaction pooling, and
-leases lose safety when they run out. The order of locks is everywhere: an idempotency key, cluster keys sorted, then
-spaces (VRFs, then VLAN groups, each by id, then the keys of NetBox's endpoints), then segments by (pool, vid). Every
-function here expects READ COMMITTED.
+leases lose safety when they run out. The order of locks is the same everywhere: an idempotency key, cluster keys
+sorted, then spaces (VRFs, then VLAN groups, each by id, then the keys of NetBox's endpoints), then segments by (pool,
+vid). Every function here expects READ COMMITTED.
 """
 
 import copy

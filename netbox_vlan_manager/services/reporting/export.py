@@ -174,8 +174,7 @@ def statistics_rows(pools, viewer):
             usage.quarantined,
             usage.disabled,
             usage.utilization,
-            # A pool may be new since.
-            held.get(row.pool, 0),
+            held[row.pool],
         )
 
 

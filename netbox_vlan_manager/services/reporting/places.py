@@ -1,5 +1,7 @@
 """What clusters hold for places that another pool serves, since pools came and places moved after they asked."""
 
+from collections import Counter
+
 from django.db.models import Count, Q
 from django.db.models.functions import Upper
 
@@ -59,7 +61,8 @@ def held_elsewhere(vrfs, user):
     # There are few lists of places, however many allocations have them.
     rows = list(allocations.values_list("pool", "pool__vrf", "places").annotate(count=Count("pk")))
     places = _Places(viewed, {place for _pool, _vrf, places, _count in rows for place in places})
-    counts = dict.fromkeys(vrfs, 0)
+    # A pool that is new since counts as none.
+    counts = Counter(dict.fromkeys(vrfs, 0))
     for holder, vrf, keys, count in rows:
         for pool in places.serving(vrf, keys) & counts.keys() - {holder}:
             counts[pool] += count
