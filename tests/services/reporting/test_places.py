@@ -544,3 +544,5 @@ def test_the_preview_of_an_import_shows_its_warnings_first(client, outer):
     response = client.post(url, {"import_method": "direct", "data": rows, "_preview": ""})
     page = response.content.decode()
     assert page.index("EPG_591") < page.index("holds VLAN ID 100 of pool Outer") < page.index("EPG_590")
+    # What the row names, and no dots for what it does not.
+    assert re.search(r"10\.5\.91\.0/24\s*&middot; <bdi>nearer-r</bdi>\s*</div>", page)
