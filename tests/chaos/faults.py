@@ -393,7 +393,8 @@ def _wait_for(world, worker, query, *parameters):
 
 def _forget_workers(world):
     """Let it be minutes later: RQ has missed the killed worker, and what was scheduled is due."""
-    client = redis.Redis(port=world.stack.valkey.port, password=world.stack.valkey.password)
+    valkey, number = world.stack.valkey, int(world.database.env["REDIS_DATABASE"])
+    client = redis.Redis(port=valkey.port, password=valkey.password, db=number)
     for key in client.scan_iter("rq:wip:*"):
         client.zadd(key, dict.fromkeys(client.zrange(key, 0, -1), 1))
     for key in client.scan_iter("rq:scheduled:*"):

@@ -290,6 +290,9 @@ class PostgreSQL:
 class Valkey:
     """A Valkey server on a free loopback port that keeps nothing on disk."""
 
+    # A pair for each NetBox of a test run.
+    DATABASES = 10_000
+
     def __init__(self):
         self.port = free_port()
         self.password = secrets.token_hex()
@@ -297,12 +300,14 @@ class Valkey:
 
     @property
     def env(self):
-        return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self.port), "REDIS_PASSWORD": self.password}
+        env = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self.port), "REDIS_PASSWORD": self.password}
+        return env | {"REDIS_DATABASE": "0"}
 
     def start(self):
         """Start the server and wait until it answers."""
         # On the command line everybody could read the password.
         configuration = f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\nsave ""\n'
+        configuration += f"databases {self.DATABASES}\n"
         self.process = Process([get_binary_path(), "-"], stdin=subprocess.PIPE)
         with self.process.popen.stdin as stdin:
             stdin.write(configuration.encode())

@@ -33,6 +33,7 @@ class Stack:
         self.postgresql = None
         self.valkey = None
         self._resources = ExitStack()
+        self._pairs = 0
         self.inherited = dict(os.environ)
         self.env = {}
 
@@ -91,9 +92,19 @@ class Stack:
                 signal.signal(number, handler)
 
     def create_database(self):
-        """Make a database with all tables that goes away with the stack, and return it as a Database."""
+        """
+        Make a database with all tables, and a pair of databases of Valkey's if it was started here. It goes away with
+        the stack.
+
+        Returns:
+            The Database.
+        """
         database = create_database(self.env)
         self._resources.callback(database.drop)
+        if self.valkey:
+            # The jobs of one NetBox fail in a worker of another. The first pair is that of `env`.
+            self._pairs += 1
+            database.env["REDIS_DATABASE"] = str(2 * self._pairs)
         return database
 
     def add(self, process):
