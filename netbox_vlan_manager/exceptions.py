@@ -47,13 +47,13 @@ class PoolNotFound(VLANManagerError):
 class PoolExhausted(VLANManagerError):
     code = "pool_exhausted"
 
-    def __init__(self, pool, wish=None, reason=""):
+    def __init__(self, pool, criteria=None, reason=""):
         text = _("Pool {pool} has no available segment. Release an allocation or add segments to the pool.")
-        if wish:
-            text = _("Pool {pool} has no available segment with {wish}. Ask for another, or add one to the pool.")
+        if criteria:
+            text = _("Pool {pool} has no available segment with {criteria}. Ask for another, or add one to the pool.")
         if reason:
             text = _("{text} The pool cannot grow: {reason}").format(text=text, reason=reason)
-        super().__init__(text.format(pool=pool, wish=wish))
+        super().__init__(text.format(pool=pool, criteria=criteria))
         self.pool = pool
 
 

@@ -25,10 +25,10 @@ from rest_framework.permissions import SAFE_METHODS
 from . import branching
 from .api.errors import STATUS_OF_CODE
 from .api.views.health import check_health
+from .caching import once_a_second
 from .choices import PoolLevelChoices, SegmentStatusChoices
 from .exceptions import BranchActive
 from .jobs import DriftJob, LifeCycleJob, PoolSnapshotJob
-from .memory import once_a_second
 from .metrics import ALL_POOLS
 from .models import SegmentPool, SegmentUsage
 from .services.reporting.statistics import usage_of_pools

@@ -15,7 +15,7 @@ from netbox.object_actions import AddObject, BulkExport, ObjectAction
 from .choices import AllocationStatusChoices, SegmentStatusChoices
 from .filtersets import SAVED_FILTER, PoolStatisticsFilterSet, SegmentFilterSet
 from .models import SegmentPool
-from .services.base.permissions import may_release, may_release_any
+from .services.base.visibility import may_release, may_release_any
 
 __all__ = (
     "AddSegment",
@@ -71,7 +71,7 @@ class MovePool(ObjectAction):
     """A menu with what is done with a whole pool and many of its segments, as far as the user may do it."""
 
     label = _("More")
-    template_name = "netbox_vlan_manager/buttons/pool_moves.html"
+    template_name = "netbox_vlan_manager/buttons/pool_operations.html"
     moves = (
         ("generate", "mdi-playlist-plus", _("Generate segments"), ("add_segment",)),
         ("adopt", "mdi-link-plus", _("Adopt segments"), ("add_segment",)),

@@ -25,7 +25,7 @@ from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate, allocate_many, allocate_stretched, release, set_clusters, share
 from netbox_vlan_manager.services.allocations.allocation import clean_request, release_allocation
-from netbox_vlan_manager.services.base import timing, transactions
+from netbox_vlan_manager.services.base import operations, transactions
 from netbox_vlan_manager.services.reporting import thresholds
 from tests.factories import make_pool, make_user
 
@@ -189,7 +189,7 @@ def test_retries(counted, state, reason, outcome):
         cause.sqlstate = state
         raise (IntegrityError if state == "23505" else DatabaseError)() from cause
 
-    with patch("time.sleep"), pytest.raises((Busy, IntegrityError)), timing.operation("allocate"):
+    with patch("time.sleep"), pytest.raises((Busy, IntegrityError)), operations.track("allocate"):
         transactions.run(fail)
     assert counted() == {
         ("retries_total", reason): 3,
@@ -200,10 +200,10 @@ def test_retries(counted, state, reason, outcome):
 def test_outcomes_are_few(counted):
     """Whatever an operation says of itself in the log, it makes no time series of its own."""
     for outcome in ("3 created, 2 failed", "17 segments", "created"):
-        with timing.operation("create segment") as operation:
+        with operations.track("create segment") as operation:
             operation.outcome = outcome
     for error in (ZeroDivisionError(), PermissionError("x" * 100)):
-        with suppress(Exception), timing.operation("create segment"):
+        with suppress(Exception), operations.track("create segment"):
             raise error
     # The test's own transaction is under way.
     assert set(counted()) == {("operation_seconds_count", "create_segment", "error")}

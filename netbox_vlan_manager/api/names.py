@@ -1,7 +1,7 @@
 """
 The names that a call knows in its body and in its query string.
 
-Any other is an error: a wish or a flag, such as `dry_run`, that is ignored does something else than was asked for.
+Any other is an error: a field or a flag, such as `dry_run`, that is ignored does something else than was asked for.
 """
 
 import re

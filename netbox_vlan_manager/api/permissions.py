@@ -4,7 +4,7 @@ from rest_framework.permissions import SAFE_METHODS
 from netbox.api.authentication import TokenPermissions
 from users.models import Token
 
-from ..services.base.permissions import may_import, may_release_any
+from ..services.base.visibility import may_import, may_release_any
 
 __all__ = (
     "AllocationPermissions",

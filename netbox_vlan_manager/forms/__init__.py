@@ -10,7 +10,7 @@ from .allocations import (
 )
 from .availability import BulkDisableForm, BulkEnableForm, DisableForm
 from .drift import DriftFilterForm, DriftRepairForm
-from .imports import ImportSourceForm
+from .importing import ImportSourceForm
 from .overview import QuickAllocateForm
 from .pools import (
     SegmentPoolBulkEditForm,

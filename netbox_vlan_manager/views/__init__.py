@@ -23,10 +23,9 @@ from .drift import DriftRepairJobView, DriftRepairView, DriftView
 from .first_generation import MigrationJobView, MigrationView
 from .generation import SegmentPoolGenerateJobView, SegmentPoolGenerateView
 from .help import HelpView
-from .imports import SegmentImportJobView, SegmentImportView
-from .map import SegmentPoolMapView
+from .importing import SegmentImportJobView, SegmentImportView
 from .overview import OverviewView
-from .pool_moves import SegmentPoolMergeView, SegmentPoolResizeView, SegmentPoolRetireView
+from .pool_operations import SegmentPoolMergeView, SegmentPoolResizeView, SegmentPoolRetireView
 from .pools import (
     SegmentPoolAllocationsView,
     SegmentPoolBulkDeleteView,
@@ -50,6 +49,7 @@ from .segments import (
     SegmentListView,
     SegmentView,
 )
+from .vlan_map import SegmentPoolMapView
 
 __all__ = (
     "AllocateStretchedView",

@@ -9,8 +9,8 @@ from utilities.views import register_model_view
 
 from ..choices import SegmentStatusChoices
 from ..models import SegmentPool
-from ..services.base.permissions import permitted_ids
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
+from ..services.base.visibility import permitted_ids
 from ..services.onboarding.adoption import Decision, adopt, find_candidates
 from ..services.segments.provisioning import NEW_STATUSES
 from .mixins import ResendMixin

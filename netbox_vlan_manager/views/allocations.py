@@ -32,9 +32,9 @@ from ..object_actions import (
 )
 from ..services import allocate, allocate_stretched, release_allocation, renew
 from ..services.allocations.releases import release_warnings
-from ..services.base.permissions import check_release, check_renewal, may_release_any, releasable
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.base.resolution import check_pool_permission
+from ..services.base.visibility import check_release, check_renewal, may_release_any, releasable
 from ..services.reporting.places import places_of
 from ..ui import panels
 from .mixins import (

@@ -14,7 +14,7 @@ from utilities.views import ContentTypePermissionRequiredMixin
 from ..forms import DriftFilterForm, DriftRepairForm
 from ..jobs import REPAIRED_AT_ONCE, DriftRepairJob
 from ..services.drift.consistency import KINDS
-from ..services.drift.drift import (
+from ..services.drift.repair import (
     FAILED,
     REPAIRED,
     SKIPPED,

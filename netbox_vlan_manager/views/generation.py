@@ -15,7 +15,7 @@ from ..jobs import GenerateSegmentsJob
 from ..models import SegmentPool
 from ..services.segments.generation import clean_generation, generate_segments
 from ..validators import VID_MIN, make_epg_name
-from .pool_moves import PoolMoveView
+from .pool_operations import PoolOperationView
 from .progress import answer_htmx, get_job, get_progress
 
 __all__ = (
@@ -30,7 +30,7 @@ PAGE_SEGMENTS = 1000
 
 
 @register_model_view(SegmentPool, "generate")
-class SegmentPoolGenerateView(PoolMoveView):
+class SegmentPoolGenerateView(PoolOperationView):
     """Makes segments of what is free: first the form, then what would be made, then they are made."""
 
     queryset = SegmentPool.objects.select_related("vrf", "vlan_group")

@@ -24,8 +24,8 @@ from utilities.views import GetReturnURLMixin, ViewTab
 
 from ..forms.errors import abort_on_service_errors
 from ..models import Allocation
-from ..services.base.permissions import releasable
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
+from ..services.base.visibility import releasable
 
 __all__ = (
     "ChildrenMixin",

@@ -20,8 +20,8 @@ from core.choices import JobStatusChoices
 from core.models import Job
 from netbox.config import clear_config
 from netbox_vlan_manager.api.views import health
+from netbox_vlan_manager.caching import once_a_second
 from netbox_vlan_manager.jobs import LifeCycleJob
-from netbox_vlan_manager.memory import once_a_second
 from netbox_vlan_manager.services import allocate
 from tests.api.base import url_of
 from tests.factories import make_pool, make_user

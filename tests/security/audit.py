@@ -21,7 +21,7 @@ REVIEWED = {
     ("services/base/audit.py", "B608"): "Names of tables, and placeholders",
     ("services/segments/generation.py", "B608"): "Put together from constants",
     ("services/onboarding/import_files.py", "B506"): "A SafeLoader without most of its types",
-    ("services/base/prepared.py", "B608"): "Names of tables and columns that Django quotes",
+    ("services/base/prepared_queries.py", "B608"): "Names of tables and columns that Django quotes",
     ("services/base/transactions.py", "B311"): "A pause between two tries",
     ("services/segments/usage.py", "B608"): "The name of a table, constants, and a filter that Django compiles",
     ("ui/plots.py", "B308"): "svgwrite escapes texts and attributes",

@@ -35,9 +35,9 @@ def test_sql_has_no_values_in_it():
         # Placeholders alone are put in: as many as there are keys.
         ("services/base/audit.py", "LOOK_UP.format(keys=', '.join(['(%s, %s)'] * len(keys)) or '(NULL, NULL)')"),
         # Names of tables and columns, quoted by Django; compiled by Django.
-        ("services/base/prepared.py", "_insert_sql(model, len(objects), connection.alias)"),
-        ("services/base/prepared.py", "_update_sql(model, tuple(names), connection.alias)"),
-        ("services/base/prepared.py", "prepared.sql"),
+        ("services/base/prepared_queries.py", "_insert_sql(model, len(objects), connection.alias)"),
+        ("services/base/prepared_queries.py", "_update_sql(model, tuple(names), connection.alias)"),
+        ("services/base/prepared_queries.py", "prepared.sql"),
         # Calls of the lock functions, written out, with placeholders.
         ("services/base/transactions.py", "f'SELECT {', '.join((call for call, _values in batch))}'"),
         # A table's name, constants, and what a user may view, compiled by Django.

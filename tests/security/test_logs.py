@@ -13,7 +13,7 @@ from netbox_vlan_manager import jobs
 from netbox_vlan_manager.exceptions import SegmentInUse
 from netbox_vlan_manager.logs import JSONFormatter, as_line
 from netbox_vlan_manager.models import Segment, SegmentPool
-from netbox_vlan_manager.services.drift.drift import FAILED, RepairResult
+from netbox_vlan_manager.services.drift.repair import FAILED, RepairResult
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_user
 

@@ -1,4 +1,3 @@
-from .adoption import StartedJobSerializer
 from .allocations import (
     AllocationResultSerializer,
     AllocationSerializer,
@@ -18,6 +17,7 @@ from .contract import (
     VLANOfClusterSerializer,
 )
 from .drift import DriftFilterSerializer, DriftRepairResultSerializer, DriftRepairSerializer, DriftSerializer
+from .first_generation import StartedJobSerializer
 from .importing import ImportResultSerializer, ImportRowSerializer, ImportSerializer
 from .pools import SegmentPoolSerializer
 from .segments import DisableSerializer, EndQuarantineSerializer, SegmentSerializer

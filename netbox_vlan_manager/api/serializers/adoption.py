@@ -12,8 +12,6 @@ __all__ = (
     "AdoptResultSerializer",
     "AdoptSerializer",
     "CandidateSerializer",
-    "MigrateSerializer",
-    "StartedJobSerializer",
 )
 
 
@@ -109,26 +107,3 @@ class AdoptResultSerializer(serializers.Serializer):
     adopted = serializers.IntegerField(help_text=gettext_lazy("Number of segments"))
     failed = serializers.IntegerField(help_text=gettext_lazy("Number of prefixes"))
     results = AdoptRowSerializer(many=True)
-
-
-class MigrateSerializer(RequestSerializer):
-    action = serializers.ChoiceField(
-        choices=(
-            ("migrate", gettext_lazy("Take over what the first generation kept")),
-            ("undo", gettext_lazy("Give it back, and delete the pools")),
-            ("finish", gettext_lazy("End the trial: only the plugin hands out from then on")),
-        ),
-        default="migrate",
-        help_text=gettext_lazy("What to do"),
-    )
-    dry_run = serializers.BooleanField(
-        required=False, help_text=gettext_lazy("Change nothing, and say what would be done")
-    )
-
-
-class StartedJobSerializer(serializers.Serializer):
-    """A job, whose data hold what came out once it is done: see NetBox's own `/api/core/jobs/`."""
-
-    job = serializers.IntegerField(help_text=gettext_lazy("Id"))
-    url = serializers.URLField()
-    dry_run = serializers.BooleanField()

@@ -15,7 +15,7 @@ from ...exceptions import VLANManagerError
 from ...models import Allocation
 from ...services import allocate
 from ...services.allocations.allocation import locate
-from ...services.segments.wishes import Wish
+from ...services.segments.criteria import SegmentCriteria
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
 from ..names import RequestSerializer, clean_body, writable_names
@@ -229,7 +229,7 @@ class AllocationSerializer(ServiceModelSerializer):
         if value is None:
             return name != "expires_at" or held.expires_at is None
         if name in WISHES:
-            return Wish(**{name: value}).is_met_by(held)
+            return SegmentCriteria(**{name: value}).matches(held)
         if name == "cluster_name" and value != held.cluster_name:
             # PostgreSQL compares without case, as for those who allocate.
             return Allocation.objects.filter(pk=held.pk).of_cluster(value).exists()

@@ -6,7 +6,7 @@ from utilities.api import get_serializer_for_model
 
 from ...choices import DriftSeverityChoices
 from ...services.drift.consistency import KINDS
-from ...services.drift.drift import STATUSES
+from ...services.drift.repair import STATUSES
 from ..names import RequestSerializer
 from .pools import SegmentPoolSerializer
 

@@ -1,8 +1,8 @@
-from .adoption import MigrationView
 from .allocations import AllocationViewSet
 from .contract import AllocateVLANView, ReleaseVLANView
 from .drift import DriftRepairView, DriftView
-from .exports import SegmentExportView, StatisticsExportView
+from .export import SegmentExportView, StatisticsExportView
+from .first_generation import MigrationView
 from .health import HealthView
 from .importing import SegmentImportView
 from .pools import SegmentPoolViewSet

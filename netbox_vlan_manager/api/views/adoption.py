@@ -3,26 +3,14 @@ from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
-from ...jobs import MigrationJob
 from ...models import SegmentPool
 from ...services.onboarding.adoption import adopt, find_candidates
-from ...services.onboarding.first_generation.actions import ACTIONS, check_any_permission
 from ..permissions import MayWrite
-from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
-from ..serializers.adoption import (
-    AdoptResultSerializer,
-    AdoptSerializer,
-    CandidateSerializer,
-    MigrateSerializer,
-    StartedJobSerializer,
-)
-from .base import ListPagination, PlainView, read_body
-from .results import describe_job
+from ..schema import BUSY, DRY_RUN, FORBIDDEN, NOT_FOUND
+from ..serializers.adoption import AdoptResultSerializer, AdoptSerializer, CandidateSerializer
+from .base import ListPagination, read_body
 
-__all__ = (
-    "AdoptionMixin",
-    "MigrationView",
-)
+__all__ = ("AdoptionMixin",)
 
 
 class AdoptPermissions(MayWrite):
@@ -79,26 +67,3 @@ class AdoptionMixin:
         """Return a pool that the user may view. NetBox restricts a POST to what the user may add."""
         pools = SegmentPool.objects.restrict(self.request.user, "view").select_related("vrf", "vlan_group")
         return get_object_or_404(pools, pk=pk)
-
-
-class MigrationView(PlainView):
-    """
-    Start a job that takes over what the first generation kept in NetBox, gives it back, or ends the trial.
-    """
-
-    permission_classes = (MayWrite,)
-    query_names = ("dry_run",)
-
-    @extend_schema(
-        request=MigrateSerializer,
-        parameters=[DRY_RUN],
-        responses={202: StartedJobSerializer, **INVALID, **FORBIDDEN},
-    )
-    def post(self, request):
-        # Those who may do none of it learn nothing from what is wrong with the body.
-        check_any_permission(request.user)
-        asked = read_body(request, MigrateSerializer)
-        action, dry_run = asked["action"], asked.get("dry_run", False)
-        ACTIONS[action].check_permission(request.user)
-        job = MigrationJob.start(user=request.user, dry_run=dry_run, action=action)
-        return describe_job(job, dry_run, request)

@@ -15,8 +15,8 @@ from ...services import allocate_many, allocate_stretched, release_allocation, r
 from ...services.allocations.allocation import clean_request, find_held, locate, lock_key
 from ...services.allocations.releases import release_warnings
 from ...services.base import transactions
-from ...services.base.permissions import check_release, check_renewal, known_allocations, releasable
 from ...services.base.resolution import check_pool_permission
+from ...services.base.visibility import check_release, check_renewal, known_allocations, releasable
 from .. import serializers
 from ..errors import REFUSALS, as_api_exception
 from ..names import ANSWER_SHAPE, check_names

@@ -10,8 +10,8 @@ from ...models import Allocation
 from ...services import allocate, release_allocation
 from ...services.allocations.allocation import find_allocation, locate
 from ...services.allocations.releases import release_warnings
-from ...services.base.permissions import check_release
 from ...services.base.resolution import resolve_pool_by_name
+from ...services.base.visibility import check_release
 from ..permissions import MayWrite
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, IN_USE, INVALID, NOTHING_TO_RELEASE, POOL_CONFLICT, POOL_NOT_FOUND
 from ..serializers import (
@@ -65,23 +65,23 @@ class AllocateVLANView(VLANView):
         },
     )
     def post(self, request):
-        data, wishes = request.data, {}
+        data, more = request.data, {}
         if isinstance(data, dict) and not VLANOfClusterSerializer.NAMES.issuperset(data):
-            wishes = {name: value for name, value in data.items() if name not in VLANOfClusterSerializer.NAMES}
+            more = {name: value for name, value in data.items() if name not in VLANOfClusterSerializer.NAMES}
             data = {name: value for name, value in data.items() if name in VLANOfClusterSerializer.NAMES}
         asked, where, resolved = self.resolve(request, "allocate", data)
         where["serves"] = resolved.serves
-        if wishes or "dry_run" in request.query_params:
-            result = self.allocate_as_wished(request, {**asked, **wishes, "pool": resolved.pool.pk}, where)
+        if more or "dry_run" in request.query_params:
+            result = self.allocate_as_asked(request, {**asked, **more, "pool": resolved.pool.pk}, where)
         else:
             result = allocate(user=request.user, pool=resolved.pool, **where, **asked)
         answer = {**result._asdict(), "site": resolved.site, "pool": result.allocation.pool}
         return Response(AllocatedVLANSerializer(answer).data)
 
-    def allocate_as_wished(self, request, data, where):
+    def allocate_as_asked(self, request, data, where):
         """
         Return the AllocationResult of a body of `POST allocations/`, whose pool was found as `where` says. Most calls
-        have no wishes, and do not wait until all that an allocation may have is read.
+        ask for no more than a place, and do not wait until all that an allocation may have is read.
         """
         serializer = AllocationSerializer(data=data, context={"request": request})
         serializer.is_valid(raise_exception=True)

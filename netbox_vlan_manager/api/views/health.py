@@ -19,8 +19,8 @@ from netbox.constants import RQ_QUEUE_DEFAULT
 from utilities.request import get_client_ip
 
 from ... import migrations
+from ...caching import once_a_second
 from ...jobs import LifeCycleJob
-from ...memory import once_a_second
 from ...services.reporting.statistics import count_low_pools
 from ...settings import PLUGIN, get_setting
 from ..serializers import ErrorSerializer, HealthSerializer

@@ -21,12 +21,12 @@ from ..schema import NOT_FOUND
 from .adoption import AdoptionMixin
 from .base import ServiceViewSet
 from .generation import GenerationMixin
-from .pool_moves import PoolMovesMixin
+from .pool_operations import PoolOperationsMixin
 
 __all__ = ("SegmentPoolViewSet",)
 
 
-class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolMovesMixin, ServiceViewSet):
+class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolOperationsMixin, ServiceViewSet):
     queryset = SegmentPool.objects.with_usage().annotate(utilization=UTILIZATION)
     serializer_class = serializers.SegmentPoolSerializer
     filterset_class = filtersets.SegmentPoolFilterSet

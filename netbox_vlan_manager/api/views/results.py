@@ -3,7 +3,7 @@
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from ...services.base.permissions import known_allocations
+from ...services.base.visibility import known_allocations
 
 __all__ = (
     "describe_job",

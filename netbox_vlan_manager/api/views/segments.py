@@ -10,8 +10,8 @@ from ... import filtersets
 from ...models import Allocation, Segment
 from ...services import delete_segment, disable_segment, enable_segment, end_quarantine, set_clusters, share
 from ...services.base import transactions
-from ...services.base.permissions import pools_permitting, releasable
 from ...services.base.resolution import check_pool_permission
+from ...services.base.visibility import pools_permitting, releasable
 from .. import serializers
 from ..names import ANSWER_SHAPE, NoBodySerializer
 from ..permissions import ChangePermissions, MayWrite

@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...choices import DriftSeverityChoices
 from ...logs import as_line
-from ...services.drift.drift import repair_drift, report_drift
+from ...services.drift.repair import repair_drift, report_drift
 
 
 class Command(BaseCommand):

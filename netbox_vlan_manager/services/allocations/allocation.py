@@ -43,15 +43,15 @@ from ...exceptions import (
 from ...models import ANY_PLACE, Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import clean_cluster_name, clean_purpose
-from ..base import audit, custom_fields, timing, transactions
-from ..base.prepared import fetch_object, fetch_objects, fetch_rows
+from ..base import audit, custom_fields, operations, transactions
+from ..base.prepared_queries import fetch_object, fetch_objects, fetch_rows
 from ..base.resolution import not_permitted, place_key, places_around, resolve_pool, usable_pools
 from ..reporting import thresholds
 from ..segments import generation, quarantine
+from ..segments.criteria import SegmentCriteria, available_segments, clean_criteria, lock_first, matching
 from ..segments.guards import disabling, prefix_status
 from ..segments.unmigrated import check_cluster
 from ..segments.usage import status_reasons
-from ..segments.wishes import Wish, available_segments, clean_wish, lock_first, meeting
 from . import releases
 from .clusters import clusters_named
 
@@ -102,7 +102,7 @@ BATCH_SIZE = 200
 
 
 # Any segment will do.
-ANY = Wish()
+ANY = SegmentCriteria()
 
 
 class AllocationResult(NamedTuple):
@@ -160,7 +160,7 @@ class AllocationRequest:
     serves: bool = True
     viewer: object = None
     action: str = "allocate"
-    wish: Wish = ANY
+    criteria: SegmentCriteria = ANY
     expires_at: object = None
     fields: dict = field(default_factory=dict)
     cluster_id: int | None = None
@@ -184,7 +184,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
             id where it would be new.
         asked: places and serves, as `locate` found them; viewer, whose permissions count in another pool that holds
             (see AllocationRequest); purpose, which tells several segments of one cluster in the pool apart; vid,
-            vid_min, vid_max, prefix_length or segment, which say what is wanted (see `wishes.clean_wish`); expires_at,
+            vid_min, vid_max, prefix_length or segment, which say what is wanted (see `clean_criteria`); expires_at,
             when the allocation shall be released by itself, a datetime; description, comments, owner,
             custom_field_data, changelog_message of a new allocation; one that is there keeps its own.
 
@@ -203,15 +203,15 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
     """
     cluster_name = clean_cluster_name(cluster_name)
     about = {"cluster": cluster_name, "pool": pool, "site": site, "vrf": vrf, "user": user}
-    with timing.operation("allocate", dry_run=dry_run, **about) as operation:
+    with operations.track("allocate", dry_run=dry_run, **about) as operation:
         if pool is None:
             resolved = locate(cluster_name, site, vrf, purpose=asked.get("purpose", ""), viewer=asked.get("viewer"))
             pool, asked["places"], asked["serves"] = resolved.pool, resolved.places, resolved.serves
-            timing.note(pool=pool)
+            operations.note(pool=pool)
         request = clean_request(cluster_name, pool=pool, **asked)
         (result,) = _allocate_all([request], user, dry_run)
         operation.outcome = "created" if result.created else "replayed"
-        timing.note(vid=result.allocation.vid)
+        operations.note(vid=result.allocation.vid)
         return result
 
 
@@ -268,7 +268,7 @@ def allocate_many(requests, *, user, dry_run=False):
         LimitReached: There are more requests for a pool than it takes at once.
         ...and whatever `allocate` raises; its `index` says for which request. Nothing was changed.
     """
-    with timing.operation("allocate_many", dry_run=dry_run, requests=len(requests), user=user) as operation:
+    with operations.track("allocate_many", dry_run=dry_run, requests=len(requests), user=user) as operation:
         check_request_limits([request.pool for request in requests])
         results = _allocate_all(requests, user, dry_run)
         operation.outcome = f"{sum(result.created for result in results)} created"
@@ -282,7 +282,9 @@ def clean_request(cluster_name, *, pool, purpose="", places=(), serves=True, vie
     Raises:
         ValidationError: Keyed by field.
     """
-    wish_fields = {name: asked.pop(name) for name in ("vid", "vid_min", "vid_max", "prefix_length") if name in asked}
+    criteria_fields = {
+        name: asked.pop(name) for name in ("vid", "vid_min", "vid_max", "prefix_length") if name in asked
+    }
     segment = asked.pop("segment", None)
     return AllocationRequest(
         pool=pool,
@@ -291,7 +293,7 @@ def clean_request(cluster_name, *, pool, purpose="", places=(), serves=True, vie
         places=tuple(places),
         serves=serves,
         viewer=viewer,
-        wish=clean_wish(segment=segment, **wish_fields),
+        criteria=clean_criteria(segment=segment, **criteria_fields),
         expires_at=clean_expiry(expires_at),
         fields=asked,
     )
@@ -398,8 +400,8 @@ def _lock_and_allocate(requests, user, may_grow=False):
 
 def _turn(request):
     """Return what a batch's requests are sorted by; those that any segment will do for stay in their order."""
-    wish = request.wish
-    return request.pool.pk, not wish.is_one, wish.vid or 0, wish.segment or 0
+    criteria = request.criteria
+    return request.pool.pk, not criteria.names_one_segment, criteria.vid or 0, criteria.segment or 0
 
 
 def lock_keys(request):
@@ -553,7 +555,7 @@ def check_limits(request, leaving=()):
             )
 
 
-@timing.part("locks")
+@operations.part("locks")
 def _lock_segment(request, may_grow, own=()):
     """
     Lock and return the segment that the request gets, with its VLAN and prefixes.
@@ -564,31 +566,33 @@ def _lock_segment(request, may_grow, own=()):
     transactions may yet roll back, or commit the end of a cool-down. A segment that was asked for by name is waited for
     at once.
     """
-    pool, wish = request.pool, request.wish
-    grows = pool.auto_grow and wish.segment is None
+    pool, criteria = request.pool, request.criteria
+    grows = pool.auto_grow and criteria.segment is None
     pk, growth = lock_own(request, own), generation.Growth(None)
-    if pk is None and (grows or not wish.is_one):
-        pk = lock_first(pool, wish, skip_locked=True)
+    if pk is None and (grows or not criteria.names_one_segment):
+        pk = lock_first(pool, criteria, skip_locked=True)
     if pk is None and quarantine.promote(pool):
-        pk = lock_first(pool, wish, skip_locked=True)
-    if pk is None and take_back(pool, wish):
-        pk = lock_first(pool, wish, skip_locked=True)
+        pk = lock_first(pool, criteria, skip_locked=True)
+    if pk is None and take_back(pool, criteria):
+        pk = lock_first(pool, criteria, skip_locked=True)
     if pk is None and grows:
         if not may_grow:
             raise MustGrow
-        growth = generation.grow(pool, wish)
+        growth = generation.grow(pool, criteria)
         if growth.segment:
             return growth.segment
     if pk is None:
-        transactions.set_lock_timeout(get_setting("lock_timeout" if wish.is_one else "last_segment_timeout"))
+        transactions.set_lock_timeout(
+            get_setting("lock_timeout" if criteria.names_one_segment else "last_segment_timeout")
+        )
         quarantine.promote(pool, skip_locked=False)
-        take_back(pool, wish, skip_locked=False)
-        pk = lock_first(pool, wish, skip_locked=False)
+        take_back(pool, criteria, skip_locked=False)
+        pk = lock_first(pool, criteria, skip_locked=False)
     if pk is None:
         if not SegmentPool.objects.filter(pk=pool.pk).exists():
             # Merged or deleted since it was found: the same call, made again, finds the pool that is there now.
             raise Busy
-        raise _unavailable(pool, wish, growth.reason)
+        raise _unavailable(pool, criteria, growth.reason)
     # Read after the row is locked: the transaction that held it may have changed its VLAN or prefix.
     return fetch_object(_segment_query, {PK: pk})
 
@@ -602,18 +606,18 @@ def lock_own(request, own=()):
         own: Ids of segments that the caller's transaction has released for the cluster.
     """
     for segment in own:
-        if request.wish.segment in (None, segment):
-            pk = lock_first(request.pool, replace(request.wish, segment=segment), skip_locked=True)
+        if request.criteria.segment in (None, segment):
+            pk = lock_first(request.pool, replace(request.criteria, segment=segment), skip_locked=True)
             if pk is not None:
                 return pk
     if request.pool.cooldown or request.pool.release_in_use != ReleaseInUseChoices.ALLOW:
-        return quarantine.lock_returning(request.pool, request.cluster_name, request.purpose, request.wish)
+        return quarantine.lock_returning(request.pool, request.cluster_name, request.purpose, request.criteria)
     return None
 
 
-def take_back(pool, wish, skip_locked=True):
+def take_back(pool, criteria, skip_locked=True):
     """
-    Release one segment of `pool` that meets `wish` and whose holders' time is over, in the caller's transaction, so
+    Release one segment of `pool` that meets `criteria` and whose holders' time is over, in the caller's transaction, so
     that another cluster gets it; return whether one was.
 
     The lock of the segment's row is enough: who allocates, releases, renews or shares takes it too. Where the pool has
@@ -621,7 +625,7 @@ def take_back(pool, wish, skip_locked=True):
 
     Args:
         pool: The SegmentPool.
-        wish: A Wish.
+        criteria: A SegmentCriteria.
         skip_locked: Whether to pass over rows that other transactions hold, or to wait for them.
     """
     if pool.cooldown or not fetch_rows(_overdue_query, {PK: pool.pk}):
@@ -630,7 +634,7 @@ def take_back(pool, wish, skip_locked=True):
     # Found by the index of ends, few of which are over, and not among all that the pool has allocated.
     over = Allocation.objects.overdue().order_by().values("segment")
     segments = Segment.objects.filter(
-        meeting(wish), ~Exists(held), pk__in=over, pool=pool, status=SegmentStatusChoices.ALLOCATED
+        matching(criteria), ~Exists(held), pk__in=over, pool=pool, status=SegmentStatusChoices.ALLOCATED
     )
     locked = segments.select_for_update(no_key=True, skip_locked=skip_locked, of=("self",)).order_by("vid")
     return bool(end_overdue(Allocation.objects.filter(segment__in=list(locked.values_list("pk", flat=True)[:1]))))
@@ -654,22 +658,22 @@ def _segment_query():
     return Segment.objects.filter(pk=PK).select_related("vlan", "prefix", "ipv6_prefix").order_by()
 
 
-def _unavailable(pool, wish, reason):
-    """Return the error for a wish that nothing available fulfils. Who holds a segment is not for everybody to know."""
-    if not wish.is_one:
-        return PoolExhausted(pool, wish, reason)
+def _unavailable(pool, criteria, reason):
+    """Return the error for criteria that nothing available meets. It does not say who holds a segment."""
+    if not criteria.names_one_segment:
+        return PoolExhausted(pool, criteria, reason)
     segments = Segment.objects.filter(pool=pool).order_by()
-    if wish.segment is not None:
-        segments = segments.filter(pk=wish.segment)
-    if wish.vid is not None:
-        segments = segments.filter(vid=wish.vid)
+    if criteria.segment is not None:
+        segments = segments.filter(pk=criteria.segment)
+    if criteria.vid is not None:
+        segments = segments.filter(vid=criteria.vid)
     segment = segments.select_related("prefix").first()
     if segment is None:
-        text = _("Pool {pool} has no segment with {wish}: add it, or ask for another.")
+        text = _("Pool {pool} has no segment with {criteria}: add it, or ask for another.")
         if reason:
             text = _("{text} The pool cannot grow: {reason}").format(text=text, reason=reason)
     elif segment.status == SegmentStatusChoices.AVAILABLE:
-        text = _("VLAN ID {vid} of pool {pool} is available, but does not fit {wish}.")
+        text = _("VLAN ID {vid} of pool {pool} is available, but does not fit {criteria}.")
     elif segment.status == SegmentStatusChoices.QUARANTINED:
         text = _("VLAN ID {vid} of pool {pool} is quarantined until {until}: wait, or ask for another.")
     elif segment.status == SegmentStatusChoices.DISABLED:
@@ -680,7 +684,7 @@ def _unavailable(pool, wish, reason):
     return VIDUnavailable(
         text.format(
             pool=pool,
-            wish=wish,
+            criteria=criteria,
             vid=segment and segment.vid,
             until=timezone.localtime(until).isoformat(timespec="seconds") if until else _("an administrator ends it"),
         )
@@ -770,7 +774,7 @@ def release_allocation(
     if allocation.released_at is not None:
         return ReleaseResult(allocation, released=False)
     about = {"cluster": allocation.cluster_name, "pool": allocation.pool_name, "vid": allocation.vid, "user": user}
-    with timing.operation("release", dry_run=dry_run, **about, reason=reason) as operation:
+    with operations.track("release", dry_run=dry_run, **about, reason=reason) as operation:
         user = audit.get_user(user)
         use = releases.find_use_that_matters(allocation.pool, allocation.segment_id, user)
         with audit.change_tracking(user):
@@ -794,7 +798,7 @@ def release_locked(
 
 def _release(allocation, user, changelog_message, reason, if_due, use=None):
     segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").order_by()
-    with timing.part("locks"):
+    with operations.part("locks"):
         held = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk)
         # Empty where the segment went over to another pool while its row was waited for; the next statement sees it.
         segment = held.first() or held.first()
@@ -871,7 +875,7 @@ def renew(allocation, *, user, expires_at, changelog_message=""):
     expires_at = clean_expiry(expires_at)
     user = audit.get_user(user)
     about = {"cluster": allocation.cluster_name, "pool": allocation.pool_name, "user": user, "expires_at": expires_at}
-    with timing.operation("renew", **about), audit.change_tracking(user):
+    with operations.track("renew", **about), audit.change_tracking(user):
         return transactions.run(partial(_renew, allocation, expires_at, changelog_message))
 
 
@@ -909,7 +913,7 @@ def find_held(request):
     return _choose(_rows_of(request), request)
 
 
-@timing.part("look-up")
+@operations.part("look-up")
 def _rows_of(request):
     """
     Return the allocations of the cluster for this purpose in the pool's VRF that are not released, the oldest first;
@@ -940,12 +944,14 @@ def _choose(rows, request):
         return None
     if held.pool_id == request.pool.pk:
         held.pool = request.pool
-    if not request.wish.is_met_by(held):
+    if not request.criteria.matches(held):
         raise VIDUnavailable(
             _(
-                "Cluster {cluster} holds VLAN ID {vid} ({prefix}) of pool {pool}, which is not {wish}: "
+                "Cluster {cluster} holds VLAN ID {vid} ({prefix}) of pool {pool}, which is not {criteria}: "
                 "release it first, or give another purpose."
-            ).format(cluster=held.cluster_name, vid=held.vid, prefix=held.prefix, pool=held.pool, wish=request.wish)
+            ).format(
+                cluster=held.cluster_name, vid=held.vid, prefix=held.prefix, pool=held.pool, criteria=request.criteria
+            )
         )
     return held
 

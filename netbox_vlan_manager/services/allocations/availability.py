@@ -15,7 +15,7 @@ from ipam.choices import VLANStatusChoices
 from ...choices import SegmentStatusChoices
 from ...exceptions import SegmentInUse
 from ...models import Allocation, Segment
-from ..base import audit, timing, transactions
+from ..base import audit, operations, transactions
 from ..segments.guards import disabling
 from ..segments.quarantine import lock_segment
 from .allocation import end_overdue
@@ -71,7 +71,7 @@ def enable_segment(segment, *, user, changelog_message=""):
 
 def _run(name, work, user, segment, *args):
     user = audit.get_user(user)
-    with timing.operation(name, segment=segment.pk, vid=segment.vid, user=user), audit.change_tracking(user):
+    with operations.track(name, segment=segment.pk, vid=segment.vid, user=user), audit.change_tracking(user):
         return transactions.run(partial(work, segment.pk, *args))
 
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce, Collate, Now, Upper
 from virtualization.models import Cluster
 
 from ...models import Allocation
-from ..base import timing
+from ..base import operations
 
 __all__ = (
     "clusters_named",
@@ -35,7 +35,7 @@ def wrongly_linked():
     return allocations.alias(linked=linked).exclude(linked=named)
 
 
-@timing.part("link clusters")
+@operations.part("link clusters")
 def link_clusters(names):
     """
     Link the active allocations of clusters of these names to NetBox's, or unlink them. It takes one statement.

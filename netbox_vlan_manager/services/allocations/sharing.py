@@ -11,7 +11,7 @@ from ...choices import SegmentPoolStatusChoices, SegmentStatusChoices
 from ...exceptions import Busy, PoolPaused, VIDUnavailable
 from ...models import Allocation, Segment
 from ...validators import clean_cluster_name
-from ..base import audit, timing, transactions
+from ..base import audit, operations, transactions
 from ..base.cluster_keys import cluster_keys
 from . import allocation, releases
 from .allocation import AllocationResult
@@ -49,7 +49,7 @@ def share(segment, cluster_name, *, user, dry_run=False, **asked):
     user = audit.get_user(user)
     request = allocation.clean_request(cluster_name, pool=segment.pool, segment=segment, **asked)
     about = {"cluster": request.cluster_name, "pool": segment.pool, "vid": segment.vid, "user": user}
-    with timing.operation("share", dry_run=dry_run, **about) as operation, audit.change_tracking(user):
+    with operations.track("share", dry_run=dry_run, **about) as operation, audit.change_tracking(user):
         (result,) = allocation.run(partial(_share_all, segment, _prepare([request]), user), dry_run)
         operation.outcome = "created" if result.created else "replayed"
     return result
@@ -85,7 +85,7 @@ def set_clusters(segment, cluster_names, *, user, releasable=None, dry_run=False
         raise ValidationError({"cluster_names": _("A cluster is named twice: name each once.")})
     requests = [allocation.clean_request(name, pool=segment.pool, segment=segment) for name in names.values()]
     about = {"clusters": len(requests), "pool": segment.pool, "vid": segment.vid, "user": user}
-    with timing.operation("set_clusters", dry_run=dry_run, **about), audit.change_tracking(user):
+    with operations.track("set_clusters", dry_run=dry_run, **about), audit.change_tracking(user):
         use = releases.find_use_that_matters(segment.pool, segment.pk, user)
         work = partial(_set_clusters, segment, _prepare(requests), user, releasable, changelog_message, use)
         return allocation.run(work, dry_run)

@@ -14,9 +14,9 @@ from ...exceptions import Busy, PoolExhausted, VIDUnavailable
 from ...models import Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import VID_MAX, VID_MIN
-from ..base import audit, timing, transactions
+from ..base import audit, operations, transactions
 from ..segments import generation, quarantine
-from ..segments.wishes import Wish
+from ..segments.criteria import SegmentCriteria
 from . import allocation
 from .allocation import AllocationResult
 
@@ -61,7 +61,7 @@ def allocate_stretched(cluster_name, *, pools, user, vid=None, dry_run=False, pl
         allocation.clean_request(cluster_name, pool=pool, vid=vid, **places.get(pool, {}), **asked) for pool in pools
     ]
     about = {"cluster": cluster_name, "pools": len(pools), "user": user}
-    with timing.operation("allocate_stretched", dry_run=dry_run, **about), audit.change_tracking(user):
+    with operations.track("allocate_stretched", dry_run=dry_run, **about), audit.change_tracking(user):
         for request in requests:
             allocation.find_facts(request)
         audit.prepare(Allocation, requests[0].has_custom_fields)
@@ -101,7 +101,7 @@ def _allocate(requests, user, may_grow=False):
     return results
 
 
-@timing.part("locks")
+@operations.part("locks")
 def _lock_segments(requests, ended, may_grow, vid=None):
     """
     Return {pool: Segment} with one VLAN ID for all requests, the rows locked.
@@ -116,7 +116,7 @@ def _lock_segments(requests, ended, may_grow, vid=None):
         vid: The VLAN ID that the cluster holds in other pools.
     """
     pools = {request.pool.pk: request.pool for request in sorted(requests, key=lambda request: request.pool.pk)}
-    vid = requests[0].wish.vid if vid is None else vid
+    vid = requests[0].criteria.vid if vid is None else vid
     returning = quarantine.returning_segments(pools, requests[0].cluster_name, requests[0].purpose)
     own = dict(returning.values_list("pk", "vid"))
     for candidate in dict.fromkeys([*ended, *own.values()]):
@@ -140,7 +140,7 @@ def _lock_segments(requests, ended, may_grow, vid=None):
     transactions.set_lock_timeout(get_setting("last_segment_timeout" if vid is None else "lock_timeout"))
     for pool in pools.values():
         quarantine.promote(pool, skip_locked=False)
-        allocation.take_back(pool, Wish(vid=vid), skip_locked=False)
+        allocation.take_back(pool, SegmentCriteria(vid=vid), skip_locked=False)
     if found := _lock_lowest(pools, vid, skip_locked=False):
         return found
     if SegmentPool.objects.filter(pk__in=pools).count() < len(pools):
@@ -182,7 +182,7 @@ def _grow(pools, vid):
             found = _lock_available(pools, candidate)
             for pool in pools.values():
                 if pool not in found:
-                    growth = generation.grow(pool, Wish(vid=candidate))
+                    growth = generation.grow(pool, SegmentCriteria(vid=candidate))
                     if not growth.segment:
                         reason = _("Pool {pool} cannot grow: {reason}").format(pool=pool, reason=growth.reason)
                         break

@@ -45,8 +45,8 @@ from utilities.exceptions import AbortRequest
 from utilities.request import NetBoxFakeRequest
 
 from ... import branching
-from . import timing
-from .prepared import insert_objects, update_object
+from . import operations
+from .prepared_queries import insert_objects, update_object
 
 __all__ = (
     "announce",
@@ -126,7 +126,7 @@ def change_tracking(user):
             "id": uuid.uuid4(),
         }
     )
-    timing.note(request=request.id)
+    operations.note(request=request.id)
     with event_tracking(request):
         yield
         events = list(events_queue.get().values())
@@ -167,7 +167,7 @@ def create(objects):
     return objects
 
 
-@timing.part("write")
+@operations.part("write")
 def write(updates=(), creates=(), events=()):
     """
     Update some objects and insert others, change-logged, in a transaction of the caller's.
@@ -216,7 +216,7 @@ def write(updates=(), creates=(), events=()):
     events_queue.set(queue)
 
 
-@timing.part("delete")
+@operations.part("delete")
 def delete(objects):
     """
     Delete objects of one model, change-logged, in a transaction of the caller's.

@@ -25,9 +25,9 @@ from ipam.models import VRF
 from ...exceptions import AmbiguousPool, PoolNotFound
 from ...models import SegmentPool
 from ...settings import get_setting
-from . import timing
-from .permissions import pools_permitting
-from .prepared import fetch_objects, fetch_rows
+from . import operations
+from .prepared_queries import fetch_objects, fetch_rows
+from .visibility import pools_permitting
 
 __all__ = (
     "PLACE_TYPES",
@@ -105,7 +105,7 @@ def resolve_pool(site, vrf, user=None, action=None, holding=None):
         PermissionDenied: The user may see the pool, but not do `action` in it.
     """
     # It changes nothing: hardly anybody wants a line for each.
-    with timing.operation("resolve", level=logging.DEBUG, site=site, vrf=vrf, user=user):
+    with operations.track("resolve", level=logging.DEBUG, site=site, vrf=vrf, user=user):
         site, vrf = _clean_names(site=site, vrf=vrf)
         if user is not None and user.is_active and user.is_superuser:
             # NetBox restricts nothing for them.

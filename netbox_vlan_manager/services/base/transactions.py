@@ -25,7 +25,7 @@ from netbox.context import events_queue
 from ... import branching, metrics
 from ...exceptions import Busy
 from ...settings import get_setting
-from . import timing
+from . import operations
 
 __all__ = (
     "events_savepoint",
@@ -98,7 +98,7 @@ def run(work, dry_run=False):
         token = _is_running.set(True)
         try:
             # The remaining time is COMMIT and its on_commit hooks.
-            with events_savepoint(), timing.part("commit"), transaction.atomic(), timing.part("work"):
+            with events_savepoint(), operations.part("commit"), transaction.atomic(), operations.part("work"):
                 return work()
         except Busy as error:
             # A Busy without a cause was not raised by a lock: it is not tried again.
@@ -118,7 +118,7 @@ def run(work, dry_run=False):
             _is_running.reset(token)
         logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
         metrics.count_retry(state)
-        with timing.part("pause"):
+        with operations.part("pause"):
             # A retry at once would meet the deadlock's winner at work: the pause is about as long as this try was.
             took = min(time.monotonic() - started, LONGEST_PAUSE)
             time.sleep(random.uniform(0.5, 1.5) * max(took, 0.02 * 2**attempt))
@@ -161,7 +161,7 @@ def set_lock_timeout(milliseconds):
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
 
 
-@timing.part("locks")
+@operations.part("locks")
 def lock_clusters(keys):
     """
     Keep other transactions from allocating or releasing for the same clusters until this one ends.
@@ -191,7 +191,7 @@ def lock_idempotency_key(user_id, key):
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [IDEMPOTENCY_SPACE, int.from_bytes(digest, signed=True)])
 
 
-@timing.part("locks")
+@operations.part("locks")
 def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
     """
     Keep other transactions from making or moving segments in these VRFs and VLAN groups until this one ends.

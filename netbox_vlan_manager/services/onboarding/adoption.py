@@ -26,11 +26,11 @@ from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import clean_cluster_name, clean_epg_name
-from ..allocations import takeover
-from ..base import audit, timing, transactions
+from ..allocations import recording
+from ..base import audit, operations, transactions
 from ..base.cluster_keys import cluster_keys
-from ..base.permissions import permitted_ids
 from ..base.resolution import enclosing_places
+from ..base.visibility import permitted_ids
 from ..segments import provisioning, usage
 from ..segments.provisioning import NEW_STATUSES, SegmentSpec
 from ..segments.spaces import Containers, PrefixSpace, vid_range_errors
@@ -447,7 +447,7 @@ def adopt(pool, *, user, prefixes=None, decision=None, decisions=None, enforce=T
         ValidationError: A cluster is named, and the user may not allocate in the pool.
         Busy: Locks were not had in time, or the pool was changed at the same time; nothing was changed.
     """
-    with timing.operation("adopt", dry_run=dry_run, pool=pool, user=user) as operation:
+    with operations.track("adopt", dry_run=dry_run, pool=pool, user=user) as operation:
         user = audit.get_user(user)
         viewer = user if enforce else None
         chosen = None if prefixes is None else list(dict.fromkeys(prefixes))
@@ -518,7 +518,7 @@ def _adopt(pool, chosen, decisions, user, viewer, denied, rows):
             made[id(candidate)] = segment
     if viewer:
         _check_permitted(made.values(), viewer)
-    takeover.write_allocations([(made[key], [allocation]) for key, allocation in allocations.items() if key in made])
+    recording.write_allocations([(made[key], [allocation]) for key, allocation in allocations.items() if key in made])
     for row in rows:
         if segment := made.get(id(row.candidate)):
             row.status, row.segment = "adopted", segment.pk
@@ -543,7 +543,7 @@ def _plan_allocations(pool, candidates, decisions, user, problems):
     names = {name for _candidate, name in named}
     cluster_key = cluster_keys({*holders, *names}).get
     taken = set(map(cluster_key, holders))
-    clusters = takeover.find_clusters(names)
+    clusters = recording.find_clusters(names)
     allocations, now = {}, timezone.now()
     for candidate, name in named:
         if cluster_key(name) in taken:
@@ -552,7 +552,7 @@ def _plan_allocations(pool, candidates, decisions, user, problems):
             continue
         taken.add(cluster_key(name))
         try:
-            allocations[id(candidate)] = takeover.make_allocation(
+            allocations[id(candidate)] = recording.make_allocation(
                 pool,
                 cluster_name=name,
                 cluster_id=clusters.get(cluster_key(name)),

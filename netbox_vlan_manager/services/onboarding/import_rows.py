@@ -18,11 +18,11 @@ from ...exceptions import VLANManagerError
 from ...models import Segment, SegmentPool
 from ...validators import UNSTORABLE, clean_cidr, clean_cluster_name, clean_epg_name, clean_purpose, clean_vid
 from ..allocations.allocation import clean_expiry
-from ..base import timing
+from ..base import operations
 from ..base.cluster_keys import cluster_keys
 from ..base.import_values import as_text, clean_bool, clean_time, unify_lines
-from ..base.permissions import permitted_ids
 from ..base.resolution import resolve_pool, resolve_pool_by_name
+from ..base.visibility import permitted_ids
 from ..segments import provisioning
 from ..segments.segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS
 from ..segments.spaces import Containers
@@ -106,7 +106,7 @@ class Row:
     writes_segment: bool = False
 
 
-@timing.part("checks")
+@operations.part("checks")
 def check_rows(rows, viewer):
     """Find each row's pool and check its values, before any lock; what is wrong goes into the row's result."""
     pools, containers, seen = {}, {}, {}

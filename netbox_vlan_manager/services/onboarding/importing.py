@@ -21,12 +21,12 @@ from django.utils.translation import gettext as _
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy, VLANManagerError
 from ...models import Allocation, Segment
-from ..allocations import takeover
+from ..allocations import recording
 from ..allocations.allocation import end_overdue
-from ..base import audit, timing, transactions
+from ..base import audit, operations, transactions
 from ..base.cluster_keys import cluster_key
 from ..base.import_values import unify_lines
-from ..base.permissions import permitted_ids
+from ..base.visibility import permitted_ids
 from ..reporting.places import holdings_elsewhere
 from ..segments import provisioning
 from .import_files import check_number
@@ -90,7 +90,7 @@ def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, re
     if not rows:
         raise ValidationError({"rows": _("There are no rows: give at least one.")})
     check_number(rows, "rows")
-    with timing.operation("import", dry_run=dry_run, rows=len(rows), user=user) as operation:
+    with operations.track("import", dry_run=dry_run, rows=len(rows), user=user) as operation:
         result = _import(rows, audit.get_user(user), atomic, enforce, dry_run, report or (lambda phase: None))
         statuses = Counter(row.status for row in result.results)
         operation.outcome = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
@@ -329,7 +329,7 @@ def _plan_holders(rows, existing, user):
     ):
         holders.setdefault(segment, {})[key, purpose] = name, expires_at
         segment_of[pool, key, purpose] = segment
-    clusters = takeover.find_clusters({holder.name for row in rows for holder in row.holders})
+    clusters = recording.find_clusters({holder.name for row in rows for holder in row.holders})
     for row in rows:
         row.allocations, row.joining = [], {}
         segment = existing.get((row.pool.pk, row.spec.vid))
@@ -420,7 +420,7 @@ def _make_allocations(row, segment, joining, is_held, clusters, user):
     if segment and "ipv6_prefix" not in row.values:
         ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
     return [
-        takeover.make_allocation(
+        recording.make_allocation(
             row.pool,
             cluster_name=holder.name,
             cluster_id=clusters.get(holder.key),
@@ -444,7 +444,7 @@ def _write_allocations(rows):
     segments = segments.in_bulk([row.result.segment for row in rows]) if rows else {}
     for row in rows:
         segments[row.result.segment].pool = row.pool
-    takeover.write_allocations([(segments[row.result.segment], row.allocations) for row in rows])
+    recording.write_allocations([(segments[row.result.segment], row.allocations) for row in rows])
 
 
 def _changes(segment, row):

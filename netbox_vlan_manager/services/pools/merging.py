@@ -19,10 +19,10 @@ from ipam.models import VLAN
 from ...choices import SegmentPoolStatusChoices
 from ...exceptions import Busy, Conflict, PoolConflict
 from ...models import Allocation, PoolSnapshot, Segment, SegmentPool, SegmentUsage
-from ..base import audit, timing, transactions
-from ..base.permissions import permitted_ids
+from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.resolution import serving_pools
+from ..base.visibility import permitted_ids
 from ..segments import provisioning
 from ..segments.spaces import vid_range_errors
 
@@ -83,7 +83,7 @@ def merge_pool(pool, into, *, user, changelog_message="", dry_run=False):
     user = audit.get_user(user)
     if pool.pk == into.pk:
         raise ValidationError({"into": _("This is the pool itself: choose another one.")})
-    with timing.operation("merge", dry_run=dry_run, pool=pool, into=into, user=user), audit.change_tracking(user):
+    with operations.track("merge", dry_run=dry_run, pool=pool, into=into, user=user), audit.change_tracking(user):
         work = partial(_merge, pool.pk, into.pk, user, changelog_message, dry_run)
         return transactions.run(work, dry_run)
 

@@ -22,9 +22,9 @@ from ...choices import SegmentStatusChoices
 from ...exceptions import Busy, Conflict, PoolConflict
 from ...models import Segment, SegmentPool
 from ...validators import clean_cidr, clean_vid
-from ..base import audit, timing, transactions
-from ..base.permissions import check_change_of_others, permitted_ids
+from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
+from ..base.visibility import check_change_of_others, permitted_ids
 from ..segments import provisioning
 from .retiring import delete_segments
 
@@ -147,7 +147,7 @@ def resize_pool(
     user = audit.get_user(user)
     ranges = None if vid_ranges is None else _clean_ranges(vid_ranges)
     networks = None if prefixes is None else _clean_networks(prefixes)
-    with timing.operation("resize", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
+    with operations.track("resize", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
         work = partial(
             _resize, pool.pk, user, ranges, prefixes, networks, remove_segments, enforce, changelog_message, dry_run
         )

@@ -24,7 +24,7 @@ from ...choices import SegmentPoolStatusChoices
 from ...exceptions import Busy, PoolConflict, VLANManagerError
 from ...models import Allocation, Segment, SegmentPool
 from ..allocations.allocation import end_overdue
-from ..base import audit, timing, transactions
+from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 
 __all__ = (
@@ -81,7 +81,7 @@ def retire_pool(pool, *, user, changelog_message="", dry_run=False):
         Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
     """
     user = audit.get_user(user)
-    with timing.operation("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
+    with operations.track("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
         work = partial(_retire, pool.pk, user, changelog_message, dry_run)
         return transactions.run(work, dry_run)
 
@@ -122,7 +122,7 @@ def delete_drained():
     for pool in list(retiring.order_by("pk")):
         try:
             user = _find_retirer(pool)
-            with timing.operation("delete drained", pool=pool, user=user), audit.change_tracking(user):
+            with operations.track("delete drained", pool=pool, user=user), audit.change_tracking(user):
                 total += transactions.run(partial(_delete_retiring, pool.pk, user))
         except (VLANManagerError, AbortRequest) as error:
             # Quoted: a name with a line end in it must not make a line of its own.

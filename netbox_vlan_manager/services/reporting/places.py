@@ -8,8 +8,8 @@ from django.db.models.functions import Upper
 from dcim.models import Location, Region, Site, SiteGroup
 
 from ...models import ANY_PLACE, Allocation, SegmentPool
-from ..base.permissions import known_allocations, pools_permitting
 from ..base.resolution import place_key, visible_pools
+from ..base.visibility import known_allocations, pools_permitting
 
 __all__ = (
     "held_elsewhere",

@@ -31,8 +31,8 @@ from ...validators import (
     render_epg_name,
     validate_epg_template,
 )
-from ..base import audit, timing, transactions
-from ..base.permissions import permitted_ids
+from ..base import audit, operations, transactions
+from ..base.visibility import permitted_ids
 from . import provisioning
 from .provisioning import SegmentSpec
 from .spaces import vid_range_errors
@@ -202,7 +202,7 @@ def generate_segments(
     )
     work = partial(_generate, pool.pk, asked, fields, user if enforce else None)
     about = {"pool": pool, **asked, "user": user}
-    with timing.operation("generate", dry_run=dry_run, **about) as operation, audit.change_tracking(user):
+    with operations.track("generate", dry_run=dry_run, **about) as operation, audit.change_tracking(user):
         result = transactions.run(work, dry_run)
         operation.outcome = f"{len(result.segments)} segments"
     if dry_run:
@@ -426,7 +426,7 @@ class Growth(NamedTuple):
     reason: str = ""
 
 
-def grow(pool, wish):
+def grow(pool, criteria):
     """
     Make the next segment of a pool that grows, in the caller's transaction.
 
@@ -434,7 +434,7 @@ def grow(pool, wish):
 
     Args:
         pool: The SegmentPool.
-        wish: The caller's Wish, of which the VLAN IDs and the prefix length count.
+        criteria: The caller's SegmentCriteria, of which the VLAN IDs and the prefix length count.
 
     Returns:
         Growth
@@ -447,16 +447,18 @@ def grow(pool, wish):
     if pool is None or (pool.vrf_id, pool.vlan_group_id) != (known.vrf_id, known.vlan_group_id):
         # Merged or moved before the locks were had.
         raise Busy
-    if not pool.auto_grow or wish.segment is not None:
+    if not pool.auto_grow or criteria.segment is not None:
         return Growth(None)
     if not _rest(pool, pool.segments.count()):
         return Growth(None, _("It has reached its growth limit of {limit} segments.").format(limit=pool.grow_limit))
     asked = {
-        "prefix_length": wish.prefix_length or pool.grow_prefix_length,
+        "prefix_length": criteria.prefix_length or pool.grow_prefix_length,
         "ipv6_prefix_length": pool.grow_ipv6_prefix_length,
         "epg_template": pool.epg_template,
     }
-    first, last = (wish.vid, wish.vid) if wish.vid else (wish.vid_min or VID_MIN, wish.vid_max or VID_MAX)
+    first, last = (
+        (criteria.vid, criteria.vid) if criteria.vid else (criteria.vid_min or VID_MIN, criteria.vid_max or VID_MAX)
+    )
     highest = pool.allocation_order == AllocationOrderChoices.HIGHEST
     vids = find_vids(pool.vlan_group, first, last, CANDIDATES, highest)
     if not vids:

@@ -25,7 +25,7 @@ from ...models.deletion import name_viewed_only, protected_error
 from ...settings import get_setting
 from ...validators import clean_epg_name
 from ..base import audit, transactions
-from ..base.permissions import nameable
+from ..base.visibility import nameable
 from . import usage
 from .first_generation_fields import check_followed
 from .spaces import Containers, PrefixSpace, family_errors, vid_range_errors

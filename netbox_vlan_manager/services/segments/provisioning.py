@@ -32,8 +32,8 @@ from ...choices import SegmentStatusChoices
 from ...exceptions import Busy, SegmentInUse
 from ...models import Segment, SegmentPool
 from ...validators import clean_cidr, clean_epg_name, clean_vid, pool_errors
-from ..base import audit, custom_fields, timing, transactions
-from ..base.permissions import check_change_of_others, nameable
+from ..base import audit, custom_fields, operations, transactions
+from ..base.visibility import check_change_of_others, nameable
 from . import guards, usage
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
 from .unmigrated import Held
@@ -152,7 +152,7 @@ def create_pool(
         Busy: Locks were not had in time; nothing was made.
     """
     user = audit.get_user(user)
-    with timing.operation("create pool", vrf=vrf, scope=scope, user=user), audit.change_tracking(user):
+    with operations.track("create pool", vrf=vrf, scope=scope, user=user), audit.change_tracking(user):
         sharer = user if enforce else None
         return transactions.run(
             partial(_create_pool, vrf, scope, prefixes, name, slug, vlan_group, vid_ranges, sharer, fields)
@@ -226,7 +226,7 @@ def update_pool(pool, *, user, enforce=False, **values):
         Busy: Locks were not had in time; nothing was changed.
     """
     user = audit.get_user(user)
-    with timing.operation("update pool", pool=pool, user=user), audit.change_tracking(user):
+    with operations.track("update pool", pool=pool, user=user), audit.change_tracking(user):
         return transactions.run(partial(_update_pool, pool.pk, values, user if enforce else None))
 
 
@@ -557,12 +557,12 @@ def create_segment(pool, *, user, vid, epg_name, prefix, status="", **fields):
         ValidationError: Keyed by field; nothing was made.
         Busy: Locks were not had in time; nothing was made.
     """
-    with timing.operation("create segment", pool=pool, vid=vid, prefix=prefix, user=user) as operation:
+    with operations.track("create segment", pool=pool, vid=vid, prefix=prefix, user=user) as operation:
         user = audit.get_user(user)
         if status not in ("", *NEW_STATUSES):
             text = _("A new segment has one of these statuses: {statuses}.").format(statuses=", ".join(NEW_STATUSES))
             raise ValidationError({"status": text})
-        with timing.part("checks"):
+        with operations.part("checks"):
             typed = {"vid": vid, "epg_name": epg_name, "prefix": prefix}
             spec = clean_spec(pool, Containers(pool), **typed, status=status, **fields)
         with audit.change_tracking(user):
@@ -900,7 +900,7 @@ def update_segment(segment, *, user, **values):
     """
     user = audit.get_user(user)
     about = {"segment": segment.pk, "vid": segment.vid, "user": user}
-    with timing.operation("update segment", **about), audit.change_tracking(user):
+    with operations.track("update segment", **about), audit.change_tracking(user):
         return transactions.run(partial(update_segment_in_transaction, segment, values))
 
 
@@ -1090,7 +1090,7 @@ def delete_segment(segment, *, user, changelog_message=""):
     """
     user = audit.get_user(user)
     about = {"segment": segment.pk, "vid": segment.vid, "user": user}
-    with timing.operation("delete segment", **about), audit.change_tracking(user):
+    with operations.track("delete segment", **about), audit.change_tracking(user):
         transactions.run(partial(_delete_segment, segment.pk, changelog_message))
 
 

@@ -16,8 +16,8 @@ from ...choices import SegmentStatusChoices
 from ...exceptions import Busy
 from ...models import Segment
 from ...settings import get_setting
-from ..base import audit, timing, transactions
-from .wishes import meeting
+from ..base import audit, operations, transactions
+from .criteria import matching
 
 __all__ = (
     "NotPromotedError",
@@ -39,12 +39,12 @@ class NotPromotedError(Exception):
     """A segment whose cool-down is over could not be made available; its cause says why."""
 
 
-def lock_returning(pool, cluster_name, purpose, wish):
+def lock_returning(pool, cluster_name, purpose, criteria):
     """
     Lock that of the segments which a cluster gave back to `pool` last, of those that are still quarantined and meet
-    `wish`, and return its id; None where there is none.
+    `criteria`, and return its id; None where there is none.
     """
-    segments = returning_segments([pool], cluster_name, purpose).filter(meeting(wish))
+    segments = returning_segments([pool], cluster_name, purpose).filter(matching(criteria))
     rows = segments.select_for_update(no_key=True, skip_locked=True, of=("self",))
     return rows.values_list("pk", flat=True).first()
 
@@ -159,7 +159,7 @@ def end_quarantine(segment, *, user, changelog_message=""):
     """
     user = audit.get_user(user)
     about = {"segment": segment.pk, "vid": segment.vid, "user": user}
-    with timing.operation("end quarantine", **about), audit.change_tracking(user):
+    with operations.track("end quarantine", **about), audit.change_tracking(user):
         return transactions.run(partial(_end_quarantine, segment.pk, changelog_message))
 
 
@@ -184,5 +184,5 @@ def lock_segment(pk):
     if segment is None:
         # Deleted since the caller read it: the same call, made again, does not find it.
         raise Busy
-    timing.note(pool=segment.pool)
+    operations.note(pool=segment.pool)
     return segment

@@ -18,7 +18,7 @@ from utilities.data import ranges_to_string
 
 from ...models import Segment
 from ...validators import clean_cidr, prefix_length_bounds
-from ..base.permissions import nameable
+from ..base.visibility import nameable
 
 __all__ = (
     "Containers",

@@ -24,7 +24,7 @@ from vpn.models import L2VPNTermination
 
 from ...models import Segment
 from ...settings import get_setting
-from ..base.prepared import fetch_rows
+from ..base.prepared_queries import fetch_rows
 
 __all__ = (
     "Network",

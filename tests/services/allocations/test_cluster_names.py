@@ -12,7 +12,7 @@ from django.db import connection
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, release, set_clusters, share
-from netbox_vlan_manager.services.allocations.takeover import find_clusters
+from netbox_vlan_manager.services.allocations.recording import find_clusters
 from netbox_vlan_manager.services.base.cluster_keys import cluster_key, cluster_keys
 from netbox_vlan_manager.services.base.transactions import _cluster_number
 from netbox_vlan_manager.services.drift.consistency import find_drift

@@ -31,7 +31,7 @@ from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release, set_clusters, share
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
-from netbox_vlan_manager.services.drift.drift import repair_drift
+from netbox_vlan_manager.services.drift.repair import repair_drift
 from netbox_vlan_manager.services.reporting.thresholds import refresh
 from tests.api.base import client_of, grant, url_of
 from tests.factories import make_pool, make_user

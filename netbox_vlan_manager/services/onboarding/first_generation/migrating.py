@@ -24,10 +24,10 @@ from ....exceptions import VLANManagerError
 from ....models import Allocation, Segment, SegmentPool
 from ....settings import get_setting
 from ....validators import EPG_NAME_MAX_LENGTH, clean_cidr, make_epg_name
-from ...allocations.takeover import find_clusters, make_allocation, write_allocations
-from ...base import audit, timing, transactions
+from ...allocations.recording import find_clusters, make_allocation, write_allocations
+from ...base import audit, operations, transactions
 from ...base.cluster_keys import cluster_key
-from ...base.permissions import permitted_ids
+from ...base.visibility import permitted_ids
 from ...segments import provisioning
 from ...segments.first_generation_fields import DISABLED_REASON, FREE, HELD
 from ..adoption import find_candidates
@@ -153,7 +153,7 @@ def migrate(*, user, enforce=True, dry_run=False, report=None):
     viewer = user if enforce else None
     if viewer:
         check_permission(viewer)
-    with timing.operation("migrate", dry_run=dry_run, user=user) as operation:
+    with operations.track("migrate", dry_run=dry_run, user=user) as operation:
         groups, others = find_rows(viewer)
         pools = []
         for number, group in enumerate(groups):

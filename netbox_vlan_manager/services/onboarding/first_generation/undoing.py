@@ -20,8 +20,8 @@ from ....choices import FirstGenerationChoices, ReleaseReasonChoices, SegmentSta
 from ....exceptions import Busy, VLANManagerError
 from ....models import Allocation, Segment, SegmentPool
 from ....settings import get_setting
-from ...base import audit, timing, transactions
-from ...base.permissions import permitted_ids
+from ...base import audit, operations, transactions
+from ...base.visibility import permitted_ids
 from ...pools import retiring
 from ...segments.first_generation_fields import CLUSTER_FIELD
 from ...segments.unmigrated import find_unmigrated
@@ -184,7 +184,7 @@ def _end(name, work, check_permission, user, enforce, dry_run, report):
     viewer = user if enforce else None
     if viewer:
         check_permission(viewer)
-    with timing.operation(name, dry_run=dry_run, user=user) as operation:
+    with operations.track(name, dry_run=dry_run, user=user) as operation:
         pools = _pools(viewer)
         if work is _finish:
             pools = pools.filter(first_generation=FirstGenerationChoices.TRIAL)

@@ -13,9 +13,9 @@ from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.base import audit
-from netbox_vlan_manager.services.drift import drift
+from netbox_vlan_manager.services.drift import repair
 from netbox_vlan_manager.services.drift.consistency import KINDS, find_drift
-from netbox_vlan_manager.services.drift.drift import repair_drift, report_drift
+from netbox_vlan_manager.services.drift.repair import repair_drift, report_drift
 from tests.factories import make_pool, make_segment, make_site, make_user, permit
 from tests.services.drift.test_consistency import unguarded
 from virtualization.models import Cluster, ClusterType
@@ -445,14 +445,14 @@ def test_depths_of_prefixes_follow_a_repaired_vrf(pool, user):
 def test_what_another_plugin_refuses_fails_alone(pool, user):
     prefix("10.0.1.0/24", status="reserved")
     prefix("10.0.2.0/24", status="reserved")
-    write, calls = drift.audit.write, count()
+    write, calls = repair.audit.write, count()
 
     def refuse_first(updates):
         write(updates=updates)
         if next(calls) == 0:
             raise Busy
 
-    with patch.object(drift.audit, "write", refuse_first):
+    with patch.object(repair.audit, "write", refuse_first):
         results = repair_drift([found.item for found in find_drift()], user=user)
     assert statuses(results) == ["failed", "repaired"]
     assert kinds() == ["prefix_status"]
@@ -461,20 +461,20 @@ def test_what_another_plugin_refuses_fails_alone(pool, user):
 
 def test_repaired_by_somebody_else_meanwhile(pool, user):
     prefix("10.0.1.0/24", status="reserved")
-    lock = drift._lock
+    lock = repair._lock
 
     def repair_first(found):
         lock(found)
         prefix("10.0.1.0/24", status="active")
 
-    with patch.object(drift, "_lock", repair_first):
+    with patch.object(repair, "_lock", repair_first):
         results = repair_drift(user=user)
     assert [(result.status, result.message) for result in results] == [("skipped", "Already resolved.")]
 
 
 @pytest.mark.parametrize("items", [[], ["x"], ["prefix_status:a.b"], ["no:a.b:1"], ["prefix_status:a.b:x"], [1]])
 def test_items_that_are_none(pool, user, items):
-    with pytest.raises(drift.ValidationError) as caught:
+    with pytest.raises(repair.ValidationError) as caught:
         repair_drift(items, user=user)
     assert list(caught.value.message_dict) == ["items"]
 
@@ -488,12 +488,12 @@ class TestPermissions:
         return other
 
     def test_nothing(self, other, bob):
-        assert report_drift(bob) == drift.DriftReport([])
+        assert report_drift(bob) == repair.DriftReport([])
         assert repair_drift(user=bob) == []
 
     def test_view(self, pool, other, bob):
         user = permit(bob, pool, "view")
-        assert report_drift(user) == drift.DriftReport([], hidden=1)
+        assert report_drift(user) == repair.DriftReport([], hidden=1)
         user = permit(user, Segment, "view")
         (found,) = report_drift(user).findings
         assert found.pool == pool

@@ -17,7 +17,7 @@ from netbox.context_managers import event_tracking
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.logs import JSONFormatter, as_text
 from netbox_vlan_manager.services import allocate, release
-from netbox_vlan_manager.services.base import timing
+from netbox_vlan_manager.services.base import operations
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from tests.factories import make_pool, make_segment, make_user
@@ -40,7 +40,7 @@ def threshold(settings):
 def clock(monkeypatch):
     """A clock that stands still but for clock.pass_(milliseconds)."""
     now = SimpleNamespace(seconds=1000.0)
-    monkeypatch.setattr(timing, "perf_counter", lambda: now.seconds)
+    monkeypatch.setattr(operations, "perf_counter", lambda: now.seconds)
 
     def pass_(milliseconds):
         now.seconds += milliseconds / 1000
@@ -53,13 +53,13 @@ def lines(caplog):
 
 
 def test_slow_operation_is_one_warning_with_its_parts(caplog, clock):
-    with timing.operation("allocate", pool="Site1", cluster="a") as operation:
+    with operations.track("allocate", pool="Site1", cluster="a") as operation:
         clock.pass_(5)
-        with timing.part("look-up"):
+        with operations.part("look-up"):
             clock.pass_(10)
-        with timing.part("locks"):
+        with operations.part("locks"):
             clock.pass_(1400)
-        with timing.part("look-up"):
+        with operations.part("look-up"):
             clock.pass_(2.5)
         operation.outcome = "created"
     assert lines(caplog) == [
@@ -69,18 +69,18 @@ def test_slow_operation_is_one_warning_with_its_parts(caplog, clock):
 
 
 def test_part_within_a_part_is_not_counted_twice(caplog, clock):
-    with timing.operation("import"), timing.part("commit"):
+    with operations.track("import"), operations.part("commit"):
         clock.pass_(200)
-        with timing.part("write"):
+        with operations.part("write"):
             clock.pass_(1000)
         clock.pass_(1)
     assert lines(caplog) == ["Slow import: done after 1201.0 ms (write 1000.0, commit 201.0, other 0.0)"]
 
 
 def test_operation_within_an_operation_is_part_of_its_line(caplog, clock):
-    with timing.operation("release", cluster="prod-01"):
+    with operations.track("release", cluster="prod-01"):
         clock.pass_(600)
-        with timing.operation("resolve", site="Site1") as resolve, timing.part("query"):
+        with operations.track("resolve", site="Site1") as resolve, operations.part("query"):
             clock.pass_(700)
             resolve.outcome = "released"
     assert lines(caplog) == [
@@ -90,7 +90,7 @@ def test_operation_within_an_operation_is_part_of_its_line(caplog, clock):
 
 def test_real_time_is_measured(caplog, threshold):
     threshold(20)
-    with timing.operation("allocate"), timing.part("locks"):
+    with operations.track("allocate"), operations.part("locks"):
         time.sleep(0.03)
     (line,) = lines(caplog)
     assert line.startswith("Slow allocate: done after ")
@@ -107,8 +107,8 @@ def test_real_time_is_measured(caplog, threshold):
     ],
 )
 def test_error_is_the_outcome_and_goes_on(caplog, clock, error, outcome):
-    @timing.operation("allocate")
-    @timing.part("locks")
+    @operations.track("allocate")
+    @operations.part("locks")
     def fail():
         clock.pass_(5000)
         raise error
@@ -119,8 +119,8 @@ def test_error_is_the_outcome_and_goes_on(caplog, clock, error, outcome):
 
 
 def test_error_that_the_operation_survives_is_not_its_outcome(caplog, clock):
-    with timing.operation("import") as operation:
-        with suppress(Busy), timing.operation("allocate"):
+    with operations.track("import") as operation:
+        with suppress(Busy), operations.track("allocate"):
             clock.pass_(1500)
             raise Busy
         operation.outcome = "imported"
@@ -128,7 +128,7 @@ def test_error_that_the_operation_survives_is_not_its_outcome(caplog, clock):
 
 
 def test_fast_operation_is_not_logged(caplog, clock):
-    with timing.operation("allocate"), timing.part("locks"):
+    with operations.track("allocate"), operations.part("locks"):
         clock.pass_(999)
     assert lines(caplog) == []
 
@@ -136,7 +136,7 @@ def test_fast_operation_is_not_logged(caplog, clock):
 @pytest.mark.parametrize(("milliseconds", "count"), [(50, 1), (1.5, 1), (200, 0), (0, 0), (None, 0)])
 def test_threshold_is_a_setting(caplog, clock, threshold, milliseconds, count):
     threshold(milliseconds)
-    with timing.operation("allocate"):
+    with operations.track("allocate"):
         clock.pass_(100)
     assert len(lines(caplog)) == count
 
@@ -145,7 +145,7 @@ def test_threshold_is_a_setting(caplog, clock, threshold, milliseconds, count):
 def test_names_cannot_write_lines_of_their_own(caplog, clock, name):
     # A model's repr() shows its name as it is.
     pool = type("Pool", (), {"__str__": lambda self: name, "__repr__": lambda self: f"<Pool: {name}>"})()
-    with timing.operation("allocate", pool=pool, cluster=name):
+    with operations.track("allocate", pool=pool, cluster=name):
         clock.pass_(2000)
     (line,) = lines(caplog)
     assert line.isprintable()
@@ -153,13 +153,13 @@ def test_names_cannot_write_lines_of_their_own(caplog, clock, name):
 
 
 def test_long_names_are_cut(caplog, clock):
-    with timing.operation("resolve", site="x" * 1_000_000):
+    with operations.track("resolve", site="x" * 1_000_000):
         clock.pass_(2000)
     assert lines(caplog) == [f"Slow resolve: done after 2000.0 ms (other 2000.0), site='{'x' * 100}'"]
 
 
 def test_what_is_not_given_is_not_named(caplog, clock):
-    with timing.operation("allocate", pool=None, site="Site1", vrf=0, cluster=""):
+    with operations.track("allocate", pool=None, site="Site1", vrf=0, cluster=""):
         clock.pass_(2000)
     assert lines(caplog) == ["Slow allocate: done after 2000.0 ms (other 2000.0), site='Site1', vrf='0', cluster=''"]
 
@@ -168,7 +168,7 @@ def test_request_is_named(caplog, clock):
     request = SimpleNamespace(id=uuid.uuid4())
     token = current_request.set(request)
     try:
-        with timing.operation("allocate", cluster="prod-01"):
+        with operations.track("allocate", cluster="prod-01"):
             clock.pass_(2000)
     finally:
         current_request.reset(token)
@@ -176,17 +176,17 @@ def test_request_is_named(caplog, clock):
 
 
 def test_part_outside_an_operation_is_nothing(caplog, clock):
-    with timing.part("locks"):
+    with operations.part("locks"):
         clock.pass_(5000)
     assert lines(caplog) == []
 
 
 def test_each_thread_has_its_own_operation(caplog, clock):
     def work():
-        with timing.part("locks"):
+        with operations.part("locks"):
             clock.pass_(2000)
 
-    with timing.operation("allocate"):
+    with operations.track("allocate"):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
@@ -195,7 +195,7 @@ def test_each_thread_has_its_own_operation(caplog, clock):
 
 def test_operations_that_follow_start_anew(caplog, clock):
     for _number in range(2):
-        with timing.operation("allocate"), timing.part("locks"):
+        with operations.track("allocate"), operations.part("locks"):
             clock.pass_(600)
     assert lines(caplog) == []
 
@@ -263,7 +263,7 @@ def test_what_is_not_done_is_no_line(done, django_capture_on_commit_callbacks):
 
 
 def test_line_is_not_made_where_nobody_listens(done):
-    with patch.object(timing, "_log") as log, timing.operation("resolve", level=logging.DEBUG):
+    with patch.object(operations, "_log") as log, operations.track("resolve", level=logging.DEBUG):
         pass
     log.assert_not_called()
 

@@ -16,9 +16,9 @@ from .. import forms
 from ..forms.errors import add_service_error
 from ..jobs import SegmentImportJob
 from ..models import Segment
-from ..services.base.permissions import may_import, permitted_ids
 from ..services.base.refusals import SERVICE_ERRORS
 from ..services.base.resolution import visible_pools
+from ..services.base.visibility import may_import, permitted_ids
 from ..services.onboarding.import_files import parse_file, write_failed
 from ..services.onboarding.importing import import_segments
 from ..services.segments.segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS

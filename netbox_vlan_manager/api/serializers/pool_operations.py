@@ -22,7 +22,7 @@ __all__ = (
 )
 
 
-class PoolMoveSerializer(RequestSerializer):
+class PoolOperationSerializer(RequestSerializer):
     dry_run = serializers.BooleanField(
         default=False, help_text=gettext_lazy("Say what would be done, and change nothing")
     )
@@ -37,15 +37,15 @@ class ConflictSerializer(serializers.Serializer):
     vid = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("VLAN ID"))
 
 
-class MergePoolSerializer(PoolMoveSerializer):
+class MergePoolSerializer(PoolOperationSerializer):
     into = NameOrIDField(help_text=gettext_lazy("Id, slug or name of the pool that stays"))
 
 
-class RetirePoolSerializer(PoolMoveSerializer):
+class RetirePoolSerializer(PoolOperationSerializer):
     pass
 
 
-class ResizePoolSerializer(PoolMoveSerializer):
+class ResizePoolSerializer(PoolOperationSerializer):
     vid_ranges = VIDRangesField(
         required=False, help_text=gettext_lazy("The VLAN IDs that the pool's VLAN group shall have")
     )

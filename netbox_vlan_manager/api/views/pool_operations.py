@@ -15,10 +15,10 @@ from ...services.pools.retiring import retire_pool
 from ..permissions import ChangePermissions
 from ..references import find_pool
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID, NOT_FOUND
-from ..serializers import pool_moves as serializers
+from ..serializers import pool_operations as serializers
 from .base import read_body
 
-__all__ = ("PoolMovesMixin",)
+__all__ = ("PoolOperationsMixin",)
 
 CONFLICT = {409: OpenApiResponse(serializers.PoolConflictSerializer, "`pool_conflict`: `conflicts` lists what is")}
 REFUSALS = {**INVALID, **FORBIDDEN, **NOT_FOUND, **CONFLICT, **BUSY}
@@ -30,7 +30,7 @@ class DeletePermissions(TokenPermissions):
     perms_map = {**TokenPermissions.perms_map, "POST": ["%(app_label)s.delete_%(model_name)s"]}
 
 
-class PoolMovesMixin:
+class PoolOperationsMixin:
     """What is done with a whole pool, for the viewset of pools."""
 
     @extend_schema(

@@ -21,8 +21,8 @@ from ...choices import DriftSeverityChoices
 from ...events import DRIFT_FOUND
 from ...exceptions import VLANManagerError
 from ...models import Allocation, Segment, SegmentPool
-from ..base import audit, timing, transactions
-from ..base.permissions import permitted_ids
+from ..base import audit, operations, transactions
+from ..base.visibility import permitted_ids
 from .consistency import KINDS, Drift, find_drift
 
 __all__ = (
@@ -143,7 +143,7 @@ def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_mes
     if not is_all:
         items = clean_items(items)
     about = {"items": "all" if is_all else len(items), "user": user}
-    with timing.operation("repair", dry_run=dry_run, **about):
+    with operations.track("repair", dry_run=dry_run, **about):
         found = {drift.item: drift for drift in report_drift(viewer).findings}
         results = {}
         wanted = list(found) if is_all else items

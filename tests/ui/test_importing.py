@@ -17,7 +17,8 @@ from netbox_vlan_manager.jobs import SegmentImportJob
 from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services.onboarding import import_files, importing
 from netbox_vlan_manager.services.segments import segment_columns
-from netbox_vlan_manager.views import imports, progress
+from netbox_vlan_manager.views import importing as views
+from netbox_vlan_manager.views import progress
 from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +68,7 @@ def worker(django_capture_on_commit_callbacks):
 @pytest.fixture
 def small_pages(monkeypatch):
     """Leaves all but a single row to jobs."""
-    monkeypatch.setattr(imports, "PAGE_ROWS", 1)
+    monkeypatch.setattr(views, "PAGE_ROWS", 1)
 
 
 def send(client, text, button="_preview", **fields):
@@ -111,9 +112,9 @@ class TestForm:
         assert "no segment pool" not in text_of(response)
 
     def test_columns_are_those_of_the_service(self, pool):
-        assert tuple(imports.COLUMN_TEXTS) == segment_columns.COLUMNS
+        assert tuple(importing.COLUMN_TEXTS) == segment_columns.COLUMNS
         result = importing.import_segments(
-            import_files.parse_csv(imports.EXAMPLE), user=make_user(), enforce=False, dry_run=True
+            import_files.parse_csv(importing.EXAMPLE), user=make_user(), enforce=False, dry_run=True
         )
         assert {column for row in result.results for column in row.errors} == {"segment"}
 
@@ -177,7 +178,7 @@ class TestForm:
         def busy(*args, **kwargs):
             raise Busy
 
-        monkeypatch.setattr(imports, "import_segments", busy)
+        monkeypatch.setattr(views, "import_segments", busy)
         response = send(client, MIXED, "_import")
 
         assert str(Busy().message) in text_of(response)

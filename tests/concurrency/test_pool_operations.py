@@ -7,10 +7,10 @@ pytestmark = pytest.mark.concurrency
 
 @pytest.fixture
 def scenario(fresh_database, warm_netbox):
-    """Run a scenario of tests.concurrency.pool_moves on a database of its own and return its report."""
+    """Run a scenario of tests.concurrency.pool_operations on a database of its own and return its report."""
 
     def run(name):
-        process = warm_netbox.run("tests.concurrency.pool_moves", name, env=fresh_database().env)
+        process = warm_netbox.run("tests.concurrency.pool_operations", name, env=fresh_database().env)
         assert process.returncode == 0, process.stderr
         return json.loads(process.stdout.splitlines()[-1])
 

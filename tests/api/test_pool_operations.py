@@ -16,7 +16,7 @@ from tests.factories import make_pool, make_segment, make_user
 from tests.openapi import openapi_schema
 
 
-class PoolMoveTestCase(PlainTestCase):
+class PoolOperationTestCase(PlainTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.pool = make_pool(segments=3)
@@ -31,7 +31,7 @@ class PoolMoveTestCase(PlainTestCase):
         self.grant("view", model=Allocation)
 
 
-class MergeTestCase(PoolMoveTestCase):
+class MergeTestCase(PoolOperationTestCase):
     def test_merge(self):
         self.grant_all()
         held = allocate("prod-01", pool=self.pool, user=self.user).allocation
@@ -122,11 +122,11 @@ class MergeTestCase(PoolMoveTestCase):
 
     def test_busy(self):
         self.grant_all()
-        with patch("netbox_vlan_manager.api.views.pool_moves.merge_pool", side_effect=Busy):
+        with patch("netbox_vlan_manager.api.views.pool_operations.merge_pool", side_effect=Busy):
             self.assertEqual(self.post(self.url("merge"), {"into": self.into.pk}, status=503)["code"], "busy")
 
 
-class RetireTestCase(PoolMoveTestCase):
+class RetireTestCase(PoolOperationTestCase):
     def test_drains_and_goes(self):
         self.grant_all()
         allocate("prod-01", pool=self.pool, user=self.user)
@@ -179,7 +179,7 @@ class RetireTestCase(PoolMoveTestCase):
         self.assertTrue(first["deleted"])
 
 
-class ResizeTestCase(PoolMoveTestCase):
+class ResizeTestCase(PoolOperationTestCase):
     def test_resize(self):
         self.grant_all()
         self.grant("view", model=Prefix)
@@ -282,7 +282,7 @@ class ResizeTestCase(PoolMoveTestCase):
         self.assertEqual(*counts)
 
 
-class PoolMoveSchemaTestCase(PlainTestCase):
+class PoolOperationSchemaTestCase(PlainTestCase):
     def test_schema(self):
         paths = openapi_schema()["paths"]
         for name, body, answer in (
@@ -301,7 +301,7 @@ class PoolMoveSchemaTestCase(PlainTestCase):
             self.assertEqual(conflict, {"$ref": "#/components/schemas/PoolConflict"})
 
 
-class RetiringJobTestCase(PoolMoveTestCase):
+class RetiringJobTestCase(PoolOperationTestCase):
     def test_the_job_deletes_what_is_drained(self):
         user = make_user("root", is_superuser=True)
         allocate("prod-01", pool=self.pool, user=user)

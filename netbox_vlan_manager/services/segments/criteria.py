@@ -1,7 +1,7 @@
 """
 What a caller may say about the segment that it wants, and the query that finds the first one that fits.
 
-The queries are prepared (see `prepared`): what is asked about makes their shape, what is asked for fills them.
+The queries are prepared (see `prepared_queries`): what is asked about makes their shape, what is asked for fills them.
 """
 
 from dataclasses import dataclass, fields
@@ -13,14 +13,14 @@ from django.utils.translation import gettext as _
 from ...choices import AllocationOrderChoices, SegmentStatusChoices
 from ...models import Segment
 from ...validators import clean_vid
-from ..base.prepared import fetch_rows
+from ..base.prepared_queries import fetch_rows
 
 __all__ = (
-    "Wish",
+    "SegmentCriteria",
     "available_segments",
-    "clean_wish",
+    "clean_criteria",
     "lock_first",
-    "meeting",
+    "matching",
 )
 
 # What stands in a prepared query for the values of a call.
@@ -35,7 +35,7 @@ ORDERS = {
     AllocationOrderChoices.RANDOM: ("?",),
 }
 
-# What a segment has to be, for each field of a Wish.
+# What a segment has to be, for each field of a SegmentCriteria.
 CONDITIONS = {
     "vid": "vid",
     "vid_min": "vid__gte",
@@ -46,7 +46,7 @@ CONDITIONS = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class SegmentCriteria:
     """Which segment of a pool is wanted; None where it does not matter."""
 
     vid: int | None = None
@@ -59,11 +59,11 @@ class Wish:
         return any(getattr(self, field.name) is not None for field in fields(self))
 
     @property
-    def is_one(self):
+    def names_one_segment(self):
         """Whether only one segment can fulfil it."""
         return self.vid is not None or self.segment is not None
 
-    def is_met_by(self, allocation):
+    def matches(self, allocation):
         """Whether an allocation holds what is wanted."""
         return (
             self.vid in (None, allocation.vid)
@@ -85,9 +85,9 @@ class Wish:
         return ", ".join(asked)
 
 
-def clean_wish(*, vid=None, vid_min=None, vid_max=None, prefix_length=None, segment=None):
+def clean_criteria(*, vid=None, vid_min=None, vid_max=None, prefix_length=None, segment=None):
     """
-    Return the Wish of what a user typed.
+    Return the SegmentCriteria of what a user typed.
 
     Args:
         vid, vid_min, vid_max: VLAN IDs, as ints or digits.
@@ -115,7 +115,7 @@ def clean_wish(*, vid=None, vid_min=None, vid_max=None, prefix_length=None, segm
         errors["vid_max"] = _("The range ends before it begins: give the lower VLAN ID first.")
     if errors:
         raise ValidationError(errors)
-    return Wish(segment=getattr(segment, "pk", segment), **values)
+    return SegmentCriteria(segment=getattr(segment, "pk", segment), **values)
 
 
 def available_segments(pool):
@@ -125,37 +125,37 @@ def available_segments(pool):
     )
 
 
-def lock_first(pool, wish, skip_locked):
+def lock_first(pool, criteria, skip_locked):
     """
-    Lock the first available segment of `pool` that meets `wish`, and return its id, or None where there is none.
+    Lock the first available segment of `pool` that meets `criteria`, and return its id, or None where there is none.
 
     Args:
         pool: The SegmentPool, whose order decides which is the first.
-        wish: A Wish.
+        criteria: A SegmentCriteria.
         skip_locked: Whether to pass over rows that other transactions hold, or to wait for them.
     """
     values = {
         POOL: pool.pk,
-        VID: wish.vid,
-        VID_MIN: wish.vid_min,
-        VID_MAX: wish.vid_max,
-        LENGTH: wish.prefix_length,
-        SEGMENT: wish.segment,
+        VID: criteria.vid,
+        VID_MIN: criteria.vid_min,
+        VID_MAX: criteria.vid_max,
+        LENGTH: criteria.prefix_length,
+        SEGMENT: criteria.segment,
     }
-    asked = tuple(field.name for field in fields(wish) if getattr(wish, field.name) is not None)
+    asked = tuple(field.name for field in fields(criteria) if getattr(criteria, field.name) is not None)
     rows = fetch_rows(_first_query, values, pool.allocation_order, asked, skip_locked)
     return rows[0][0] if rows else None
 
 
-def meeting(wish):
-    """Return the condition that a segment meets `wish`."""
-    asked = {name: value for name in CONDITIONS if (value := getattr(wish, name)) is not None}
+def matching(criteria):
+    """Return the condition that a segment meets `criteria`."""
+    asked = {name: value for name in CONDITIONS if (value := getattr(criteria, name)) is not None}
     return Q(**{CONDITIONS[name]: value for name, value in asked.items()})
 
 
 def _first_query(order, asked, skip_locked):
     values = {"vid": VID, "vid_min": VID_MIN, "vid_max": VID_MAX, "prefix_length": LENGTH, "segment": SEGMENT}
-    wish = Wish(**{name: values[name] for name in asked})
-    segments = Segment.objects.filter(meeting(wish), pool=POOL, status=SegmentStatusChoices.AVAILABLE)
+    criteria = SegmentCriteria(**{name: values[name] for name in asked})
+    segments = Segment.objects.filter(matching(criteria), pool=POOL, status=SegmentStatusChoices.AVAILABLE)
     segments = segments.select_for_update(skip_locked=skip_locked, no_key=True, of=("self",))
     return segments.order_by(*ORDERS[order]).values_list("pk")[:1]

@@ -1,7 +1,7 @@
 """
 Reports every operation to the log and to Prometheus.
 
-    >>> with timing.operation("allocate", pool=pool) as operation:
+    >>> with operations.track("allocate", pool=pool) as operation:
     ...     with timing.part("locks"):
     ...         ...
     ...     operation.outcome = "created"
@@ -29,8 +29,8 @@ from ...settings import get_setting
 
 __all__ = (
     "note",
-    "operation",
     "part",
+    "track",
 )
 
 logger = logging.getLogger("netbox_vlan_manager.slow")
@@ -65,7 +65,7 @@ class _Operation:
 
 
 @contextmanager
-def operation(name, *, dry_run=False, level=logging.INFO, **about):
+def track(name, *, dry_run=False, level=logging.INFO, **about):
     """
     Time the block, and tell of it. Yields an object whose `outcome` the block may set; what an error sets it to is the
     error's code.

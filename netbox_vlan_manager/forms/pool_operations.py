@@ -17,7 +17,7 @@ __all__ = (
 )
 
 
-class PoolMoveForm(ChangelogMessageMixin, forms.Form):
+class PoolOperationForm(ChangelogMessageMixin, forms.Form):
     def __init__(self, *args, pool, user, **kwargs):
         super().__init__(*args, **kwargs)
         self.pool = pool
@@ -27,7 +27,7 @@ class PoolMoveForm(ChangelogMessageMixin, forms.Form):
         return dict(self.cleaned_data)
 
 
-class MergePoolForm(PoolMoveForm):
+class MergePoolForm(PoolOperationForm):
     """Asks for the pool that another one is merged into."""
 
     into = DynamicModelChoiceField(
@@ -45,13 +45,13 @@ class MergePoolForm(PoolMoveForm):
         field.widget.add_query_params({"vrf_id": [pool.vrf_id], "id__n": [pool.pk]})
 
 
-class RetirePoolForm(PoolMoveForm):
+class RetirePoolForm(PoolOperationForm):
     """Asks why a pool is retired."""
 
     fieldsets = ()
 
 
-class ResizePoolForm(PoolMoveForm):
+class ResizePoolForm(PoolOperationForm):
     """Asks for the VLAN IDs and the containers that a pool shall have."""
 
     vid_ranges = VIDRangesField(

@@ -11,7 +11,7 @@ from utilities.views import register_model_view
 
 from ..exceptions import PoolConflict
 from ..forms.errors import add_service_error
-from ..forms.pool_moves import MergePoolForm, ResizePoolForm, RetirePoolForm
+from ..forms.pool_operations import MergePoolForm, ResizePoolForm, RetirePoolForm
 from ..models import SegmentPool
 from ..services.base.refusals import SERVICE_ERRORS
 from ..services.base.resolution import check_pool_permission
@@ -30,7 +30,7 @@ __all__ = (
 LISTED = 50
 
 
-class PoolMoveView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
+class PoolOperationView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
     """
     Does something with a whole pool: first the form, then what it would do, then it is done.
 
@@ -118,7 +118,7 @@ class PoolMoveView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
 
 
 @register_model_view(SegmentPool, "merge")
-class SegmentPoolMergeView(PoolMoveView):
+class SegmentPoolMergeView(PoolOperationView):
     form_class = MergePoolForm
     template_name = "netbox_vlan_manager/pool_merge.html"
     title = gettext_lazy("Merge {pool}")
@@ -143,7 +143,7 @@ class SegmentPoolMergeView(PoolMoveView):
 
 
 @register_model_view(SegmentPool, "retire")
-class SegmentPoolRetireView(PoolMoveView):
+class SegmentPoolRetireView(PoolOperationView):
     permission = "delete"
     form_class = RetirePoolForm
     template_name = "netbox_vlan_manager/pool_retire.html"
@@ -172,7 +172,7 @@ class SegmentPoolRetireView(PoolMoveView):
 
 
 @register_model_view(SegmentPool, "resize")
-class SegmentPoolResizeView(PoolMoveView):
+class SegmentPoolResizeView(PoolOperationView):
     form_class = ResizePoolForm
     template_name = "netbox_vlan_manager/pool_resize.html"
     title = gettext_lazy("Resize {pool}")
