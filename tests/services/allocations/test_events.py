@@ -117,7 +117,7 @@ def webhook(received):
 def deliver(django_capture_on_commit_callbacks):
     """A function that does something, commits it, and has a worker do what was queued."""
     queue = get_queue("default")
-    queue.connection.flushdb()
+    forget_jobs(queue)
 
     def do(work, *args, **kwargs):
         with django_capture_on_commit_callbacks(execute=True):
@@ -127,8 +127,14 @@ def deliver(django_capture_on_commit_callbacks):
         return result
 
     yield do
-    # Also what failed: it is the fault of this test, and of no other.
-    queue.connection.flushdb()
+    # What failed is the fault of this test, and of no other.
+    forget_jobs(queue)
+
+
+def forget_jobs(queue):
+    queue.empty()
+    for job in queue.failed_job_registry.get_job_ids():
+        queue.failed_job_registry.remove(job, delete_job=True)
 
 
 def expire_in(seconds, **conditions):
