@@ -5,6 +5,7 @@ start of NetBox takes many seconds, a fork none.
 Run as a program, it is that process. It reads what to run from its standard input, a line of JSON each.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -102,12 +103,32 @@ def _run(asked):
     return 0
 
 
+def _warm_up():
+    """Do once what processes remember: what is compiled for the first call is there for all programs."""
+    from django.db import connections, transaction
+
+    from netbox_vlan_manager.services import allocate, release
+    from tests.factories import make_pool, make_user
+
+    # What NetBox imports with the first request.
+    importlib.import_module("netbox.urls")
+    with transaction.atomic():
+        pool, user = make_pool(segments=2), make_user()
+        for cluster in ("a", "b", "a"):
+            allocate(cluster, pool=pool, user=user)
+        release("a", pool=pool, user=user)
+        transaction.set_rollback(True)
+    connections.close_all()
+    # A page of memory is copied to each process that looks through its objects for garbage.
+    gc.collect()
+    gc.freeze()
+
+
 def main():
     import django
 
     django.setup()
-    # What NetBox imports with the first request is there for all programs, too.
-    importlib.import_module("netbox.urls")
+    _warm_up()
 
     for line in sys.stdin:
         asked = json.loads(line)
