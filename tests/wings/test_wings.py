@@ -119,7 +119,7 @@ def test_an_extra_that_is_not_installed(settings_of, monkeypatch):
 
 
 def test_a_module_that_a_wing_does_not_have():
-    assert wings._import("api", "no_such") is wings._import("no_such", "urls") is None
+    assert wings._import("api", "no_such") is wings._import("api", "no_such.urls") is None
 
 
 def test_an_error_in_a_module_of_a_wing_is_raised(copy):
