@@ -50,18 +50,27 @@ class VLANManagerConfig(PluginConfig):
         "lease_warning": 86400,
         # How many days the daily snapshots of pools are kept.
         "snapshot_retention": 730,
+        # The optional parts of the plugin that are on.
+        "wings": (),
     }
+
+    def import_models(self):
+        super().import_models()
+        from . import wings
+
+        wings.import_models()
 
     def ready(self):
         super().ready()
         # These register on import, which NetBox allows only once the models are there.
-        from . import branching, jobs, permissions, signals, widgets  # noqa: F401
+        from . import branching, jobs, permissions, signals, widgets, wings  # noqa: F401
         from .events import offer_event_types, register_event_types
         from .settings import check_settings
 
-        if errors := check_settings():
+        if errors := check_settings() + wings.find_errors():
             raise ImproperlyConfigured("; ".join(errors))
         register_event_types()
+        wings.ready()
         offer_event_types()
         branching.connect()
         # NetBox would put it last, where it is not reached when NetBox's own middleware fails.

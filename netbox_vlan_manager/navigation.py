@@ -2,6 +2,8 @@ from django.utils.translation import gettext_lazy as _
 
 from netbox.plugins import PluginMenu, PluginMenuButton, PluginMenuItem
 
+from . import wings
+
 overview = PluginMenuItem(
     link="plugins:netbox_vlan_manager:overview",
     link_text=_("Overview"),
@@ -65,6 +67,7 @@ menu = PluginMenu(
         (_("Overview"), (overview,)),
         (_("Allocations"), (allocations,)),
         (_("Segments"), (_inventory("segment", _("Segments")), _inventory("segmentpool", _("Segment Pools")), drift)),
+        *wings.collect("navigation.groups"),
         (_("Documentation"), (help_page,)),
     ),
     icon_class="mdi mdi-lan",

@@ -6,6 +6,7 @@ from ipam.models import VLAN, Prefix
 from netbox.search import FieldTypes, SearchIndex
 from netbox.search.backends import search_backend
 
+from . import wings
 from .models import Segment, SegmentPool
 
 
@@ -45,7 +46,7 @@ class SegmentIndex(SearchIndex):
         return instance.epg_name if field_name == "vlan" else SearchIndex.get_field_value(instance, field_name)
 
 
-indexes = (SegmentPoolIndex, SegmentIndex)
+indexes = (SegmentPoolIndex, SegmentIndex, *wings.collect("search.indexes"))
 
 
 @receiver(post_save, sender=VLAN)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from ipam.models import VLAN
 from netbox.plugins import PluginTemplateExtension
 
-from . import branching
+from . import branching, wings
 from .choices import AllocationStatusChoices
 from .filtersets import SegmentPoolFilterSet
 from .models import Allocation, Segment, SegmentPool
@@ -175,4 +175,12 @@ def _list_url(model_name, filters):
     return f"{reverse(f'plugins:netbox_vlan_manager:{model_name}_list')}?{urlencode(filters, doseq=True)}"
 
 
-template_extensions = (SegmentPanel, ContainerPools, VRFPools, VLANGroupPools, PlacePools, ClusterAllocations)
+template_extensions = (
+    SegmentPanel,
+    ContainerPools,
+    VRFPools,
+    VLANGroupPools,
+    PlacePools,
+    ClusterAllocations,
+    *wings.collect("template_content.template_extensions"),
+)

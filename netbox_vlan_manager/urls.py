@@ -3,7 +3,7 @@ from django.views.generic import RedirectView
 
 from utilities.urls import get_model_urls
 
-from . import views
+from . import views, wings
 
 urlpatterns = (
     # With a path of its own: NetBox's menu takes the item whose path begins another's for the current one.
@@ -22,4 +22,5 @@ urlpatterns = (
     path("segments/<int:pk>/", include(get_model_urls("netbox_vlan_manager", "segment"))),
     path("allocations/", include(get_model_urls("netbox_vlan_manager", "allocation", detail=False))),
     path("allocations/<int:pk>/", include(get_model_urls("netbox_vlan_manager", "allocation"))),
+    *wings.collect("urls.urlpatterns"),
 )

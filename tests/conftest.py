@@ -36,6 +36,7 @@ SLOW = (
     "property",
     "stack",
     "upgrade",
+    "wings",
 )
 # Where tests share the live NetBox.
 LIVE = ("e2e", "test_stack.py")

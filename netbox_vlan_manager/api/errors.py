@@ -63,7 +63,8 @@ class CodedError(exceptions.APIException):
 
     def __init__(self, code, detail, wait=None, **extra):
         super().__init__(detail, code)
-        self.status_code = STATUS_OF_CODE[code]
+        # A wing has codes of its own, with which it refuses what the state of its objects does not allow.
+        self.status_code = STATUS_OF_CODE.get(code, 409)
         self.detail = {"detail": self.detail, "code": code, **extra}
         # REST framework turns it into the Retry-After header.
         self.wait = wait

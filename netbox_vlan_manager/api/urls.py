@@ -2,6 +2,7 @@ from django.urls import path
 
 from netbox.api.routers import NetBoxRouter
 
+from .. import wings
 from . import views
 
 router = NetBoxRouter()
@@ -9,6 +10,8 @@ router.APIRootView = views.VLANManagerRootView
 router.register("pools", views.SegmentPoolViewSet)
 router.register("segments", views.SegmentViewSet)
 router.register("allocations", views.AllocationViewSet)
+for prefix, viewset in wings.collect("api.urls.viewsets"):
+    router.register(prefix, viewset)
 
 app_name = "netbox_vlan_manager-api"
 
@@ -26,5 +29,6 @@ urlpatterns = [
     path("export/segments/", views.SegmentExportView.as_view(), name="export-segments"),
     path("export/statistics/", views.StatisticsExportView.as_view(), name="export-statistics"),
     path("health/", views.HealthView.as_view(), name="health"),
+    *wings.collect("api.urls.urlpatterns"),
     *router.urls,
 ]

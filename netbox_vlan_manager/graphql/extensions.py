@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from .. import wings
 from ..models import Allocation, Segment, SegmentPool
 from .restriction import RestrictedField, related_filter
 
@@ -81,10 +82,17 @@ class AllocationsFilterOfCluster:
     allocations = related_filter(Allocation, Annotated["AllocationFilter", FILTERS], "pk", remote="cluster")
 
 
-type_extensions = [SegmentPoolsOfObject, SegmentOfObject, IPv6SegmentOfPrefix, AllocationsOfCluster]
+type_extensions = [
+    SegmentPoolsOfObject,
+    SegmentOfObject,
+    IPv6SegmentOfPrefix,
+    AllocationsOfCluster,
+    *wings.collect("graphql.extensions.type_extensions"),
+]
 filter_extensions = [
     SegmentFilterOfVLAN,
     SegmentFilterOfPrefix,
     SegmentPoolsFilterOfVRF,
     AllocationsFilterOfCluster,
+    *wings.collect("graphql.extensions.filter_extensions"),
 ]

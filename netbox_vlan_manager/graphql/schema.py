@@ -1,6 +1,7 @@
 import strawberry
 import strawberry_django
 
+from .. import wings
 from .types import AllocationType, PoolSnapshotType, SegmentPoolType, SegmentType
 
 __all__ = ("schema",)
@@ -21,4 +22,4 @@ class VLANManagerQuery:
     pool_snapshot_list: list[PoolSnapshotType] = strawberry_django.field()
 
 
-schema = [VLANManagerQuery]
+schema = [VLANManagerQuery, *wings.collect("graphql.schema.schema")]

@@ -1,5 +1,7 @@
 from rest_framework.routers import APIRootView
 
+from ... import wings
+
 __all__ = ("VLANManagerRootView",)
 
 
@@ -26,5 +28,6 @@ class VLANManagerRootView(APIRootView):
         return "VLAN Manager"
 
     def get(self, request, *args, **kwargs):
-        self.api_root_dict = dict(sorted({**self.api_root_dict, **self.plain_urls}.items()))
+        of_wings = {str(url.pattern).rstrip("/"): url.name for url in wings.collect("api.urls.urlpatterns")}
+        self.api_root_dict = dict(sorted({**self.api_root_dict, **self.plain_urls, **of_wings}.items()))
         return super().get(request, *args, **kwargs)
