@@ -20,8 +20,8 @@ from netbox_vlan_manager.services import (
     set_clusters,
     share,
 )
-from netbox_vlan_manager.services.allocations.allocation import clean_request
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.drift.consistency import find_drift
 from netbox_vlan_manager.services.reporting.thresholds import refresh
 from netbox_vlan_manager.services.segments.quarantine import promote_all
@@ -216,7 +216,11 @@ def test_set_clusters(pool, user):
 
 def test_many_or_none(pool, user):
     other = make_pool("Network2", container="10.1.0.0/16", segments=1)
-    requests = [clean_request("a", pool=pool), clean_request("a", pool=other), clean_request("b", pool=pool)]
+    requests = [
+        AllocationRequest.clean("a", pool=pool),
+        AllocationRequest.clean("a", pool=other),
+        AllocationRequest.clean("b", pool=pool),
+    ]
     results = allocate_many(requests, user=user)
     assert [(result.allocation.pool, result.allocation.vid) for result in results] == [
         (pool, 100),
@@ -226,7 +230,7 @@ def test_many_or_none(pool, user):
     assert not any(result.created for result in allocate_many(requests, user=user))
 
     with pytest.raises(PoolExhausted):
-        allocate_many([clean_request("c", pool=pool), clean_request("c", pool=other)], user=user)
+        allocate_many([AllocationRequest.clean("c", pool=pool), AllocationRequest.clean("c", pool=other)], user=user)
     assert not Allocation.objects.filter(cluster_name="c").exists()
 
 
@@ -243,7 +247,7 @@ def test_dry_runs_change_nothing(pool, user):
     assert allocate("held", pool=pool, user=user, dry_run=True).created is False
     result = allocate("a", pool=pool, user=user, dry_run=True)
     assert (result.created, result.allocation.vid, result.allocation.pk) == (True, 101, None)
-    requests = [clean_request(name, pool=pool) for name in "abc"]
+    requests = [AllocationRequest.clean(name, pool=pool) for name in "abc"]
     assert [one.allocation.vid for one in allocate_many(requests, user=user, dry_run=True)] == [101, 102, 103]
     assert share(Segment.objects.get(vid=100), "b", user=user, dry_run=True).allocation.shared
     set_clusters(Segment.objects.get(vid=100), [], user=user, dry_run=True)
@@ -388,8 +392,8 @@ def test_limits(pool, user):
         allocate("t3", pool=pool, user=user)
     assert not allocate("t2", pool=pool, user=user).created
     with pytest.raises(LimitReached, match="One request may allocate 2"):
-        allocate_many([clean_request(name, pool=pool) for name in "xyz"], user=user)
-    assert len(allocate_many([clean_request(name, pool=pool) for name in "xy"], user=user)) == 2
+        allocate_many([AllocationRequest.clean(name, pool=pool) for name in "xyz"], user=user)
+    assert len(allocate_many([AllocationRequest.clean(name, pool=pool) for name in "xy"], user=user)) == 2
 
 
 def test_levels_are_told_once(pool, user):

@@ -21,8 +21,8 @@ from netbox_vlan_manager.services import (
     set_clusters,
     share,
 )
-from netbox_vlan_manager.services.allocations.allocation import clean_request
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.drift.consistency import find_drift
 from netbox_vlan_manager.services.pools.retiring import retire_pool
 from netbox_vlan_manager.services.reporting.export import segment_rows
@@ -124,7 +124,7 @@ def test_a_paused_pool_gives_nothing_more(pool, user):
 
 def test_a_list_is_served_the_same_way(pool, user):
     over = [make_overdue(name, pool, user) for name in "ab"]
-    results = allocate_many([clean_request(name, pool=pool) for name in "ba"], user=user)
+    results = allocate_many([AllocationRequest.clean(name, pool=pool) for name in "ba"], user=user)
     assert [(result.created, result.allocation.vid) for result in results] == [(True, 101), (True, 100)]
     for one in over:
         assert_expired(one)
