@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from .settings import get_setting
 
 __all__ = (
+    "ClusterName",
     "clean_cidr",
     "clean_cluster_name",
     "clean_epg_name",
@@ -191,6 +192,17 @@ def clean_cluster_name(value):
             )
         )
     return name
+
+
+class ClusterName(str):
+    """A cluster name that is clean: fields of REST and forms return it, so that no service cleans the name again."""
+
+    __slots__ = ()
+
+    @classmethod
+    def clean(cls, value):
+        """Return `value` as a ClusterName; raises as `clean_cluster_name`."""
+        return value if isinstance(value, cls) else cls(clean_cluster_name(value))
 
 
 def clean_purpose(value):

@@ -24,7 +24,8 @@ from netbox_vlan_manager.exceptions import AllocationNotFound, Busy, PoolExhaust
 from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate, allocate_many, allocate_stretched, release, set_clusters, share
-from netbox_vlan_manager.services.allocations.allocation import clean_request, release_allocation
+from netbox_vlan_manager.services.allocations.releasing import release_allocation
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.base import operations, transactions
 from netbox_vlan_manager.services.reporting import thresholds
 from tests.factories import make_pool, make_user
@@ -107,7 +108,7 @@ def test_allocations_and_releases(counted, committed, user):
 def test_many_stretched_and_shared(counted, committed, user):
     pools = [make_pool(segments=3), make_pool(scope="Site2", segments=3, container="10.1.0.0/16")]
     with committed():
-        allocate_many([clean_request("a", pool=pool) for pool in (*pools, pools[0])], user=user)
+        allocate_many([AllocationRequest.clean("a", pool=pool) for pool in (*pools, pools[0])], user=user)
         allocate_stretched("b", pools=pools, user=user)
         segment = Segment.objects.get(pool=pools[0], vid=102)
         share(segment, "c", user=user)
@@ -129,7 +130,9 @@ def test_what_is_rolled_back_is_not_counted(counted, committed, user):
     with committed():
         for work in (
             lambda: allocate("a", pool=pool, user=user),
-            lambda: allocate_many([clean_request("a", pool=pool), clean_request("b", pool=pool)], user=user),
+            lambda: allocate_many(
+                [AllocationRequest.clean("a", pool=pool), AllocationRequest.clean("b", pool=pool)], user=user
+            ),
         ):
             with suppress(KeyError), transaction.atomic():
                 work()

@@ -9,7 +9,7 @@ from ipam.models import Prefix
 from netbox.api.fields import ChoiceField, SerializedPKRelatedField
 
 from ..services.pools.resizing import parse_vid_ranges
-from ..validators import clean_cluster_name, clean_purpose
+from ..validators import ClusterName, clean_purpose
 from .references import find_object, viewable
 
 __all__ = (
@@ -105,7 +105,7 @@ class ClusterNameField(serializers.Field):
     }
 
     def to_internal_value(self, data):
-        return clean_cluster_name(data)
+        return ClusterName.clean(data)
 
     def to_representation(self, value):
         return value
@@ -134,7 +134,7 @@ class ClusterNamesField(serializers.Field):
             self.fail("invalid")
         if len(data) > CLUSTER_NAMES_MAX:
             self.fail("too_many", most=CLUSTER_NAMES_MAX)
-        return [clean_cluster_name(name) for name in data]
+        return [ClusterName.clean(name) for name in data]
 
     def to_representation(self, value):
         return value

@@ -20,7 +20,7 @@ from ..validators import (
     PURPOSE_MAX_LENGTH,
     VID_MAX,
     VID_MIN,
-    clean_cluster_name,
+    ClusterName,
     clean_purpose,
 )
 from .mixins import KeepHiddenMixin, RestrictedFilterMixin
@@ -102,7 +102,7 @@ class HolderForm(forms.Form):
     )
 
     def clean_cluster_name(self):
-        return clean_cluster_name(self.cleaned_data["cluster_name"])
+        return ClusterName.clean(self.cleaned_data["cluster_name"])
 
     def clean_purpose(self):
         return clean_purpose(self.cleaned_data["purpose"])

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..choices import SegmentPoolStatusChoices
 from ..services.reporting.overview import pools_to_allocate_from
-from ..validators import CLUSTER_NAME_MAX_LENGTH, clean_cluster_name
+from ..validators import CLUSTER_NAME_MAX_LENGTH, ClusterName
 
 __all__ = ("QuickAllocateForm",)
 
@@ -67,7 +67,7 @@ class QuickAllocateForm(forms.Form):
         return sites if vrf else groups.values()
 
     def clean_cluster_name(self):
-        return clean_cluster_name(self.cleaned_data["cluster_name"])
+        return ClusterName.clean(self.cleaned_data["cluster_name"])
 
 
 def _label(name, pool):

@@ -6,17 +6,10 @@ The use cases, for REST, pages, jobs, commands and nbshell alike.
     >>> release("prod-01", site="Site1", vrf="Network1", user="admin")
 """
 
-from .allocations.allocation import (
-    AllocationResult,
-    ReleaseResult,
-    allocate,
-    allocate_many,
-    available_segments,
-    release,
-    release_allocation,
-    renew,
-)
+from .allocations.allocating import AllocationResult, allocate, allocate_many, available_segments
 from .allocations.availability import AvailabilityResult, disable_segment, enable_segment
+from .allocations.leases import renew
+from .allocations.releasing import ReleaseResult, release, release_allocation
 from .allocations.sharing import set_clusters, share
 from .allocations.stretching import allocate_stretched
 from .base.resolution import check_pool_permission, resolve_pool, resolve_pool_by_name

@@ -47,8 +47,8 @@ from netbox_vlan_manager.services import (  # noqa: E402
     renew,
     share,
 )
-from netbox_vlan_manager.services.allocations.allocation import clean_request  # noqa: E402
 from netbox_vlan_manager.services.allocations.leases import expire_due  # noqa: E402
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest  # noqa: E402
 from netbox_vlan_manager.services.base import transactions  # noqa: E402
 from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
 from netbox_vlan_manager.services.onboarding.importing import import_segments  # noqa: E402
@@ -455,9 +455,9 @@ def killed():
     pool = make_big_pool(1)
 
     def die():
-        from netbox_vlan_manager.services.allocations import allocation
+        from netbox_vlan_manager.services.allocations import allocating
 
-        allocation.get_setting = lambda name: os._exit(9) if name == "prefix_status_allocated" else 1000
+        allocating.get_setting = lambda name: os._exit(9) if name == "prefix_status_allocated" else 1000
         ask("cluster-1", pool)
 
     connections.close_all()
@@ -611,7 +611,7 @@ def opposite_batches():
     """Two batches that want each other's segments."""
 
     def work(pool, wanted):
-        allocate_many([clean_request(name, pool=pool, vid=vid) for name, vid in wanted], user="operator")
+        allocate_many([AllocationRequest.clean(name, pool=pool, vid=vid) for name, vid in wanted], user="operator")
 
     _batches(work)
 

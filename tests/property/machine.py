@@ -43,8 +43,8 @@ from netbox_vlan_manager.services import (  # noqa: E402
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.allocations.allocation import clean_request  # noqa: E402
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring  # noqa: E402
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest  # noqa: E402
 from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
 from netbox_vlan_manager.services.reporting.thresholds import refresh  # noqa: E402
 from netbox_vlan_manager.services.segments.quarantine import promote_all  # noqa: E402
@@ -113,7 +113,9 @@ def do_allocate(pool, cluster, asked, dry_run):
 
 
 def do_many(items, dry_run):
-    requests = [clean_request(cluster, pool=pool_of(pool), **asked_of(asked)) for pool, cluster, asked in items]
+    requests = [
+        AllocationRequest.clean(cluster, pool=pool_of(pool), **asked_of(asked)) for pool, cluster, asked in items
+    ]
     return describe(allocate_many(requests, user=USER, dry_run=dry_run))
 
 

@@ -14,7 +14,7 @@ from ...choices import AllocationStatusChoices, ReleaseReasonChoices
 from ...exceptions import VLANManagerError
 from ...models import Allocation
 from ...services import allocate
-from ...services.allocations.allocation import locate
+from ...services.allocations.requests import locate
 from ...services.segments.criteria import SegmentCriteria
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField

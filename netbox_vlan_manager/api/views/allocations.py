@@ -12,8 +12,8 @@ from ... import filtersets
 from ...exceptions import Busy
 from ...models import Allocation
 from ...services import allocate_many, allocate_stretched, release_allocation, renew
-from ...services.allocations.allocation import clean_request, find_held, locate, lock_key
 from ...services.allocations.releases import release_warnings
+from ...services.allocations.requests import AllocationRequest, find_held, locate, lock_key
 from ...services.base import transactions
 from ...services.base.resolution import check_pool_permission
 from ...services.base.visibility import check_release, check_renewal, known_allocations, releasable
@@ -215,7 +215,7 @@ class AllocationViewSet(ServiceViewSet):
         check_pool_permission(self.request.user, values["pool"], "allocate")
         tags = serializer.take_tags(values)
         values.pop("dry_run", None)
-        return clean_request(**values), tags
+        return AllocationRequest.clean(**values), tags
 
     @extend_schema(
         request=serializers.StretchedSerializer,

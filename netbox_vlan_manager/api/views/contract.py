@@ -8,8 +8,9 @@ from rest_framework.response import Response
 from ...exceptions import AllocationNotFound
 from ...models import Allocation
 from ...services import allocate, release_allocation
-from ...services.allocations.allocation import find_allocation, locate
 from ...services.allocations.releases import release_warnings
+from ...services.allocations.releasing import find_allocation
+from ...services.allocations.requests import locate
 from ...services.base.resolution import resolve_pool_by_name
 from ...services.base.visibility import check_release
 from ..permissions import MayWrite

@@ -1,7 +1,7 @@
 """
-Takes segments out of use and puts them back.
+Disables segments, which takes them out of use, and enables them again.
 
-A disabled segment is handed out to nobody. Its prefix keeps the status of one that is available: no cluster has it.
+A disabled segment is allocated to no cluster. Its prefix keeps the status of an available one, since no cluster has it.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ from ...models import Allocation, Segment
 from ..base import audit, operations, transactions
 from ..segments.guards import disabling
 from ..segments.quarantine import lock_segment
-from .allocation import end_overdue
+from .releasing import end_overdue_locked
 
 __all__ = (
     "AvailabilityResult",
@@ -28,7 +28,7 @@ __all__ = (
 
 
 class AvailabilityResult(NamedTuple):
-    """`changed` is False when the segment was already as it was asked to be."""
+    """`changed` is False when the segment already was as the caller asked."""
 
     segment: Segment
     changed: bool
@@ -36,16 +36,15 @@ class AvailabilityResult(NamedTuple):
 
 def disable_segment(segment, *, user, reason="", changelog_message=""):
     """
-    Take a segment out of use, so that it is not allocated; give one that is disabled already another reason. A
-    cool-down ends with it.
+    Take a segment out of use, so that it is not allocated; give a disabled segment another reason.
 
-    Locks the segment's row until the transaction ends.
+    This ends a cool-down. Locks the segment's row until the transaction ends.
 
     Args:
         segment: The Segment.
-        user: The User, or the user name, whom the change log names.
-        reason: Why, for those who see the segment; empty leaves the reason of a disabled segment as it is.
-        changelog_message: Why, for the change log.
+        user: The User, or the user name, that the change log names.
+        reason: The reason, which users see at the segment; empty leaves that of a disabled segment as it is.
+        changelog_message: The reason, for the change log.
 
     Returns:
         AvailabilityResult, whose segment is the row as it is now.
@@ -56,17 +55,17 @@ def disable_segment(segment, *, user, reason="", changelog_message=""):
         Busy: Locks were not had in time, or the segment was deleted; nothing was changed.
     """
     reason = _clean_reason(reason)
-    return _run("disable", _disable, user, segment, reason, changelog_message)
+    return _run("disable", _disable_locked, user, segment, reason, changelog_message)
 
 
 def enable_segment(segment, *, user, changelog_message=""):
     """
-    Make a disabled segment available again, and forget the reason; one that is not disabled is left alone. Its VLAN
-    becomes active, as that of every segment that is handed out.
+    Make a disabled segment available again, without its reason; any other segment stays as it is.
 
-    Arguments, locks, result and Busy are those of `disable_segment`.
+    Its VLAN becomes active, as that of every segment that can be allocated. Arguments, locks, result and Busy are those
+    of `disable_segment`.
     """
-    return _run("enable", _enable, user, segment, changelog_message)
+    return _run("enable", _enable_locked, user, segment, changelog_message)
 
 
 def _run(name, work, user, segment, *args):
@@ -75,9 +74,9 @@ def _run(name, work, user, segment, *args):
         return transactions.run(partial(work, segment.pk, *args))
 
 
-def _disable(pk, reason, changelog_message):
+def _disable_locked(pk, reason, changelog_message):
     segment = lock_segment(pk)
-    if segment.status == SegmentStatusChoices.ALLOCATED and end_overdue(Allocation.objects.filter(segment=pk)):
+    if segment.status == SegmentStatusChoices.ALLOCATED and end_overdue_locked(Allocation.objects.filter(segment=pk)):
         segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.ALLOCATED:
         raise SegmentInUse(
@@ -85,19 +84,19 @@ def _disable(pk, reason, changelog_message):
         )
     if segment.status == SegmentStatusChoices.DISABLED and reason in ("", segment.disabled_reason):
         return AvailabilityResult(segment, changed=False)
-    return _write(segment, changelog_message, **disabling(segment, reason))
+    return _write_locked(segment, changelog_message, **disabling(segment, reason))
 
 
-def _enable(pk, changelog_message):
+def _enable_locked(pk, changelog_message):
     segment = lock_segment(pk)
     if segment.status != SegmentStatusChoices.DISABLED:
         return AvailabilityResult(segment, changed=False)
     if segment.vlan.status != VLANStatusChoices.STATUS_ACTIVE:
         audit.update(segment.vlan, status=VLANStatusChoices.STATUS_ACTIVE)
-    return _write(segment, changelog_message, status=SegmentStatusChoices.AVAILABLE, disabled_reason="")
+    return _write_locked(segment, changelog_message, status=SegmentStatusChoices.AVAILABLE, disabled_reason="")
 
 
-def _write(segment, changelog_message, **values):
+def _write_locked(segment, changelog_message, **values):
     segment._changelog_message = changelog_message
     audit.update(segment, **values)
     return AvailabilityResult(segment, changed=True)

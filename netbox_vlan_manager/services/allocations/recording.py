@@ -1,6 +1,7 @@
 """
-Creates allocations in bulk that exist already, for an import or a migration. No limit is checked and no event is sent,
-since nothing is handed out.
+Records allocations that exist already, in bulk, for an import or a migration.
+
+No limit is checked and no event is sent, since no segment is handed out.
 """
 
 from django.db.models.functions import Collate, Upper
@@ -16,10 +17,11 @@ from ..base.cluster_keys import cluster_keys
 __all__ = (
     "find_clusters",
     "make_allocation",
-    "write_allocations",
+    "prefix_updates",
+    "write_allocations_locked",
 )
 
-# How many objects are written with one call of `audit.write`.
+# How many segments one call of `audit.write` writes.
 BATCH = 500
 
 
@@ -35,15 +37,16 @@ def find_clusters(names):
 
 def make_allocation(pool, *, changelog_message="", **fields):
     """
-    Return an Allocation of a segment that need not be saved yet, validated as NetBox does; it is not saved either.
+    Return an unsaved Allocation, validated as NetBox does. Its segment need not be saved yet.
 
     Args:
         pool: The SegmentPool, with its VRF.
-        changelog_message: Why, for the change log.
-        fields: Those of Allocation but the names of pool and VRF, and the segment, which comes when it is written.
+        changelog_message: The reason, for the change log.
+        fields: The fields of Allocation, without the names of pool and VRF, and without the segment, which
+            `write_allocations_locked` sets.
 
     Raises:
-        ValidationError: A custom validator of NetBox's refused it.
+        ValidationError: A custom validator of NetBox's refused the allocation.
     """
     allocation = Allocation(pool=pool, pool_name=pool.name, vrf_name=pool.vrf.name, places=[ANY_PLACE], **fields)
     allocation._changelog_message = changelog_message
@@ -53,12 +56,12 @@ def make_allocation(pool, *, changelog_message="", **fields):
     return allocation
 
 
-def write_allocations(held):
+def write_allocations_locked(held):
     """
     Write allocations, and the statuses that their segments and prefixes get.
 
-    The caller has locked the segments' rows, in a transaction. Where a cluster is allocated a segment by somebody else
-    at the same time, the unique index refuses this, and `transactions.run` tries again.
+    The caller has locked the segments' rows, in a transaction. If another transaction allocates a segment to one of the
+    clusters at the same time, the unique index refuses this one, and `transactions.run` tries again.
 
     Args:
         held: (Segment with its prefixes, its new Allocations) pairs.
@@ -69,9 +72,14 @@ def write_allocations(held):
         for segment, allocations in held[start : start + BATCH]:
             if segment.status != SegmentStatusChoices.ALLOCATED:
                 updates.append((segment, {"status": SegmentStatusChoices.ALLOCATED, "quarantined_until": None}))
-                prefixes = filter(None, (segment.prefix, segment.ipv6_prefix))
-                updates += [(prefix, {"status": status}) for prefix in prefixes]
+                updates += prefix_updates(segment, status)
             for allocation in allocations:
                 allocation.segment = segment
                 creates.append(allocation)
         audit.write(updates=updates, creates=creates)
+
+
+def prefix_updates(segment, status):
+    """Return the `updates` of `audit.write` that give the prefixes of `segment` a status."""
+    prefixes = [segment.prefix, segment.ipv6_prefix] if segment.ipv6_prefix_id else [segment.prefix]
+    return [(prefix, {"status": status}) for prefix in prefixes]

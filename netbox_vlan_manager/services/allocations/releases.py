@@ -1,4 +1,4 @@
-"""What still uses the segments that are released, and what their pools do about it."""
+"""The objects that still use segments which are released, as far as the pool or the user asks."""
 
 from django.utils.translation import gettext as _
 
@@ -14,15 +14,15 @@ __all__ = (
 
 def find_use_that_matters(pool, segment_id, user):
     """
-    Return what still uses a segment, a usage.Use, where its pool does not release what is in use; else None.
+    Return the usage.Use of a segment, where its pool does not release segments that are in use; else None.
 
-    It takes a handful of statements, none where the pool allows it. Callers ask before the locks: an address
-    that is added after that could as well be added after the release.
+    Runs a handful of queries, none where the pool allows it. Callers ask before they take locks: an address that is
+    added between the two could as well be added after the release.
 
     Args:
         pool: The SegmentPool.
         segment_id: The id of the Segment.
-        user: The User who is told no more than they may view; None for the system.
+        user: The User whose permissions limit what the Use names; None for the system.
     """
     if pool.release_in_use == ReleaseInUseChoices.ALLOW:
         return None
@@ -32,15 +32,14 @@ def find_use_that_matters(pool, segment_id, user):
 
 def release_warnings(allocations, user):
     """
-    Return {id of the segment: text} of the segments of released allocations, or of such as may be released, that
-    NetBox's objects still use.
+    Return {id of the segment: text} of the allocations' segments that NetBox objects still use.
 
-    It takes a handful of statements, however many allocations there are.
+    Runs a handful of queries, however many allocations there are.
 
     Args:
-        allocations: Allocations, with their segments, VLANs and prefixes; those with `others_hold`, whose segments stay
-            allocated, are left out.
-        user: The User who is told no more than they may view.
+        allocations: Allocations that are released, or may be, with their segments, VLANs and prefixes. Those with
+            `others_hold` are left out, since their segments stay allocated.
+        user: The User whose permissions limit what the texts name.
     """
     leaving = {
         allocation.segment_id: allocation

@@ -1,5 +1,5 @@
 """
-The same VLAN ID at several sites at once: the lowest that is available in all of their pools, all of them or none.
+Allocates the same VLAN ID at several sites in one call: the lowest that is available in all of their pools.
 """
 
 from functools import partial
@@ -17,12 +17,20 @@ from ...validators import VID_MAX, VID_MIN
 from ..base import audit, operations, transactions
 from ..segments import generation, quarantine
 from ..segments.criteria import SegmentCriteria
-from . import allocation
-from .allocation import AllocationResult
+from .allocating import (
+    AllocationResult,
+    MustGrow,
+    find_or_end_locked,
+    lock_requests,
+    run_growing,
+    write_allocation_locked,
+)
+from .releasing import end_overdue_locked, take_back_locked
+from .requests import AllocationRequest, check_limits_locked, check_open, look_up_cluster
 
 __all__ = ("allocate_stretched",)
 
-# How many VLAN IDs are tried when pools grow: most fail for a reason that has nothing to do with the ID.
+# How many VLAN IDs are tried when pools grow: most failures have a reason that is the same for all IDs.
 GROWN_CANDIDATES = 5
 
 
@@ -33,17 +41,17 @@ def allocate_stretched(cluster_name, *, pools, user, vid=None, dry_run=False, pl
     Locks the cluster's key in the VRF and one segment row of each pool until the transaction ends.
 
     Args:
-        cluster_name: Who asks.
+        cluster_name: The cluster that asks.
         pools: The SegmentPools, two or more.
-        places: {pool: {"places", "serves"}} as `allocation.locate` found those that were not named themselves.
-        user: The User, or the user name, whom the change log names.
+        places: {pool: {"places", "serves"}}, as `requests.locate` found the pools that the caller did not name.
+        user: The User, or the user name, that the change log names.
         vid: The VLAN ID; None for the lowest that is available in all the pools.
-        dry_run: Say what would be allocated, and change nothing.
-        asked: viewer, purpose, expires_at and the fields of new allocations, as `allocation.allocate` takes them.
+        dry_run: Return what would be allocated, and change nothing.
+        asked: `viewer`, `purpose`, `expires_at` and the fields of new allocations, as `allocate` takes them.
 
     Returns:
-        A list of AllocationResults, in the order of the pools. Where the cluster holds a segment in some of the pools,
-        its VLAN ID is the one that it gets in the others.
+        A list of AllocationResults, in the order of the pools. If the cluster holds a segment in some of the pools, it
+        gets that segment's VLAN ID in the others.
 
     Raises:
         ValidationError: A value is not valid, or two of the pools are one.
@@ -58,27 +66,20 @@ def allocate_stretched(cluster_name, *, pools, user, vid=None, dry_run=False, pl
     user = audit.get_user(user)
     places = places or {}
     requests = [
-        allocation.clean_request(cluster_name, pool=pool, vid=vid, **places.get(pool, {}), **asked) for pool in pools
+        AllocationRequest.clean(cluster_name, pool=pool, vid=vid, **places.get(pool, {}), **asked) for pool in pools
     ]
     about = {"cluster": cluster_name, "pools": len(pools), "user": user}
     with operations.track("allocate_stretched", dry_run=dry_run, **about), audit.change_tracking(user):
-        for request in requests:
-            allocation.find_facts(request)
+        requests = [look_up_cluster(request) for request in requests]
         audit.prepare(Allocation, requests[0].has_custom_fields)
-        try:
-            return allocation.run(partial(_allocate, requests, user), dry_run)
-        except allocation.MustGrow:
-            return allocation.run(partial(_allocate, requests, user, may_grow=True), dry_run)
+        return run_growing(partial(_allocate_locked, requests, user), dry_run)
 
 
-def _allocate(requests, user, may_grow=False):
-    transactions.lock_clusters([key for request in requests for key in allocation.lock_keys(request)])
-    if may_grow:
-        pools = [request.pool for request in requests if request.pool.auto_grow]
-        transactions.lock_spaces([pool.vrf_id for pool in pools], [pool.vlan_group_id for pool in pools])
+def _allocate_locked(requests, user, may_grow=False):
+    lock_requests(requests, may_grow)
     held, ended = {}, []
     for request in requests:
-        held[request.pool], over = allocation.find_or_end(request)
+        held[request.pool], over = find_or_end_locked(request)
         ended += over
     vids = {one.vid for one in held.values() if one}
     if len(vids) > 1:
@@ -89,15 +90,17 @@ def _allocate(requests, user, may_grow=False):
         )
     missing = [request for request in requests if not held[request.pool]]
     for request in missing:
-        allocation.check_open(request)
-        allocation.check_limits(request)
+        check_open(request)
+        check_limits_locked(request)
     segments = _lock_segments(missing, [one.vid for one in ended], may_grow, *vids) if missing else {}
     results = []
     for request in requests:
         if held[request.pool]:
             results.append(AllocationResult(held[request.pool], created=False))
         else:
-            results.append(AllocationResult(allocation.hand_over(segments[request.pool], request, user), created=True))
+            results.append(
+                AllocationResult(write_allocation_locked(segments[request.pool], request, user), created=True)
+            )
     return results
 
 
@@ -106,42 +109,28 @@ def _lock_segments(requests, ended, may_grow, vid=None):
     """
     Return {pool: Segment} with one VLAN ID for all requests, the rows locked.
 
-    What the cluster had until now comes first, then what is available. What others hold is passed over. When nothing is
-    left, pools that grow make segments, and at last the others are waited for, since one may roll back.
+    The VLAN IDs that the cluster had until now come first, then those that are available. Rows that other transactions
+    hold are passed over. When no VLAN ID is left, pools that grow make segments. Last, this waits for the held rows,
+    since one of those transactions may roll back.
 
     Args:
         requests: AllocationRequests of a cluster that holds nothing in their pools.
         ended: VLAN IDs that the caller's transaction has released for the cluster.
-        may_grow: Whether the locks that pools need to grow are had.
+        may_grow: Whether the caller has taken the locks that pools need to grow.
         vid: The VLAN ID that the cluster holds in other pools.
     """
     pools = {request.pool.pk: request.pool for request in sorted(requests, key=lambda request: request.pool.pk)}
     vid = requests[0].criteria.vid if vid is None else vid
-    returning = quarantine.returning_segments(pools, requests[0].cluster_name, requests[0].purpose)
-    own = dict(returning.values_list("pk", "vid"))
-    for candidate in dict.fromkeys([*ended, *own.values()]):
-        if vid in (None, candidate) and (found := _lock_vid(pools, candidate, own=own)):
-            return found
-    for pool in pools.values():
-        quarantine.promote(pool)
-    if found := _lock_lowest(pools, vid):
-        return found
-    # Where a pool has a cool-down, what is taken back is not to be had yet.
-    over = Allocation.objects.filter(pool__in=[pk for pk, pool in pools.items() if not pool.cooldown])
-    if allocation.end_overdue(over.filter(vid=vid) if vid else over) and (found := _lock_lowest(pools, vid)):
+    if found := _lock_own(pools, requests[0], ended, vid) or _lock_unheld(pools, vid):
         return found
     reason = ""
     if any(pool.auto_grow for pool in pools.values()):
         if not may_grow:
-            raise allocation.MustGrow
-        found, reason = _grow(pools, vid)
+            raise MustGrow
+        found, reason = _grow_locked(pools, vid)
         if found:
             return found
-    transactions.set_lock_timeout(get_setting("last_segment_timeout" if vid is None else "lock_timeout"))
-    for pool in pools.values():
-        quarantine.promote(pool, skip_locked=False)
-        allocation.take_back(pool, SegmentCriteria(vid=vid), skip_locked=False)
-    if found := _lock_lowest(pools, vid, skip_locked=False):
+    if found := _wait_for_segments(pools, vid):
         return found
     if SegmentPool.objects.filter(pk__in=pools).count() < len(pools):
         # Merged or deleted since they were found: the same call, made again, finds the pools that are there now.
@@ -150,6 +139,36 @@ def _lock_segments(requests, ended, may_grow, vid=None):
         raise PoolExhausted(requests[0].pool, _("one VLAN ID at all of these sites"), reason)
     text = _("VLAN ID {vid} is not available in each of these pools: ask for another, or for none.").format(vid=vid)
     raise VIDUnavailable(f"{text} {reason}".strip())
+
+
+def _lock_own(pools, request, ended, vid):
+    """Lock and return {pool: Segment} with a VLAN ID that the cluster had until now, or None."""
+    returning = quarantine.returning_segments(pools, request.cluster_name, request.purpose)
+    own = dict(returning.values_list("pk", "vid"))
+    for candidate in dict.fromkeys([*ended, *own.values()]):
+        if vid in (None, candidate) and (found := _lock_vid(pools, candidate, own=own)):
+            return found
+    return None
+
+
+def _lock_unheld(pools, vid):
+    """Lock and return {pool: Segment} that are available, or whose holders' time is over; None if there are none."""
+    for pool in pools.values():
+        quarantine.promote(pool)
+    if found := _lock_lowest(pools, vid):
+        return found
+    # A pool with a cool-down would quarantine the segments that it takes back.
+    over = Allocation.objects.filter(pool__in=[pk for pk, pool in pools.items() if not pool.cooldown])
+    return _lock_lowest(pools, vid) if end_overdue_locked(over.filter(vid=vid) if vid else over) else None
+
+
+def _wait_for_segments(pools, vid):
+    """Lock and return {pool: Segment}, waiting for rows that other transactions hold; None if there are none."""
+    transactions.set_lock_timeout(get_setting("last_segment_timeout" if vid is None else "lock_timeout"))
+    for pool in pools.values():
+        quarantine.promote(pool, skip_locked=False)
+        take_back_locked(pool, SegmentCriteria(vid=vid), skip_locked=False)
+    return _lock_lowest(pools, vid, skip_locked=False)
 
 
 def _lock_lowest(pools, vid, skip_locked=True):
@@ -162,12 +181,12 @@ def _lock_lowest(pools, vid, skip_locked=True):
     return None
 
 
-def _grow(pools, vid):
+def _grow_locked(pools, vid):
     """
-    Let those of `pools` that grow make segments with the lowest VLAN ID, or `vid`, that they and the others have then.
+    Make segments in those of `pools` that grow, with the lowest VLAN ID (or `vid`) that all pools have then.
 
     Returns:
-        {pool: Segment}, the rows locked, or None; and why a pool could not grow, in words.
+        {pool: Segment}, the rows locked, or None; and a text that says why a pool could not grow.
     """
     candidates = None
     for pool in pools.values():
@@ -194,21 +213,25 @@ def _grow(pools, vid):
 
 
 def _lock_vid(pools, vid, skip_locked=True, own=()):
-    """Lock and return {pool: Segment} with a VLAN ID in all `pools`; None, and nothing is locked, where one has not."""
+    """Lock and return {pool: Segment} with a VLAN ID in all `pools`; None, and no row locked, where one lacks it."""
     with transaction.atomic():
         found = _lock_available(pools, vid, skip_locked, own)
         if len(found) == len(pools):
             return found
-        # Gives back the locks of the others.
+        # Releases the locks of the rows that were found.
         transaction.set_rollback(True)
     return None
 
 
 def _lock_available(pools, vid, skip_locked=True, own=()):
-    """Lock and return {pool: Segment} of what `pools` have available with a VLAN ID, quarantined ones of `own` too."""
+    """
+    Lock and return {pool: Segment} of the available segments with a VLAN ID.
+
+    Quarantined ones count too if they are in `own`, {id of the segment: VLAN ID}.
+    """
     usable = Q(status=SegmentStatusChoices.AVAILABLE) | Q(pk__in=own, status=SegmentStatusChoices.QUARANTINED)
     segments = Segment.objects.filter(usable, pool__in=pools, vid=vid)
-    # In the order of (pool, vid), as everybody locks segments.
+    # All callers lock segments in the order of (pool, vid).
     rows = segments.select_for_update(no_key=True, skip_locked=skip_locked).order_by("pool_id")
     pks = list(rows.values_list("pk", flat=True))
     # Read after the rows are locked: transactions that held them may have changed their VLANs or prefixes.

@@ -518,7 +518,9 @@ def _adopt(pool, chosen, decisions, user, viewer, denied, rows):
             made[id(candidate)] = segment
     if viewer:
         _check_permitted(made.values(), viewer)
-    recording.write_allocations([(made[key], [allocation]) for key, allocation in allocations.items() if key in made])
+    recording.write_allocations_locked(
+        [(made[key], [allocation]) for key, allocation in allocations.items() if key in made]
+    )
     for row in rows:
         if segment := made.get(id(row.candidate)):
             row.status, row.segment = "adopted", segment.pk

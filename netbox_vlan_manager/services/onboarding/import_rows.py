@@ -17,7 +17,7 @@ from ...choices import SegmentStatusChoices
 from ...exceptions import VLANManagerError
 from ...models import Segment, SegmentPool
 from ...validators import UNSTORABLE, clean_cidr, clean_cluster_name, clean_epg_name, clean_purpose, clean_vid
-from ..allocations.allocation import clean_expiry
+from ..allocations.requests import clean_expiry
 from ..base import operations
 from ..base.cluster_keys import cluster_keys
 from ..base.import_values import as_text, clean_bool, clean_time, unify_lines

@@ -22,7 +22,7 @@ from ...choices import SegmentStatusChoices
 from ...exceptions import Busy, VLANManagerError
 from ...models import Allocation, Segment
 from ..allocations import recording
-from ..allocations.allocation import end_overdue
+from ..allocations.releasing import end_overdue_locked
 from ..base import audit, operations, transactions
 from ..base.cluster_keys import cluster_key
 from ..base.import_values import unify_lines
@@ -314,7 +314,7 @@ def _plan_holders(rows, existing, user):
     if not rows:
         return problems
     pools = {row.pool.pk for row in rows}
-    end_overdue(Allocation.objects.filter(pool__in=pools))
+    end_overdue_locked(Allocation.objects.filter(pool__in=pools))
     segments = [existing[key] for row in rows if (key := (row.pool.pk, row.spec.vid)) in existing]
     locked = Segment.objects.select_for_update(no_key=True).filter(pk__in=[segment.pk for segment in segments])
     names = ("status", "disabled_reason", "quarantined_until")
@@ -444,7 +444,7 @@ def _write_allocations(rows):
     segments = segments.in_bulk([row.result.segment for row in rows]) if rows else {}
     for row in rows:
         segments[row.result.segment].pool = row.pool
-    recording.write_allocations([(segments[row.result.segment], row.allocations) for row in rows])
+    recording.write_allocations_locked([(segments[row.result.segment], row.allocations) for row in rows])
 
 
 def _changes(segment, row):

@@ -23,7 +23,7 @@ from utilities.exceptions import AbortRequest
 from ...choices import SegmentPoolStatusChoices
 from ...exceptions import Busy, PoolConflict, VLANManagerError
 from ...models import Allocation, Segment, SegmentPool
-from ..allocations.allocation import end_overdue
+from ..allocations.releasing import end_overdue_locked
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 
@@ -87,7 +87,7 @@ def retire_pool(pool, *, user, changelog_message="", dry_run=False):
 
 
 def _retire(pk, user, changelog_message, dry_run):
-    end_overdue(Allocation.objects.filter(pool=pk))
+    end_overdue_locked(Allocation.objects.filter(pool=pk))
     pool = lock_pool(pk)
     if pool is None:
         raise Busy

@@ -76,7 +76,7 @@ def test_an_allocated_segment_is_refused(pool, segment, user):
     allocate("prod-01", pool=pool, user=user)
     before = changes_of(segment).count()
 
-    # The caller's copy says that it is available still.
+    # In the caller's copy it is still available.
     with pytest.raises(SegmentInUse, match="EPG_100 \\(100\\) is allocated: release it before you disable it"):
         disable_segment(segment, user=user)
     assert not enable_segment(segment, user=user).changed
@@ -87,7 +87,7 @@ def test_an_allocated_segment_is_refused(pool, segment, user):
     assert disable_segment(segment, user=user).changed
 
 
-def test_a_quarantined_segment_can_be_disabled_and_is_not_enabled(segment, user):
+def test_a_quarantined_segment_is_disabled_and_not_enabled(segment, user):
     Segment.objects.filter(pk=segment.pk).update(status="quarantined")
 
     assert not enable_segment(segment, user=user).changed
@@ -115,7 +115,7 @@ def test_a_reason_that_is_too_long(segment, user):
     assert state_of(segment) == ("available", "")
 
 
-def test_a_segment_that_is_gone_meanwhile(segment, user):
+def test_a_segment_that_was_deleted(segment, user):
     delete_segment(Segment.objects.get(pk=segment.pk), user=user)
 
     for change in (disable_segment, enable_segment):

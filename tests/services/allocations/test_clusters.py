@@ -78,7 +78,7 @@ def test_one_that_is_renamed_and_deleted(held):
     assert linked() is None
 
 
-def test_two_of_one_name_are_none_and_the_last_of_them_is_the_one(held):
+def test_two_of_one_name_are_no_link_until_one_is_left(held):
     first = make_cluster("k8s", "g1")
     second = make_cluster("K8s", "g2")
     assert linked() is None

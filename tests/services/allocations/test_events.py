@@ -158,7 +158,7 @@ class TestWebhooks:
         assert (data["expires_at"], data["shared"], data["release_reason"]) == (None, False, None)
         assert (body["snapshots"]["prechange"], body["snapshots"]["postchange"]["vid"]) == (None, 100)
 
-        # Asked again, nothing happens.
+        # The same call again sends nothing.
         deliver(allocate, "prod-01", pool=pool, user=user, purpose="storage")
         deliver(allocate, "prod-02", pool=pool, user=user, dry_run=True)
         assert received.events == [ALLOCATED]
@@ -183,7 +183,7 @@ class TestWebhooks:
         body = received.of(EXPIRING)
         assert (body["data"]["id"], body["data"]["status"]["value"]) == (allocation.pk, "active")
         assert body["data"]["expires_at"]
-        # Nobody asked for it.
+        # No request caused it.
         assert "request" not in body
 
         expire_in(-1)
@@ -227,7 +227,7 @@ class TestWebhooks:
     def test_drift_found(self, pool, received, deliver):
         other = make_pool("Network2", segments=1)
         Prefix.objects.filter(segment__pool=pool, segment__vid=101).update(status="deprecated")
-        # Merely worth knowing.
+        # Of the lowest severity.
         network = Prefix.objects.get(segment__pool=other).prefix
         IPAddress.objects.create(address=f"{network[5]}/24", vrf=other.vrf)
         deliver(DriftJob.enqueue)
@@ -236,7 +236,7 @@ class TestWebhooks:
         assert list(missing(documented(DRIFT_FOUND), body)) == []
         assert "request" not in body
 
-        # Told once, as long as it stands.
+        # Announced once, as long as it lasts.
         deliver(DriftJob.enqueue)
         assert received.events == [DRIFT_FOUND]
         received.clear()
@@ -245,7 +245,7 @@ class TestWebhooks:
         deliver(DriftJob.enqueue)
         assert sorted(body["data"]["id"] for body in received) == [pool.pk, other.pk]
 
-        # What comes back after a repair is new.
+        # Drift that comes back after a repair is new.
         repair_drift(user=None, enforce=False)
         received.clear()
         deliver(DriftJob.enqueue)
@@ -254,7 +254,7 @@ class TestWebhooks:
         deliver(DriftJob.enqueue)
         assert received.events == [DRIFT_FOUND]
         assert set(Job.objects.values_list("status", "error")) == {(JobStatusChoices.STATUS_COMPLETED, "")}
-        # Only the last one's findings are kept.
+        # Only the findings of the last run are kept.
         assert Job.objects.filter(data__isnull=False).count() == 1
 
     def test_each_cluster_of_a_shared_segment(self, pool, user, received, deliver):
@@ -281,9 +281,7 @@ class TestWebhooks:
         assert refused.status_code == 409
         assert received.events == [ALLOCATED, EXHAUSTED, RELEASED]
 
-    def test_a_refused_call_with_an_idempotency_key_tells_nothing_that_was_rolled_back(
-        self, pool, user, received, deliver
-    ):
+    def test_a_refused_call_with_a_key_sends_nothing_rolled_back(self, pool, user, received, deliver):
         grant(user, "view", "allocate", model=SegmentPool)
         Segment.objects.update(status="disabled")
         body = {"cluster_name": "prod-01", "pool": pool.pk}

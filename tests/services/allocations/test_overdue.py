@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from core.models import ObjectChange
 from netbox_vlan_manager.exceptions import AllocationNotFound, LimitReached, PoolExhausted, PoolPaused, VIDUnavailable
-from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
+from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import (
     allocate,
     allocate_many,
@@ -21,8 +21,8 @@ from netbox_vlan_manager.services import (
     set_clusters,
     share,
 )
-from netbox_vlan_manager.services.allocations.allocation import clean_request
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.drift.consistency import find_drift
 from netbox_vlan_manager.services.pools.retiring import retire_pool
 from netbox_vlan_manager.services.reporting.export import segment_rows
@@ -31,6 +31,7 @@ from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
 from tenancy.models import Tenant
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_user
+from tests.services.allocations.base import configure
 from virtualization.models import Cluster, ClusterType
 
 pytestmark = pytest.mark.django_db
@@ -61,18 +62,10 @@ def make_overdue(cluster_name, pool, user, **asked):
     return Allocation.objects.select_related("pool", "segment__pool").get(pk=allocation.pk)
 
 
-def configure(pool, **values):
-    SegmentPool.objects.filter(pk=pool.pk).update(**values)
-    return SegmentPool.objects.get(pk=pool.pk)
-
-
 def assert_expired(allocation):
     allocation.refresh_from_db()
     assert allocation.released_at is not None
     assert (allocation.release_reason, allocation.released_by) == ("expired", None)
-
-
-# The cluster asks again
 
 
 @pytest.mark.parametrize("cooldown", [0, 3600])
@@ -124,7 +117,7 @@ def test_a_paused_pool_gives_nothing_more(pool, user):
 
 def test_a_list_is_served_the_same_way(pool, user):
     over = [make_overdue(name, pool, user) for name in "ab"]
-    results = allocate_many([clean_request(name, pool=pool) for name in "ba"], user=user)
+    results = allocate_many([AllocationRequest.clean(name, pool=pool) for name in "ba"], user=user)
     assert [(result.created, result.allocation.vid) for result in results] == [(True, 101), (True, 100)]
     for one in over:
         assert_expired(one)
@@ -137,9 +130,6 @@ def test_the_change_log_has_the_caller_and_the_event_the_expiry(pool, user):
         "pk"
     )
     assert (change.user, change.postchange_data["release_reason"]) == (user, "expired")
-
-
-# Others ask
 
 
 def test_a_full_pool_has_what_is_over(pool, user):
@@ -194,16 +184,13 @@ def test_limits_do_not_count_it(pool, user):
         allocate("a", pool=pool, user=user)
 
 
-# What else is done with it
-
-
 def test_it_cannot_be_renewed(pool, user):
     over = make_overdue("a", pool, user)
     with pytest.raises(ValidationError, match=r"ended at .*allocate again"):
         renew(over, user=user, expires_at=timezone.now() + HOUR)
 
 
-def test_release_by_name_finds_nothing_and_by_the_allocation_ends_it(pool, user):
+def test_release_by_name_finds_nothing_and_by_object_ends_it(pool, user):
     over = make_overdue("a", pool, user)
     with pytest.raises(AllocationNotFound):
         release("a", pool=pool, user=user)
@@ -252,9 +239,6 @@ def test_stretched_gives_it_back_and_takes_from_others(user):
     for pool in pools:
         make_overdue("b", pool, user)
     assert [one.allocation.vid for one in allocate_stretched("c", pools=pools, user=user)] == [100] * 2
-
-
-# Reads
 
 
 def test_no_list_has_it_as_active(pool, user):

@@ -68,7 +68,7 @@ def test_a_refusing_pool_keeps_what_is_in_use(pool, held, user):
     pool = policy(pool, "refuse")
     with pytest.raises(SegmentInUse, match="1 IP address"):
         release("prod-01", pool=pool, user=make_user("root", is_superuser=True))
-    # Whoever may not view the address is told neither what it is nor how many there are.
+    # A user who may not view the address learns neither which it is nor how many there are.
     with pytest.raises(SegmentInUse) as caught:
         release("prod-01", pool=pool, user=user)
     assert "IP address" not in str(caught.value)
@@ -80,14 +80,14 @@ def test_a_refusing_pool_keeps_what_is_in_use(pool, held, user):
     assert status() == ("available", None)
 
 
-def test_a_quarantining_pool_keeps_it_from_others_until_somebody_ends_that(pool, held, user):
+def test_a_quarantining_pool_keeps_it_until_a_user_ends_that(pool, held, user):
     pool = policy(pool, "quarantine", cooldown=1)
     release("prod-01", pool=pool, user=user)
     assert status() == ("quarantined", None)
 
     promote_all()
     assert allocate("prod-02", pool=pool, user=user).allocation.vid == 101
-    # Whoever had it gets it back.
+    # The cluster that had it gets it back.
     assert allocate("prod-01", pool=pool, user=user).allocation.vid == 100
 
     release("prod-01", pool=pool, user=user)

@@ -1,6 +1,7 @@
 from unittest.mock import patch
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from netbox_vlan_manager.exceptions import Busy, PoolExhausted, VIDUnavailable
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
@@ -43,7 +44,37 @@ def release_all(cluster, pools, user):
         release(cluster, pool=pool, user=user)
 
 
-# Growing
+def test_stretched(user):
+    pools = [make_pool("Network1", f"Site{number}", container=f"10.{number}.0.0/16", segments=4) for number in range(3)]
+    allocate("x", pool=pools[0], user=user, vid=100)
+    allocate("y", pool=pools[2], user=user, vid=101)
+    results = allocate_stretched("a", pools=pools, user=user)
+    assert [result.allocation.vid for result in results] == [102, 102, 102]
+    assert not any(result.created for result in allocate_stretched("a", pools=pools, user=user))
+    assert [r.allocation.vid for r in allocate_stretched("b", pools=pools, vid=103, user=user, dry_run=True)] == [
+        103
+    ] * 3
+
+    with pytest.raises(VIDUnavailable, match="101 is not available"):
+        allocate_stretched("b", pools=pools, vid=101, user=user)
+    allocate("b", pool=pools[1], user=user, vid=103)
+    # Its VLAN ID at one site is the one that it gets at the others.
+    assert [r.allocation.vid for r in allocate_stretched("b", pools=pools, user=user)] == [103] * 3
+    with pytest.raises(PoolExhausted, match="one VLAN ID"):
+        allocate_stretched("c", pools=pools, user=user)
+    assert not Allocation.objects.filter(cluster_name="c").exists()
+    with pytest.raises(ValidationError):
+        allocate_stretched("c", pools=pools[:1], user=user)
+    with pytest.raises(ValidationError):
+        allocate_stretched("c", pools=[pools[0], pools[0]], user=user)
+
+
+def test_stretched_over_different_vids(user):
+    pools = [make_pool("Network1", f"Site{number}", container=f"10.{number}.0.0/16", segments=4) for number in range(2)]
+    allocate("a", pool=pools[0], user=user, vid=100)
+    allocate("a", pool=pools[1], user=user, vid=101)
+    with pytest.raises(VIDUnavailable, match="different VLAN IDs"):
+        allocate_stretched("a", pools=pools, user=user)
 
 
 def test_pools_that_grow_make_what_they_lack(user):
@@ -57,7 +88,7 @@ def test_what_is_available_comes_first(user):
     pools = make_pools({"segments": 3} | GROWS, {"segments": 3, "vid_ranges": ((102, 199),)} | GROWS)
     assert ask("a", pools, user) == [(102, True)] * 2
     assert Segment.objects.count() == 6
-    # Beside one that is there, the other pool makes its own.
+    # One pool has an available segment, and the other makes its own.
     assert ask("b", pools, user) == [(103, True)] * 2
 
 
@@ -105,9 +136,6 @@ def test_a_dry_run_makes_nothing(user):
     assert not Allocation.objects.exists()
 
 
-# Cool-downs
-
-
 @pytest.mark.parametrize("fields", [{}, GROWS], ids=["fixed", "grows"])
 def test_a_cluster_gets_its_own_vlan_id_back(user, fields):
     pools = make_pools(*[{"segments": 3, "cooldown": 3600} | fields] * 2)
@@ -135,10 +163,7 @@ def test_its_own_is_not_forced_on_a_wish(user):
     assert ask("a", pools, user, vid=102) == [(102, True)] * 2
 
 
-# Pools that go
-
-
-def test_a_pool_that_was_merged_meanwhile_is_not_called_exhausted(user):
+def test_a_merged_pool_is_not_called_exhausted(user):
     pools = make_pools({"segments": 1}, {"segments": 1})
     into = make_pool(scope="Site9", container="10.9.0.0/16", vid_ranges=((900, 999),))
     SegmentPool.objects.filter(pk=into.pk).update(name="Into")

@@ -457,7 +457,7 @@ class TestRuns:
         def kill(made):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(migrating, "write_allocations", kill)
+        monkeypatch.setattr(migrating, "write_allocations_locked", kill)
         with pytest.raises(KeyboardInterrupt):
             run()
         assert not SegmentPool.objects.exists()

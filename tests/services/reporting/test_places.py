@@ -18,7 +18,7 @@ from netbox_vlan_manager.exceptions import (
 )
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, allocate_many, allocate_stretched, release, share, update_pool
-from netbox_vlan_manager.services.allocations.allocation import clean_request, locate
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest, locate
 from netbox_vlan_manager.services.drift.consistency import find_drift
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.pools.merging import merge_pool
@@ -233,7 +233,7 @@ def test_lists_and_stretched(outer, user):
     ask(site="R2")
     add_nearer()
     found = [locate("c1", site, VRF) for site in ("R", "R2")]
-    requests = [clean_request("c1", pool=one.pool, places=one.places) for one in found]
+    requests = [AllocationRequest.clean("c1", pool=one.pool, places=one.places) for one in found]
     assert [(one.allocation.vid, one.created) for one in allocate_many(requests, user=user)] == [(100, False)] * 2
     places = {one.pool: {"places": one.places} for one in found}
     results = allocate_stretched("c1", pools=[one.pool for one in found], places=places, user=user)

@@ -20,7 +20,7 @@ from netbox_vlan_manager.services import (
     release,
     update_pool,
 )
-from netbox_vlan_manager.services.allocations.allocation import clean_request
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.drift.consistency import find_drift
 from netbox_vlan_manager.services.reporting.forecast import forecast
 from netbox_vlan_manager.services.reporting.thresholds import refresh
@@ -354,7 +354,7 @@ def test_growth_from_the_top_where_the_pool_allocates_from_there(user, growing):
 
 
 def test_growth_in_a_batch_and_in_a_dry_run(user, growing):
-    requests = [clean_request(name, pool=growing) for name in "ab"]
+    requests = [AllocationRequest.clean(name, pool=growing) for name in "ab"]
     told = allocate_many(requests, user=user, dry_run=True)
     assert [(r.allocation.pk, r.allocation.segment, r.allocation.vid) for r in told] == [
         (None, None, 100),
@@ -364,7 +364,7 @@ def test_growth_in_a_batch_and_in_a_dry_run(user, growing):
     assert [result.allocation.vid for result in allocate_many(requests, user=user)] == [100, 101]
 
     # Asked for twice in one dry run, it is the segment that the pool would grow both times.
-    requests = [clean_request(name, pool=growing) for name in "cC"]
+    requests = [AllocationRequest.clean(name, pool=growing) for name in "cC"]
     told = allocate_many(requests, user=user, dry_run=True)
     assert [(r.allocation.pk, r.allocation.segment, r.allocation.vid, r.created) for r in told] == [
         (None, None, 102, True),
@@ -372,7 +372,7 @@ def test_growth_in_a_batch_and_in_a_dry_run(user, growing):
     ]
 
     # All or none: what had grown goes again.
-    requests = [clean_request(name, pool=growing) for name in "cde"]
+    requests = [AllocationRequest.clean(name, pool=growing) for name in "cde"]
     with pytest.raises(PoolExhausted):
         allocate_many(requests, user=user)
     assert Segment.objects.count() == 2

@@ -17,8 +17,8 @@ from netbox_vlan_manager.services import (
     share,
 )
 from netbox_vlan_manager.services.allocations import leases as leases_module
-from netbox_vlan_manager.services.allocations.allocation import clean_request
 from netbox_vlan_manager.services.allocations.leases import expire_due
+from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.drift.consistency import find_drift
 from tenancy.models import Tenant
 from tests.factories import make_pool, make_segment, make_user
@@ -109,19 +109,19 @@ def test_one_lease_that_is_held_up_keeps_none_of_the_others(pool, user):
 
 
 def test_a_batch_serves_those_first_that_ask_for_one_segment(pool, user):
-    requests = [clean_request("a", pool=pool), clean_request("b", pool=pool, vid=100)]
+    requests = [AllocationRequest.clean("a", pool=pool), AllocationRequest.clean("b", pool=pool, vid=100)]
     assert [result.allocation.vid for result in allocate_many(requests, user=user)] == [101, 100]
 
 
 def test_a_batch_says_which_request_failed(pool, user):
-    requests = [clean_request("a", pool=pool), clean_request("b", pool=pool, vid=999)]
+    requests = [AllocationRequest.clean("a", pool=pool), AllocationRequest.clean("b", pool=pool, vid=999)]
     with pytest.raises(VIDUnavailable) as error:
         allocate_many(requests, user=user)
     assert error.value.index == 1
 
 
 def test_a_dry_run_of_what_is_asked_for_twice_has_no_ids(pool, user):
-    results = allocate_many([clean_request(name, pool=pool) for name in ("a", "A")], user=user, dry_run=True)
+    results = allocate_many([AllocationRequest.clean(name, pool=pool) for name in ("a", "A")], user=user, dry_run=True)
     assert [(result.allocation.pk, result.created) for result in results] == [(None, True), (None, False)]
 
 
@@ -141,13 +141,14 @@ def test_a_paused_pool_gives_nothing_to_who_released_meanwhile(pool, user):
     SegmentPool.objects.update(status="paused")
     paused = SegmentPool.objects.get()
     other = make_pool("Network2", container="10.1.0.0/16", segments=1)
-    requests = [clean_request("a", pool=paused), clean_request("a", pool=other)]
+    requests = [AllocationRequest.clean("a", pool=paused), AllocationRequest.clean("a", pool=other)]
 
     def release_meanwhile(request):
         if request.pool == paused:
             release("a", pool=paused, user=user)
+        return request
 
-    target = "netbox_vlan_manager.services.allocations.allocation.find_facts"
+    target = "netbox_vlan_manager.services.allocations.allocating.look_up_cluster"
     with patch(target, release_meanwhile), pytest.raises(PoolPaused):
         allocate_many(requests, user=user)
 

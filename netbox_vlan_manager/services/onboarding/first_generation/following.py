@@ -16,7 +16,10 @@ from netbox.context import current_request
 
 from ....choices import SegmentStatusChoices
 from ....models import Allocation, Segment
-from ...allocations import allocation, availability
+from ...allocations import availability
+from ...allocations.allocating import write_allocation_locked
+from ...allocations.releasing import end_overdue_locked, release_locked
+from ...allocations.requests import AllocationRequest, look_up_cluster
 from ...base import audit, transactions
 from ...base.cluster_keys import cluster_key
 from ...segments.first_generation_fields import DISABLED_REASON, FREE, read_holders
@@ -70,7 +73,7 @@ def _follow(pk, prefix, user):
     kept = {key for key, one in held.items() if key in wanted and not one.is_over}
     for key, one in held.items():
         if key not in kept:
-            allocation.release_locked(one, user, message)
+            release_locked(one, user, message)
     if prefix.status == FREE and not wanted and not held:
         availability.enable_segment(segment, user=user, changelog_message=message)
     elif prefix.status != FREE and not wanted and segment.status != SegmentStatusChoices.DISABLED:
@@ -85,15 +88,15 @@ def _hand_over(segment, name, user, message):
     """Allocate the segment, which others may hold, to a cluster, which may hold others."""
     pool = segment.pool
     others = Allocation.objects.of_cluster(name).filter(pool=pool)
-    allocation.end_overdue(others)
+    end_overdue_locked(others)
     purposes = set(others.unreleased().order_by().values_list("purpose", flat=True))
     purpose = next(text for text in ["", *map(str, range(2, len(purposes) + 3))] if text not in purposes)
-    request = allocation.clean_request(name, pool=pool, purpose=purpose, changelog_message=message)
-    allocation.find_facts(request)
+    request = AllocationRequest.clean(name, pool=pool, purpose=purpose, changelog_message=message)
+    request = look_up_cluster(request)
     segment.refresh_from_db(fields=("status", "disabled_reason", "quarantined_until"))
     if segment.disabled_reason:
         audit.update(segment, disabled_reason="")
-    allocation.hand_over(segment, request, user, shared=segment.status == SegmentStatusChoices.ALLOCATED)
+    write_allocation_locked(segment, request, user, shared=segment.status == SegmentStatusChoices.ALLOCATED)
 
 
 def write_back(pool, pk):

@@ -24,7 +24,7 @@ from ....exceptions import VLANManagerError
 from ....models import Allocation, Segment, SegmentPool
 from ....settings import get_setting
 from ....validators import EPG_NAME_MAX_LENGTH, clean_cidr, make_epg_name
-from ...allocations.recording import find_clusters, make_allocation, write_allocations
+from ...allocations.recording import find_clusters, make_allocation, write_allocations_locked
 from ...base import audit, operations, transactions
 from ...base.cluster_keys import cluster_key
 from ...base.visibility import permitted_ids
@@ -252,7 +252,7 @@ def _write_group(group, user, viewer, dry_run):
         pool = _provide_pool(pool, group, scope, rows, user, outcome)
     if pool:
         made = _build(pool, rows, viewer)
-        write_allocations([(segment, row.allocations) for row, segment in made if row.allocations])
+        write_allocations_locked([(segment, row.allocations) for row, segment in made if row.allocations])
     if viewer and made:
         _check_permitted(pool, outcome, made, viewer)
     outcome.migrated = sum(not row.errors for row in rows)
