@@ -25,7 +25,8 @@ from .models import Allocation, Segment, SegmentPool
 from .services.allocations.clusters import link_clusters
 from .services.base.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 from .services.onboarding.first_generation import following
-from .services.segments import guards, provisioning
+from .services.pools import provisioning
+from .services.segments import deletion, guards
 
 CHECKS = {
     VLAN: (guards.check_vlan, {"vid", "name", "group", "group_id"}),
@@ -205,7 +206,7 @@ def keep_held_segments(instance, **kwargs):
 
 @receiver(post_delete, sender=Segment)
 def delete_owned_objects(instance, **kwargs):
-    guards.delete_owned_objects(instance)
+    deletion.delete_owned_objects(instance)
 
 
 @refuses_deletion_of(Allocation)

@@ -32,8 +32,8 @@ from ..base.cluster_keys import cluster_keys
 from ..base.resolution import enclosing_places
 from ..base.visibility import permitted_ids
 from ..segments import provisioning, usage
-from ..segments.provisioning import NEW_STATUSES, SegmentSpec
 from ..segments.spaces import Containers, PrefixSpace, vid_range_errors
+from ..segments.specs import NEW_STATUSES, SegmentSpec
 
 __all__ = (
     "AdoptionResult",

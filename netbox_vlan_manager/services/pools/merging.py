@@ -23,8 +23,8 @@ from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.resolution import serving_pools
 from ..base.visibility import permitted_ids
-from ..segments import provisioning
 from ..segments.spaces import vid_range_errors
+from .parts import check_containers
 
 __all__ = (
     "MergeResult",
@@ -118,7 +118,7 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
         instance.snapshot()
         instance._changelog_message = changelog_message
     if containers:
-        provisioning.check_containers(into, [*into.prefixes.all(), *containers])
+        check_containers(into, [*into.prefixes.all(), *containers])
     into.prefixes.add(*containers)
     _move(segments, pool=into)
     # After the segments: a VLAN may go where the pool of its segment is.

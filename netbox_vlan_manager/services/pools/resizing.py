@@ -25,8 +25,9 @@ from ...validators import clean_cidr, clean_vid
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.visibility import check_change_of_others, permitted_ids
-from ..segments import provisioning
-from .retiring import delete_segments
+from ..segments.deletion import delete_segments
+from .parts import hidden_containers
+from .provisioning import update_pool
 
 __all__ = (
     "OutsideSegment",
@@ -204,7 +205,7 @@ def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, chan
             others = SegmentPool.objects.filter(vlan_group=group).exclude(pk=pk)
             check_change_of_others(others, user, _("VLAN group {group}").format(group=group))
         if networks is not None:
-            networks = [*networks, *(prefix.prefix for prefix in provisioning.hidden_containers(pool, user))]
+            networks = [*networks, *(prefix.prefix for prefix in hidden_containers(pool, user))]
     if networks == []:
         raise ValidationError({"prefixes": [_("A pool needs at least one container prefix.")]})
     own_networks = [prefix.prefix for prefix in pool.prefixes.all()]
@@ -248,9 +249,7 @@ def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, chan
     if ranges is not None:
         _set_ranges(group, ranges, changelog_message)
     if prefixes is not None:
-        provisioning.update_pool(
-            pool, user=user, enforce=enforce, prefixes=prefixes, changelog_message=changelog_message
-        )
+        update_pool(pool, user=user, enforce=enforce, prefixes=prefixes, changelog_message=changelog_message)
     return ResizeResult(**result)
 
 

@@ -8,16 +8,13 @@ what stays as well: released allocations name the pool, the VLAN and the prefix 
 import logging
 from dataclasses import dataclass
 from functools import partial
-from itertools import batched
 
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 from rq.timeouts import BaseTimeoutException
 
 from core.models import ObjectChange
-from ipam.models import Prefix
-from ipam.signals import handle_prefix_deleted
 from utilities.exceptions import AbortRequest
 
 from ...choices import SegmentPoolStatusChoices
@@ -26,13 +23,12 @@ from ...models import Allocation, Segment, SegmentPool
 from ..allocations.allocation import end_overdue
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
+from ..segments.deletion import delete_segments, unlink_allocations
 
 __all__ = (
     "RetireResult",
     "delete_drained",
     "delete_if_drained",
-    "delete_prefixes",
-    "delete_segments",
     "lock_pool",
     "retire_pool",
 )
@@ -174,7 +170,7 @@ def delete_if_drained(pool, user):
         return False
     try:
         delete_segments(rows)
-        _unlink(Allocation.objects.filter(pool=pool), "pool")
+        unlink_allocations(Allocation.objects.filter(pool=pool), "pool")
         pool.snapshot()
         audit.delete([pool])
     except PROTECTED_ERRORS as error:
@@ -185,46 +181,3 @@ def delete_if_drained(pool, user):
             protected_conflicts(error, user),
         ) from error
     return True
-
-
-def delete_segments(segments):
-    """
-    Delete segments that nobody holds, with the VLANs and prefixes that they own. The caller has locked their rows.
-
-    Args:
-        segments: A queryset.
-
-    Raises:
-        ProtectedError: Something else in NetBox uses a VLAN or prefix.
-    """
-    for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
-        _unlink(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
-        audit.delete(batch)
-        delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
-        left = [prefix for segment in batch if segment.owns_vlan for prefix in segment.get_prefixes(owned=False)]
-        audit.write(updates=[(prefix, {"vlan": None}) for prefix in left])
-        if vlans := [segment.vlan for segment in batch if segment.owns_vlan]:
-            audit.delete(vlans)
-
-
-def _unlink(allocations, field):
-    """Take what goes out of released allocations: their own columns tell of it."""
-    for batch in batched(list(allocations.order_by("pk")), BATCH_SIZE):
-        audit.write(updates=[(allocation, {field: None}) for allocation in batch])
-
-
-def delete_prefixes(prefixes):
-    """Delete prefixes, change-logged, and update the counts of those around them."""
-    # NetBox counts again what is below and above; where nothing is below, only the counts above change.
-    for prefix in prefixes:
-        if prefix._children:
-            audit.delete([prefix])
-            handle_prefix_deleted(prefix)
-    leaves = [prefix for prefix in prefixes if not prefix._children]
-    if not leaves:
-        return
-    audit.delete(leaves)
-    parents = Prefix.objects.filter(vrf__in={prefix.vrf_id for prefix in leaves}, _children__gt=0).order_by("pk")
-    for pk, vrf_id, network in parents.values_list("pk", "vrf_id", "prefix"):
-        if count := sum(prefix.vrf_id == vrf_id and prefix.prefix in network for prefix in leaves):
-            Prefix.objects.filter(pk=pk).update(_children=F("_children") - count)

@@ -34,8 +34,8 @@ from ...validators import (
 from ..base import audit, operations, transactions
 from ..base.visibility import permitted_ids
 from . import provisioning
-from .provisioning import SegmentSpec
 from .spaces import vid_range_errors
+from .specs import SegmentSpec
 
 __all__ = (
     "GenerateResult",

@@ -15,13 +15,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ipam.choices import PrefixStatusChoices, VLANStatusChoices
-from ipam.models import VLAN, Prefix, VLANGroup
+from ipam.models import Prefix, VLANGroup
 from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool
-from ...models.deletion import name_viewed_only, protected_error
+from ...models.deletion import protected_error
 from ...settings import get_setting
 from ...validators import clean_epg_name
 from ..base import audit, transactions
@@ -39,8 +39,6 @@ __all__ = (
     "check_segment_deletion",
     "check_vlan",
     "check_vlan_group",
-    "delete_owned_objects",
-    "detach_prefix",
     "disabling",
     "find_outside",
     "follow_prefix",
@@ -406,27 +404,3 @@ def check_segment_deletion(segment):
     Segment.objects.select_for_update(of=("self",)).filter(pk=segment.pk).order_by().first()
     if holders := list(Allocation.objects.unreleased().filter(segment=segment)):
         raise protected_error(_("Clusters hold this segment; release it first."), holders)
-
-
-def detach_prefix(prefix):
-    """Take a prefix, which was there before its segment, away from the VLAN that was made with the segment."""
-    prefix.snapshot()
-    prefix.vlan = None
-    prefix.save()
-
-
-def delete_owned_objects(segment):
-    """
-    Delete the prefixes and the VLAN that were made with `segment`, which is gone.
-
-    Raises:
-        ProtectedError: Something else in NetBox uses one of them. It lists what the user may view.
-    """
-    with name_viewed_only():
-        for prefix in segment.get_prefixes(owned=True):
-            prefix.delete()
-        if segment.owns_vlan:
-            for prefix in segment.get_prefixes(owned=False):
-                detach_prefix(prefix)
-            for vlan in VLAN.objects.filter(pk=segment.vlan_id):
-                vlan.delete()

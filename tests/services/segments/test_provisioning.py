@@ -19,8 +19,9 @@ from netbox_vlan_manager.services import (
 )
 from netbox_vlan_manager.services.base.audit import change_tracking
 from netbox_vlan_manager.services.drift.consistency import find_drift
-from netbox_vlan_manager.services.segments.provisioning import build_segments, clean_spec
+from netbox_vlan_manager.services.segments.provisioning import build_segments
 from netbox_vlan_manager.services.segments.spaces import Containers
+from netbox_vlan_manager.services.segments.specs import clean_spec
 from tenancy.models import Tenant
 from tests.factories import make_pool, make_segment, make_site, make_user, make_vrf
 

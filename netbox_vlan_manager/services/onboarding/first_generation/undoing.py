@@ -24,6 +24,7 @@ from ...base import audit, operations, transactions
 from ...base.visibility import permitted_ids
 from ...pools import retiring
 from ...segments.first_generation_fields import CLUSTER_FIELD
+from ...segments.hierarchy import delete_prefixes
 from ...segments.unmigrated import find_unmigrated
 from .migrating import Problem, no_events
 from .writing import has_cluster_field, plan_prefixes
@@ -363,5 +364,5 @@ def _remove_containers(pool, containers, made):
             prefix.snapshot()
             prefix.tenant = prefix.scope = None
             prefix.save()
-    retiring.delete_prefixes(gone)
+    delete_prefixes(gone)
     return [str(prefix.prefix) for prefix in gone]
