@@ -47,8 +47,9 @@ from ..base import audit, custom_fields, operations, transactions
 from ..base.prepared_queries import fetch_object, fetch_objects, fetch_rows
 from ..base.resolution import not_permitted, place_key, places_around, resolve_pool, usable_pools
 from ..reporting import thresholds
-from ..segments import generation, quarantine
+from ..segments import quarantine
 from ..segments.criteria import SegmentCriteria, available_segments, clean_criteria, lock_first, matching
+from ..segments.growth import Growth, grow
 from ..segments.guards import disabling, prefix_status
 from ..segments.unmigrated import check_cluster
 from ..segments.usage import status_reasons
@@ -568,7 +569,7 @@ def _lock_segment(request, may_grow, own=()):
     """
     pool, criteria = request.pool, request.criteria
     grows = pool.auto_grow and criteria.segment is None
-    pk, growth = lock_own(request, own), generation.Growth(None)
+    pk, growth = lock_own(request, own), Growth(None)
     if pk is None and (grows or not criteria.names_one_segment):
         pk = lock_first(pool, criteria, skip_locked=True)
     if pk is None and quarantine.promote(pool):
@@ -578,7 +579,7 @@ def _lock_segment(request, may_grow, own=()):
     if pk is None and grows:
         if not may_grow:
             raise MustGrow
-        growth = generation.grow(pool, criteria)
+        growth = grow(pool, criteria)
         if growth.segment:
             return growth.segment
     if pk is None:

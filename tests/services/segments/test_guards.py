@@ -175,7 +175,7 @@ def test_new_vid_of_an_allocated_segment_is_refused(netbox, held, unchanged):
     unchanged()
 
 
-def test_bare_save_of_a_new_vid_of_an_allocated_segment_is_refused(held, unchanged):
+def test_bare_save_of_a_held_vid_is_refused(held, unchanged):
     assert save(held.vlan, vid=150) == "The VLAN's segment is allocated: release it before its VLAN ID changes."
     unchanged()
 
@@ -190,7 +190,7 @@ def test_vid_outside_the_ranges_of_the_group_is_refused(netbox, free, unchanged)
     unchanged()
 
 
-def test_bare_save_of_a_vid_outside_the_ranges_of_the_group_is_refused(free, unchanged):
+def test_bare_save_of_a_vid_outside_the_ranges_is_refused(free, unchanged):
     assert save(free.vlan, vid=1500) == "VLAN ID 1500 is not in VLAN group Network1-Site1: use one of 100-999."
     unchanged()
 
@@ -200,7 +200,7 @@ def test_vid_of_another_segment_is_refused(netbox, free, unchanged):
     unchanged()
 
 
-def test_new_name_of_a_vlan_is_the_new_epg_name_of_the_allocation(netbox, held):
+def test_new_name_of_a_vlan_is_the_allocations_epg_name(netbox, held):
     assert netbox.edit(held.vlan, name="EPG_new") == {}
     assert Allocation.objects.get(segment=held).epg_name == "EPG_new"
     assert Segment.objects.get(pk=held.pk).epg_name == "EPG_new"
@@ -389,7 +389,7 @@ def test_bare_save_of_another_status_is_refused(held, unchanged):
     unchanged()
 
 
-def test_bare_save_of_a_prefix_read_before_an_allocation_does_not_free_it(pool):
+def test_late_bare_save_of_a_prefix_does_not_free_it(pool):
     stale = Prefix.objects.get(prefix="10.0.0.0/24")
     allocate("prod-01", pool=pool, user=make_user())
     with pytest.raises(AbortRequest), transaction.atomic():
@@ -490,12 +490,12 @@ def test_container_may_not_leave_a_segment(netbox, pool, container, unchanged):
     assert state() == before
 
 
-def test_bare_save_of_a_container_that_leaves_its_segments_is_refused(container, unchanged):
+def test_bare_save_of_a_container_off_its_segments_is_refused(container, unchanged):
     assert "has segments outside 10.9.0.0/16" in save(container, prefix="10.9.0.0/16")
     unchanged()
 
 
-def test_container_may_leave_a_segment_that_another_container_holds(netbox, pool, container):
+def test_container_may_leave_a_segment_to_another_container(netbox, pool, container):
     pool.prefixes.add(Prefix.objects.create(prefix="10.0.0.0/8", vrf=pool.vrf, status="container"))
     assert netbox.edit(container, prefix="10.0.128.0/17") == {}
     assert find_drift() == []
@@ -659,7 +659,7 @@ def nested_places():
         ("room", "campus"),
     ],
 )
-def test_place_that_a_pool_serves_stays_and_so_do_those_around_it_that_would_take_it_along(netbox, scope, deleted):
+def test_place_of_a_pool_stays_with_those_around_it(netbox, scope, deleted):
     places = nested_places()
     pool = make_pool(scope=places[scope])
     assert pool.name in netbox.delete(places[deleted])
@@ -676,7 +676,7 @@ def test_place_that_no_pool_serves_may_go(netbox, scope, deleted):
     assert find_drift() == []
 
 
-def test_refused_deletion_does_not_keep_a_later_one_out_of_the_change_log():
+def test_deletion_after_a_refused_one_is_in_the_change_log():
     region = Region.objects.create(name="North", slug="north")
     pool = make_pool(scope=region)
     with change_tracking(make_user()):
@@ -687,7 +687,7 @@ def test_refused_deletion_does_not_keep_a_later_one_out_of_the_change_log():
     assert ObjectChange.objects.filter(action="delete", object_repr="North").exists()
 
 
-def test_deletion_that_is_tried_again_after_a_deadlock_is_in_the_change_log(free):
+def test_deletion_after_a_deadlock_is_in_the_change_log(free):
     tries = []
 
     def delete():
@@ -817,7 +817,7 @@ def test_bulk_edit_of_prefix_statuses_is_refused(client, held, free, unchanged):
     unchanged()
 
 
-def test_bulk_deletion_that_would_break_one_segment_deletes_nothing(client, free, stranger):
+def test_bulk_deletion_that_breaks_one_segment_does_nothing(client, free, stranger):
     before = state()
     for model, objects in ((VLAN, [stranger[0], free.vlan]), (Prefix, [stranger[1], free.prefix])):
         url = reverse(f"ipam-api:{model._meta.model_name}-list")
@@ -928,7 +928,7 @@ def start(work):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_vid_is_not_changed_under_an_allocation_that_is_being_made(client):
+def test_vid_does_not_change_during_an_allocation(client):
     pool = make_pool(segments=1)
     vlan = VLAN.objects.get(group=pool.vlan_group)
     with transaction.atomic():
@@ -940,7 +940,7 @@ def test_vid_is_not_changed_under_an_allocation_that_is_being_made(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_cidr_is_not_changed_under_an_allocation_that_is_being_made(client):
+def test_cidr_does_not_change_during_an_allocation(client):
     pool = make_pool(segments=1)
     prefix = Prefix.objects.get(prefix="10.0.0.0/24")
     with transaction.atomic():
