@@ -50,7 +50,8 @@ from ..reporting import thresholds
 from ..segments import quarantine
 from ..segments.criteria import SegmentCriteria, available_segments, clean_criteria, lock_first, matching
 from ..segments.growth import Growth, grow
-from ..segments.guards import disabling, prefix_status
+from ..segments.guards import disabling
+from ..segments.prefix_status import prefix_status, status_when_allocated
 from ..segments.unmigrated import check_cluster
 from ..segments.usage import status_reasons
 from . import releases
@@ -496,7 +497,7 @@ def hand_over(segment, request, user, shared=False):
         changes = {"status": SegmentStatusChoices.ALLOCATED}
         if segment.quarantined_until:
             changes["quarantined_until"] = None
-        updates = [(segment, changes), *_prefix_updates(segment, get_setting("prefix_status_allocated"))]
+        updates = [(segment, changes), *_prefix_updates(segment, status_when_allocated())]
     audit.write(updates=updates, creates=[allocation], events=[(allocation, ALLOCATED)])
     return allocation
 

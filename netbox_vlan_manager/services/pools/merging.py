@@ -5,7 +5,7 @@ Clusters go on holding their segments, under the same allocations. A call that a
 before the merge and moves along, or finds the pool empty or gone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import batched
 
@@ -23,6 +23,7 @@ from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.resolution import serving_pools
 from ..base.visibility import permitted_ids
+from ..segments.locks import lock_rows
 from ..segments.spaces import vid_range_errors
 from .parts import check_containers
 
@@ -84,36 +85,30 @@ def merge_pool(pool, into, *, user, changelog_message="", dry_run=False):
     if pool.pk == into.pk:
         raise ValidationError({"into": _("This is the pool itself: choose another one.")})
     with operations.track("merge", dry_run=dry_run, pool=pool, into=into, user=user), audit.change_tracking(user):
-        work = partial(_merge, pool.pk, into.pk, user, changelog_message, dry_run)
+        work = partial(_merge_locked, pool.pk, into.pk, user, changelog_message, dry_run)
         return transactions.run(work, dry_run)
 
 
-def _merge(pk, into_pk, user, changelog_message, dry_run):
+def _merge_locked(pk, into_pk, user, changelog_message, dry_run):
     pool, into, segments = _lock(pk, into_pk)
     if pool.vrf_id != into.vrf_id:
-        raise ValidationError(
-            {
-                "into": _("Pool {pool} is in VRF {vrf}: choose one of VRF {own}.").format(
-                    pool=into, vrf=into.vrf, own=pool.vrf
-                )
-            }
-        )
+        text = _("Pool {pool} is in VRF {vrf}: choose one of VRF {own}.")
+        raise ValidationError({"into": text.format(pool=into, vrf=into.vrf, own=pool.vrf)})
     held = Allocation.objects.unreleased().filter(pool=pool)
     vlans = [segment.vlan for segment in segments if segment.vlan.group_id != into.vlan_group_id]
     containers = _missing_containers(pool, into)
-    result = {
-        "pool": pool,
-        "into": into,
-        "segments": len(segments),
-        "allocations": held.count(),
-        "vlans": len(vlans),
-        "containers": tuple(prefix.prefix for prefix in containers),
-    }
+    result = MergeResult(
+        pool=pool,
+        into=into,
+        segments=len(segments),
+        allocations=held.count(),
+        vlans=len(vlans),
+        containers=tuple(prefix.prefix for prefix in containers),
+    )
     if conflicts := _find_conflicts(into, segments, held, user):
         if not dry_run:
             raise _refused(pool, into, conflicts)
-        return MergeResult(**result, conflicts=tuple(conflicts))
-
+        return replace(result, conflicts=tuple(conflicts))
     for instance in (pool, into):
         instance.snapshot()
         instance._changelog_message = changelog_message
@@ -121,7 +116,7 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
         check_containers(into, [*into.prefixes.all(), *containers])
     into.prefixes.add(*containers)
     _move(segments, pool=into)
-    # After the segments: a VLAN may go where the pool of its segment is.
+    # After the segments: a VLAN may go to the VLAN group of its segment's pool.
     _move(vlans, group=into.vlan_group)
     _move_allocations(pool, into)
     _move_snapshots(pool, into)
@@ -129,13 +124,13 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
     try:
         pool.delete()
     except PROTECTED_ERRORS as error:
-        # Another plugin's objects.
+        # Objects of another plugin.
         conflicts = protected_conflicts(error, user)
         if not dry_run:
             raise _refused(pool, into, conflicts) from error
-        return MergeResult(**result, conflicts=tuple(conflicts))
+        return replace(result, conflicts=tuple(conflicts))
     served_by = [found for found in serving_pools(place, user) if found.vrf_id == into.vrf_id]
-    return MergeResult(**result, served_by=served_by[0] if served_by else None)
+    return replace(result, served_by=served_by[0] if served_by else None)
 
 
 def _refused(pool, into, conflicts):
@@ -154,7 +149,7 @@ def _lock(pk, into_pk):
     pools = SegmentPool.objects.in_bulk([pk, into_pk])
     transactions.lock_spaces([pool.vrf_id for pool in pools.values()], [pool.vlan_group_id for pool in pools.values()])
     rows = Segment.objects.filter(pool=pk).order_by("pool_id", "vid")
-    list(rows.select_for_update().values_list("pk"))
+    lock_rows(rows)
     # Read once all is locked.
     pools = SegmentPool.objects.select_related("vrf", "vlan_group").in_bulk([pk, into_pk])
     if len(pools) < 2:

@@ -16,7 +16,7 @@ from netaddr import IPNetwork
 from ipam.choices import PrefixStatusChoices
 from ipam.models import Prefix, VLANGroup
 
-from ...validators import clean_cidr, clean_vid, pool_errors
+from ...validators import clean_cidr, clean_vid_range, pool_errors
 from ..base import custom_fields
 from ..base.visibility import nameable
 from ..segments.validation import add_texts
@@ -97,22 +97,11 @@ def make_slug(queryset, name, vrf, scope):
 
 def _clean_vid_ranges(vid_ranges):
     """Return (first, last) pairs as half-open NumericRanges, as VLANGroup stores them."""
-    ranges = []
-    for first, last in vid_ranges or ():
-        try:
-            first, last = clean_vid(first), clean_vid(last)
-        except ValidationError as error:
-            raise ValidationError({"vid_ranges": error.messages}) from None
-        if first > last:
-            raise ValidationError(
-                {
-                    "vid_ranges": _("Range {first}-{last} is upside down: begin with the lower ID.").format(
-                        first=first, last=last
-                    )
-                }
-            )
-        ranges.append(NumericRange(first, last + 1))
-    return ranges
+    try:
+        pairs = [clean_vid_range(first, last) for first, last in vid_ranges or ()]
+    except ValidationError as error:
+        raise ValidationError({"vid_ranges": error.messages}) from None
+    return [NumericRange(first, last + 1) for first, last in pairs]
 
 
 def get_containers(prefixes, vrf, **fields):

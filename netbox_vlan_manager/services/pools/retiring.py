@@ -24,6 +24,7 @@ from ..allocations.allocation import end_overdue
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..segments.deletion import delete_segments, unlink_allocations
+from ..segments.locks import lock_rows
 
 __all__ = (
     "RetireResult",
@@ -78,11 +79,11 @@ def retire_pool(pool, *, user, changelog_message="", dry_run=False):
     """
     user = audit.get_user(user)
     with operations.track("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
-        work = partial(_retire, pool.pk, user, changelog_message, dry_run)
+        work = partial(_retire_locked, pool.pk, user, changelog_message, dry_run)
         return transactions.run(work, dry_run)
 
 
-def _retire(pk, user, changelog_message, dry_run):
+def _retire_locked(pk, user, changelog_message, dry_run):
     end_overdue(Allocation.objects.filter(pool=pk))
     pool = lock_pool(pk)
     if pool is None:
@@ -119,7 +120,7 @@ def delete_drained():
         try:
             user = _find_retirer(pool)
             with operations.track("delete drained", pool=pool, user=user), audit.change_tracking(user):
-                total += transactions.run(partial(_delete_retiring, pool.pk, user))
+                total += transactions.run(partial(_delete_retiring_locked, pool.pk, user))
         except (VLANManagerError, AbortRequest) as error:
             # Quoted: a name with a line end in it must not make a line of its own.
             logger.warning("Retiring pool %a (%s) cannot be deleted: %a", str(pool), pool.pk, str(error.message))
@@ -145,7 +146,7 @@ def _find_retirer(pool):
     return change and change.user
 
 
-def _delete_retiring(pk, user):
+def _delete_retiring_locked(pk, user):
     pool = lock_pool(pk)
     # Somebody may have made it active again.
     return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and delete_if_drained(pool, user))
@@ -164,7 +165,7 @@ def lock_pool(pk):
 def delete_if_drained(pool, user):
     """Delete `pool` with its segments and return True, unless a cluster holds one."""
     rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
-    list(rows.select_for_update().values_list("pk"))
+    lock_rows(rows)
     # Nobody comes to hold a segment whose row is locked.
     if Allocation.objects.unreleased().filter(pool=pool).exists():
         return False

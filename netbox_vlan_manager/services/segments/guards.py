@@ -6,28 +6,25 @@ Forms and REST ask before they save and show the reason at the field; a bare sav
 changes is asked about, so that whatever is wrong already stands in the way of no other edit.
 """
 
-from copy import copy
-
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ipam.choices import PrefixStatusChoices, VLANStatusChoices
+from ipam.choices import PrefixStatusChoices
 from ipam.models import Prefix, VLANGroup
-from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool
 from ...models.deletion import protected_error
-from ...settings import get_setting
 from ...validators import clean_epg_name
-from ..base import audit, transactions
+from ..base import transactions
 from ..base.visibility import nameable
 from . import usage
 from .first_generation_fields import check_followed
+from .locks import lock_status
+from .prefix_status import prefix_status
 from .spaces import Containers, PrefixSpace, family_errors, vid_range_errors
 
 __all__ = (
@@ -41,16 +38,13 @@ __all__ = (
     "check_vlan_group",
     "disabling",
     "find_outside",
-    "follow_prefix",
-    "follow_segment",
-    "follow_vlan",
+    "find_segment_of",
     "may_name_network",
-    "prefix_status",
     "use_errors",
 )
 
 
-# What a segment is that a cluster gets, or will get once a cool-down is over.
+# The statuses of segments that clusters get, now or once a cool-down is over.
 HANDED_OUT = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.QUARANTINED)
 
 
@@ -74,7 +68,7 @@ def check_vlan(vlan):
             pool=_name(segment.pool), group=group
         )
     if (vlan.vid, vlan.name) != (segment.vlan.vid, segment.vlan.name):
-        _lock(segment)
+        lock_status(segment)
     if vlan.name != segment.vlan.name:
         try:
             vlan.name = clean_epg_name(vlan.name)
@@ -89,61 +83,10 @@ def check_vlan(vlan):
         raise ValidationError(errors)
 
 
-def _lock(segment):
-    """Within a transaction, lock the row of `segment` and read its status again."""
-    if connection.in_atomic_block:
-        rows = Segment.objects.select_for_update(no_key=True).filter(pk=segment.pk).order_by()
-        segment.status = rows.values_list("status", flat=True).first()
-
-
-def follow_vlan(vlan):
-    """
-    Carry a VLAN's ID and name over to its segment, which counts as changed, and to the allocation that holds it.
-
-    A VLAN that is not active is handed out to nobody: its segment is disabled, unless a cluster holds it.
-    """
-    segments = Segment.objects.select_related("pool__vrf", "prefix", "ipv6_prefix").order_by()
-    segment = segments.filter(vlan=vlan.pk).first()
-    if segment is None:
-        return
-    segment.vlan = vlan
-    values = {} if segment.vid == vlan.vid else {"vid": vlan.vid}
-    if vlan.status != VLANStatusChoices.STATUS_ACTIVE and segment.status in HANDED_OUT:
-        _lock(segment)
-        if segment.status in HANDED_OUT:
-            values |= disabling(segment, ", ".join(usage.status_reasons(vlan, ())))
-    if values:
-        _save(segment, **values)
-    else:
-        _touch(segment)
-    follow_segment(segment)
-
-
 def disabling(segment, reason):
     """Return {field: value} with what `segment` has to become to be disabled for a reason."""
     values = {"status": SegmentStatusChoices.DISABLED, "disabled_reason": reason}
     return values | ({"quarantined_until": None} if segment.quarantined_until else {})
-
-
-def _save(instance, **values):
-    request = current_request.get()
-    if request is not None and request.user is None:
-        # The system's changes, which NetBox's own change log would ask for their user.
-        audit.update(instance, **values)
-        return
-    # By save(), not by `audit`: an edit of the VLAN or prefix need not track changes.
-    instance.snapshot()
-    for name, value in values.items():
-        setattr(instance, name, value)
-    instance.save(update_fields=(*values, "last_updated"))
-
-
-def _touch(segment):
-    """
-    Give a segment, whose parts have changed, a new time of change: its ETag is made of it. Who changed the parts is in
-    their change log.
-    """
-    Segment.objects.filter(pk=segment.pk).update(last_updated=timezone.now())
 
 
 def check_prefix(prefix):
@@ -159,7 +102,7 @@ def check_prefix(prefix):
             VRF or its segments, or becomes something else than a container; or the network is a segment's already.
     """
     errors = check_network(prefix)
-    segment = _find_segment(prefix)
+    segment = find_segment_of(prefix)
     if segment:
         errors |= _segment_prefix_errors(segment, prefix)
     pools = SegmentPool.objects.filter(prefixes=prefix.pk).select_related("vrf").order_by("name")
@@ -190,7 +133,7 @@ def check_network(prefix):
     return {"prefix": text.format(prefix=prefix.prefix, vrf=prefix.vrf)}
 
 
-def _find_segment(prefix):
+def find_segment_of(prefix):
     """Return the segment that has `prefix` as one of its two, or None."""
     segments = Segment.objects.select_related("prefix", "ipv6_prefix", "pool__vrf", "vlan").order_by()
     return segments.filter(Q(prefix=prefix.pk) | Q(ipv6_prefix=prefix.pk)).first()
@@ -204,7 +147,7 @@ def _segment_prefix_errors(segment, prefix):
         if connection.in_atomic_block:
             # NetBox may have written other rows before, in the same transaction.
             transactions.lock_spaces([segment.pool.vrf_id], exclude_netbox=False)
-        _lock(segment)
+        lock_status(segment)
         if segment.status == SegmentStatusChoices.ALLOCATED:
             errors["prefix"] = _("The prefix's segment is allocated: release it before its prefix changes.")
         else:
@@ -253,12 +196,6 @@ def use_errors(segment, network, field="prefix", reasons=()):
     return {field: text.format(prefix=network, vrf=segment.pool.vrf)}
 
 
-def prefix_status(pool, segment_status):
-    """Return the status that the prefixes of a segment of `pool` in that status have to have."""
-    is_held = pool.keeps_prefix(segment_status)
-    return get_setting("prefix_status_allocated" if is_held else "prefix_status_available")
-
-
 def _container_errors(pool, prefix, stored):
     errors = {}
     if prefix.vrf_id not in (pool.vrf_id, stored.vrf_id):
@@ -299,28 +236,6 @@ def may_name_network(pool, network):
 def _name(pool):
     """Return what an error calls `pool`: by its id where it may not name it."""
     return str(pool) if nameable(SegmentPool.objects).filter(pk=pool.pk).exists() else f"#{pool.pk}"
-
-
-def follow_prefix(prefix):
-    """
-    Carry a prefix's CIDR over to the allocation that holds its segment, which counts as changed; return it, or None.
-    """
-    if segment := _find_segment(prefix):
-        setattr(segment, "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix", prefix)
-        _touch(segment)
-        follow_segment(segment)
-    return segment
-
-
-def follow_segment(segment):
-    """Copy the VLAN ID, name and prefixes of `segment` to its active allocations."""
-    names = ("vid", "epg_name", "prefix", "ipv6_prefix")
-    for allocation in Allocation.objects.unreleased().filter(segment=segment).order_by():
-        now = copy(allocation)
-        now.record_segment(segment)
-        values = {name: getattr(now, name) for name in names}
-        if values != {name: getattr(allocation, name) for name in names}:
-            _save(allocation, **values)
 
 
 def check_vlan_group(group):

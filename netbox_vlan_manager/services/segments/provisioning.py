@@ -18,8 +18,9 @@ from ...exceptions import Busy
 from ...models import Segment, SegmentPool
 from ..base import audit, operations, transactions
 from ..base.visibility import nameable
-from . import guards, usage
+from . import usage
 from .hierarchy import create_prefixes
+from .prefix_status import prefix_status
 from .spaces import Containers, PrefixSpace, VLANSpace
 from .specs import NEW_STATUSES, clean_spec
 from .unmigrated import Held
@@ -138,7 +139,7 @@ def _write_segments(segments):
     owned, adopted = [], []
     for segment in segments:
         # Not the status of the spec, which may leave it open.
-        status = guards.prefix_status(segment.pool, segment.status)
+        status = prefix_status(segment.pool, segment.status)
         for prefix in segment.get_prefixes(owned=True):
             prefix.vlan, prefix.status = segment.vlan, status
             owned.append(prefix)

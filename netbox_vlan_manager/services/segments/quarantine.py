@@ -15,15 +15,14 @@ from rq.timeouts import BaseTimeoutException
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy
 from ...models import Segment
-from ...settings import get_setting
 from ..base import audit, operations, transactions
 from .criteria import matching
+from .locks import lock_segment
 
 __all__ = (
     "NotPromotedError",
     "end_quarantine",
     "lock_returning",
-    "lock_segment",
     "promote",
     "promote_all",
     "returning_segments",
@@ -160,29 +159,12 @@ def end_quarantine(segment, *, user, changelog_message=""):
     user = audit.get_user(user)
     about = {"segment": segment.pk, "vid": segment.vid, "user": user}
     with operations.track("end quarantine", **about), audit.change_tracking(user):
-        return transactions.run(partial(_end_quarantine, segment.pk, changelog_message))
+        return transactions.run(partial(_end_quarantine_locked, segment.pk, changelog_message))
 
 
-def _end_quarantine(pk, changelog_message):
+def _end_quarantine_locked(pk, changelog_message):
     segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.QUARANTINED:
         segment._changelog_message = changelog_message
         audit.update(segment, status=SegmentStatusChoices.AVAILABLE, quarantined_until=None)
-    return segment
-
-
-def lock_segment(pk):
-    """
-    Lock the segment's row until the caller's transaction ends, and return it as it is now.
-
-    Raises:
-        Busy: It was deleted.
-    """
-    transactions.set_lock_timeout(get_setting("lock_timeout"))
-    segments = Segment.objects.select_related("vlan", "prefix", "pool").order_by()
-    segment = segments.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()
-    if segment is None:
-        # Deleted since the caller read it: the same call, made again, does not find it.
-        raise Busy
-    operations.note(pool=segment.pool)
     return segment

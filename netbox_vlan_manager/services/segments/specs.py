@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from ...choices import SegmentStatusChoices
 from ...models import SegmentPool
 from ...validators import clean_epg_name, clean_vid
-from . import guards
+from .prefix_status import prefix_status
 from .spaces import family_errors
 
 __all__ = (
@@ -48,7 +48,7 @@ class SegmentSpec:
     @property
     def prefix_status(self):
         """Return the status that its prefixes get."""
-        return guards.prefix_status(self.pool, self.status)
+        return prefix_status(self.pool, self.status)
 
     @property
     def networks(self):

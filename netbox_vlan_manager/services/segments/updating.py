@@ -16,6 +16,7 @@ from ..base import audit, custom_fields, operations, transactions
 from ..base.visibility import nameable
 from . import guards, usage
 from .deletion import detach_prefix
+from .followers import follow_segment
 from .hierarchy import create_prefixes
 from .provisioning import plan_prefix
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
@@ -260,7 +261,7 @@ def _add_ipv6_prefix(segment, network, values):
     else:
         audit.update(prefix, vlan=segment.vlan, status=spec.prefix_status)
     _set_ipv6_prefix(segment, prefix, owned)
-    guards.follow_segment(segment)
+    follow_segment(segment)
 
 
 def _set_ipv6_prefix(segment, prefix, owned):

@@ -23,8 +23,8 @@ from ipam.models import VLAN, IPAddress, IPRange, Prefix
 from vpn.models import L2VPNTermination
 
 from ...models import Segment
-from ...settings import get_setting
 from ..base.prepared_queries import fetch_rows
+from .prefix_status import status_when_available
 
 __all__ = (
     "Network",
@@ -273,7 +273,7 @@ def status_reasons(vlan, prefixes):
     reasons = []
     if vlan and vlan.status != VLANStatusChoices.STATUS_ACTIVE:
         reasons.append(_("VLAN {status}").format(status=vlan.get_status_display().lower()))
-    available = get_setting("prefix_status_available")
+    available = status_when_available()
     for prefix in prefixes:
         if prefix.status != available:
             text = _("IPv6 prefix {status}") if len(prefixes) > 1 and prefix.family == 6 else _("prefix {status}")

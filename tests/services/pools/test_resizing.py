@@ -10,7 +10,7 @@ from netbox_vlan_manager.services import (
     disable_segment,
     update_pool,
 )
-from netbox_vlan_manager.services.pools.resizing import parse_vid_ranges, resize_pool
+from netbox_vlan_manager.services.pools.resizing import resize_pool
 from tests.factories import make_pool, make_segment, make_user, make_vrf, permit
 from tests.services.pools.world import state, texts
 
@@ -160,9 +160,3 @@ class TestResize:
         foreign.refresh_from_db()
         with pytest.raises(ValidationError, match="is in VRF Network2"):
             resize_pool(pool, user=user, prefixes=[foreign])
-
-    def test_ranges_as_text(self):
-        assert parse_vid_ranges("100-199, 300,400-401") == [(100, 199), (300, 300), (400, 401)]
-        for text in ("", "x", "1-2-3", "-5", "99999", "1;2"):
-            with pytest.raises(ValidationError, match="is no range of VLAN IDs"):
-                parse_vid_ranges(text)

@@ -32,6 +32,7 @@ from ...pools.parts import get_container
 from ...pools.provisioning import create_pool, update_pool
 from ...segments import provisioning
 from ...segments.first_generation_fields import DISABLED_REASON, FREE, HELD
+from ...segments.prefix_status import status_when_allocated, status_when_available
 from ..adoption import find_candidates
 from . import following
 from .containers import find_containers, plan_containers
@@ -364,7 +365,7 @@ def _provide_pool(pool, group, scope, rows, user, outcome):
 
 def _phase():
     """Return what a pool is in after the migration. Both can write only if they have the same words for a status."""
-    is_same = (get_setting("prefix_status_available"), get_setting("prefix_status_allocated")) == (FREE, HELD)
+    is_same = (status_when_available(), status_when_allocated()) == (FREE, HELD)
     return FirstGenerationChoices.TRIAL if is_same else FirstGenerationChoices.OVER
 
 
