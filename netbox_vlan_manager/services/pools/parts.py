@@ -34,13 +34,14 @@ __all__ = (
 
 def get_vlan_group(vrf, scope, vid_ranges=None, tenant=None):
     """
-    Return the VLAN group "<VRF>-<scope>" at `scope`, made from `vid_ranges` where there is none.
+    Return the VLAN group "<VRF>-<scope>" at `scope`; it is created from `vid_ranges` where there is none.
 
-    One of that name which only pools of other VRFs use is theirs: the VRF's RD, or its id, then comes after the name.
+    A group of that name which only pools of other VRFs use stays theirs: the name of the new group then ends with the
+    VRF's RD or id.
 
     Raises:
-        ValidationError: A range is not valid, the group is there with other ranges than those asked for, or NetBox does
-            not take the new group, which is told at `vlan_group`.
+        ValidationError: A range is not valid, the group exists with other ranges, or NetBox refuses the new group (an
+            error of `vlan_group`).
     """
     ranges = _clean_vid_ranges(vid_ranges)
     at_scope = VLANGroup.objects.filter(scope_type=ContentType.objects.get_for_model(scope), scope_id=scope.pk)
@@ -66,7 +67,7 @@ def get_vlan_group(vrf, scope, vid_ranges=None, tenant=None):
 
 
 def _check_ranges(group, ranges):
-    """Return a VLAN group, which is there; raise a ValidationError if it has other ranges than are asked for."""
+    """Return an existing VLAN group; raise a ValidationError if the caller gives other ranges than it has."""
     if ranges and {(r.lower, r.upper) for r in group.vid_ranges} != {(r.lower, r.upper) for r in ranges}:
         text = _("The VLAN group of this VRF and place exists with other ranges: leave these out to use it.")
         if nameable(VLANGroup.objects).filter(pk=group.pk).exists():
@@ -76,7 +77,7 @@ def _check_ranges(group, ranges):
 
 
 def make_names(vrf, scope, separator):
-    """Yield names for what is made for a VRF and a place, up to 100 characters, until one is free."""
+    """Yield names for a new object of a VRF and a place, up to 100 characters; the caller takes the first free one."""
     base = f"{vrf.name}{separator}{scope.name}"
     yield base[:100]
     ids = f"VRF {vrf.pk}, {scope._meta.model_name} {scope.pk}"
@@ -88,7 +89,7 @@ def make_names(vrf, scope, separator):
 
 
 def make_slug(queryset, name, vrf, scope):
-    """Return a slug of `name` that nothing of `queryset` has; where it gives none, or a taken one, ids are in it."""
+    """Return a slug of `name` that no object of `queryset` has; ids are in it if the name gives none or a taken one."""
     slug = slugify(name)[:100]
     ids = f"vrf-{vrf.pk}-{scope._meta.model_name}-{scope.pk}"
     slugs = chain([slug], (f"{slug}-{ids}"[-100:].strip("-"),), (f"{slug[:40]}-{ids}-{n}".strip("-") for n in count(2)))
@@ -156,15 +157,15 @@ def get_container(vrf, cidr, *, custom_field_data=None, changelog_message="", **
 
 def check_containers(pool, prefixes):
     """
-    Make sure that `prefixes` can be the containers of a pool, and that it can use its own values with them.
+    Make sure that `prefixes` can be the containers of a pool, and that the pool's own values fit them.
 
     Args:
         pool: The SegmentPool, which may be unsaved.
         prefixes: Prefixes.
 
     Raises:
-        ValidationError: Keyed by field: there is none, one lies in another VRF or is no container, or see
-            `validators.pool_errors`.
+        ValidationError: Keyed by field: there is no prefix, one lies in another VRF or is no container, or
+            `validators.pool_errors` finds errors.
     """
     errors = []
     for prefix in prefixes:
@@ -182,12 +183,12 @@ def check_containers(pool, prefixes):
             )
     if errors:
         raise ValidationError({"prefixes": errors})
-    # A Prefix that a script has just made has its network as text.
+    # The network of a Prefix that a script has just created is still text.
     if errors := pool_errors(pool, [IPNetwork(prefix.prefix) for prefix in prefixes]):
         raise ValidationError(errors)
 
 
 def hidden_containers(pool, user):
-    """Return the containers of `pool` that `user` may not view, which they can neither name nor take away."""
+    """Return the containers of `pool` that `user` may not view, and so can neither name nor remove."""
     viewed = Prefix.objects.restrict(user, "view").order_by().values("pk")
     return list(pool.prefixes.exclude(pk__in=viewed))

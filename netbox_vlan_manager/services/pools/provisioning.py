@@ -74,17 +74,17 @@ def create_pool(
     **fields,
 ):
     """
-    Create a pool, together with its VLAN group and containers where they are not there yet. Locks the VRF.
+    Create a pool, with its VLAN group and containers where NetBox has none. Locks the VRF.
 
     Args:
-        user: The User, or the user name, whom the change log names.
-        vrf: The VRF that the pool hands out in.
-        scope: The Region, SiteGroup, Site or Location that it serves.
+        user: The User, or the user name, for the change log.
+        vrf: The VRF of the pool's segments.
+        scope: The Region, SiteGroup, Site or Location that the pool serves.
         prefixes: Its containers: Prefixes of that VRF, or CIDRs.
-        name: Empty: "<VRF> <scope>", with the VRF's RD or ids where that is taken.
-        slug: Empty: made from the name, with ids where it gives none or one that is taken.
-        vlan_group: The VLANGroup; None takes or makes one (see `get_vlan_group`).
-        vid_ranges: The VLAN IDs of a group that is made: (first, last) pairs; None stands for 1 to 4094.
+        name: Its name; empty for "<VRF> <scope>", with the VRF's RD or ids where that is taken.
+        slug: Its slug; empty for one made of the name, with ids where the name gives none or a taken one.
+        vlan_group: The VLANGroup; None finds or creates one (see `get_vlan_group`).
+        vid_ranges: The VLAN IDs of a new group, as (first, last) pairs; None for 1 to 4094.
         enforce: Hold the user to the permission to change the pools whose VLAN group or containers the pool shares.
         fields: Any other field of SegmentPool, and changelog_message.
 
@@ -92,9 +92,9 @@ def create_pool(
         The SegmentPool.
 
     Raises:
-        ValidationError: A value is not valid; nothing was made.
-        PermissionDenied: The pool would share what the user may not share; nothing was made.
-        Busy: Locks were not had in time; nothing was made.
+        ValidationError: A value is not valid; nothing was created.
+        PermissionDenied: The pool would share with a pool that the user may not change; nothing was created.
+        Busy: Locks were not had in time; nothing was created.
     """
     user = audit.get_user(user)
     with operations.track("create pool", vrf=vrf, scope=scope, user=user), audit.change_tracking(user):
@@ -129,16 +129,17 @@ def _create_pool_locked(request):
 
 def _check_sharing(pool, user, vlan_group, containers):
     """
-    Make sure that `user` may let `pool` live from what other pools live from.
+    Make sure that `user` may let `pool` share a VLAN group and networks with other pools.
 
     Args:
         pool: The SegmentPool.
         user: The User.
-        vlan_group: The VLANGroup that the pool gets, or None where it keeps its own.
-        containers: Those Prefixes that the pool gets.
+        vlan_group: The VLANGroup that the pool gets; None if it keeps its own.
+        containers: The Prefixes that the pool gets.
 
     Raises:
-        PermissionDenied: It shares the group, or a network of the containers, with a pool that they may not change.
+        PermissionDenied: The pool would share the group, or a network of the containers, with a pool that the user may
+            not change.
     """
     others = SegmentPool.objects.exclude(pk=pool.pk)
     if vlan_group is not None:
@@ -153,24 +154,24 @@ def _check_sharing(pool, user, vlan_group, containers):
 
 def update_pool(pool, *, user, enforce=False, **values):
     """
-    Change a pool, together with its containers; those that are not there yet are made.
+    Change a pool and its containers; containers that NetBox does not have are created.
 
     Locks its VRF and VLAN group, and those that it moves to, until the transaction ends.
 
     Args:
         pool: The SegmentPool.
-        user: The User, or the user name, whom the change log names.
-        enforce: Hold the user to their object permissions: containers that they may not view stay, and to share a VLAN
-            group or a container with other pools takes the permission to change these.
-        values: Any field of SegmentPool, and changelog_message. The prefixes, Prefixes of the VRF or CIDRs, replace the
-            containers.
+        user: The User, or the user name, for the change log.
+        enforce: Hold the user to their object permissions: containers that they may not view stay, and sharing a VLAN
+            group or a container with other pools takes the permission to change these pools.
+        values: Any field of SegmentPool, and changelog_message. `prefixes`, as Prefixes of the VRF or CIDRs, replace
+            the containers.
 
     Returns:
         The SegmentPool, as it is now.
 
     Raises:
         ValidationError: Keyed by field; nothing was changed.
-        PermissionDenied: The pool would share what the user may not share; nothing was changed.
+        PermissionDenied: The pool would share with a pool that the user may not change; nothing was changed.
         Busy: Locks were not had in time; nothing was changed.
     """
     user = audit.get_user(user)
@@ -207,7 +208,7 @@ def _update_pool_locked(pk, values, sharer=None):
     shared = {"scope": pool.scope, "tenant": pool.tenant, "role": pool.role}
     containers = get_containers(prefixes, pool.vrf, custom_field_data=pool.prefix_custom_fields, **shared)
     _check_segments_stay(pool, containers, *before)
-    # What is there already stands in the way of no other change; the drift report has it.
+    # An inconsistency that exists already does not block other changes; the drift report shows it.
     if _checked_values(pool, containers) != checked_before:
         check_containers(pool, containers)
     if sharer is not None:
@@ -221,7 +222,7 @@ def _update_pool_locked(pk, values, sharer=None):
 
 
 def _check_custom_fields(values):
-    """Make sure that those of a pool's `values` which are for what it makes are of custom fields that are there."""
+    """Make sure that the custom fields exist for which `values` has values of the pool's new objects."""
     errors = {}
     for name, model in custom_fields.POOL_FIELDS.items():
         if texts := custom_fields.value_errors(model, values.get(name, {})):
@@ -231,7 +232,7 @@ def _check_custom_fields(values):
 
 
 def _checked_values(pool, containers):
-    """Return what `check_containers` looks at."""
+    """Return the values of a pool and its containers that `check_containers` depends on."""
     names = ("vrf_id", "min_prefix_length", "max_prefix_length", "auto_grow", "grow_prefix_length")
     values = [getattr(pool, name) for name in (*names, "grow_ipv6_prefix_length")]
     return values, {(prefix.pk, str(prefix.prefix)) for prefix in containers}
@@ -239,13 +240,13 @@ def _checked_values(pool, containers):
 
 def check_saved_pool(pool):
     """
-    Make sure that a pool may become what `pool` says, where a script saves it, past `update_pool`. Locks as that does.
+    Make sure that a script may save `pool` as it is now, without `update_pool`. Takes the same locks.
 
     Raises:
         ValidationError: Keyed by field.
     """
     stored = SegmentPool.objects.select_related("vrf", "vlan_group").filter(pk=pool.pk).first()
-    # What is wrong already stands in the way of no other change.
+    # An inconsistency that exists already does not block other changes.
     columns = [SegmentPool._meta.get_field(name).attname for name in CHECKED_FIELDS]
     if stored is None or all(getattr(stored, name) == getattr(pool, name) for name in columns):
         return
@@ -258,7 +259,7 @@ def check_saved_pool(pool):
 
 
 def _check_segments_stay(pool, containers, vrf, vlan_group):
-    """Make sure that what `pool` is about to become still holds its segments, which are in `vrf` and `vlan_group`."""
+    """Make sure that `pool`, as it is to be, fits its segments, which are in `vrf` and `vlan_group`."""
     errors = {}
     if pool.vrf != vrf:
         errors["vrf"] = _("The pool's segments are in VRF {vrf}: it stays there while it has any.").format(vrf=vrf)

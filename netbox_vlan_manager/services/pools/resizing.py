@@ -1,7 +1,8 @@
 """
-Gives a pool other VLAN IDs and other containers, with the effect shown first.
+Gives a pool other VLAN IDs and other containers; a dry run shows the effect first.
 
-The VLAN IDs are those of the pool's VLAN group, which other pools may share: none of them loses a segment's VLAN ID.
+The VLAN IDs are those of the pool's VLAN group. Where other pools share the group, none of them loses the VLAN ID of a
+segment.
 """
 
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ class SharingPool:
 @dataclass(frozen=True)
 class Extent:
     """
-    How large a pool is: the ranges of its VLAN group as text, how many VLAN IDs they have and how many of these no VLAN
-    has; its containers, and how many addresses they have.
+    The size of a pool: the ranges of its VLAN group as text, how many VLAN IDs they have and how many are free; its
+    containers, and the number of their addresses.
     """
 
     vid_ranges: str
@@ -69,13 +70,13 @@ class Extent:
 
     @property
     def ipv4_addresses(self):
-        """How many of the addresses are IPv4; those of IPv6 are too many to tell anybody anything."""
+        """How many of the addresses are IPv4; the number of IPv6 addresses is too large to be of use."""
         return IPSet(network for network in self.prefixes if network.version == 4).size
 
 
 @dataclass(frozen=True)
 class ResizeResult:
-    """What a resize did, or would do. `removed` is the number of segments that it deletes."""
+    """The effects of a resize, or of a dry run. `removed` is the number of segments that it deletes."""
 
     pool: SegmentPool
     before: Extent
@@ -291,7 +292,7 @@ def _refused(pool, conflicts):
 
 
 def _as_pairs(ranges):
-    """Return the ranges of a VLAN group in a form in which they can be compared."""
+    """Return the ranges of a VLAN group as sorted pairs, to compare them."""
     return sorted((vids.lower, vids.upper) for vids in ranges)
 
 
@@ -313,7 +314,7 @@ def _has(ranges, vid):
 
 
 def _parts_outside(segment, ranges, networks):
-    """Return in words what of `segment` lies outside of `ranges` and `networks`, None for those that stay."""
+    """Return the VLAN ID and prefixes of `segment` that lie outside, as texts; what stays is None."""
     parts = []
     if ranges is not None and not _has(ranges, segment.vid):
         parts.append(_("VLAN ID {vid}").format(vid=segment.vid))
@@ -324,12 +325,12 @@ def _parts_outside(segment, ranges, networks):
 
 
 def _lock_outside(pool, ranges, networks):
-    """Lock and return the segments of `pool` that lie outside; None for ranges or networks that stay."""
+    """Lock and return the segments of `pool` that lie outside; ranges or networks that stay are None."""
     segments = Segment.objects.filter(pool=pool).select_related("vlan", "prefix", "ipv6_prefix")
     pks = [segment.pk for segment in segments if _parts_outside(segment, ranges, networks)]
     rows = Segment.objects.filter(pk__in=pks).order_by("pool_id", "vid")
     lock_rows(rows)
-    # Read once the rows are locked: somebody may have come to hold one.
+    # Read again under the locks: a cluster may hold one of them since.
     return list(rows.prefetch_related("vlan", "prefix", "ipv6_prefix", "pool"))
 
 
@@ -354,7 +355,7 @@ def _removable(outside, user, enforce):
 
 
 def _find_conflicts(outside, viewed, removed, ranges, networks):
-    """Return Conflicts for all that lies outside and is not `removed`."""
+    """Return Conflicts for the segments that lie outside, except those of the ids `removed`."""
     conflicts, hidden = [], False
     for segment in outside:
         if segment.pk in removed:

@@ -1,8 +1,8 @@
 """
-Retires pools: one that is retiring makes no new allocations, and is deleted when the last one is released.
+Retires pools: a retiring pool makes no new allocations, and is deleted when its last allocation is released.
 
-Its segments go with it, together with the VLANs and prefixes that were made with them; what was adopted stays. Who held
-what stays as well: released allocations name the pool, the VLAN and the prefix themselves.
+Its segments are deleted with it, and so are the VLANs and prefixes that were created with them; adopted ones stay. The
+history stays too: released allocations have the names of the pool, the VLAN and the prefix themselves.
 """
 
 import logging
@@ -36,16 +36,14 @@ __all__ = (
 
 logger = logging.getLogger("netbox_vlan_manager.retiring")
 
-# How many objects are written at once.
-BATCH_SIZE = 500
-
 
 @dataclass(frozen=True)
 class RetireResult:
     """
-    What a pool is now, or would be: its status, its active allocations and its segments, and whether it is gone.
+    The state of a pool after a call, or after it if it were no dry run: its status, how many active allocations and
+    segments it has, and whether it was deleted.
 
-    `conflicts` are what would keep it from being deleted, in a dry run.
+    `conflicts` are, in a dry run, the objects that keep it from being deleted.
     """
 
     pool: SegmentPool
@@ -58,23 +56,23 @@ class RetireResult:
 
 def retire_pool(pool, *, user, changelog_message="", dry_run=False):
     """
-    Let a pool make no new allocations, and delete it as soon as it has no active ones: now, or by `delete_drained`.
+    Stop new allocations of a pool, and delete it as soon as it has no active ones: now, or in `delete_drained`.
 
-    Who sets its status back to active keeps it. Locks the rows of its segments until the transaction ends where it
-    deletes the pool.
+    The pool stays if a user sets its status back to active before. If it is deleted now, the rows of its segments are
+    locked until the transaction ends.
 
     Args:
         pool: The SegmentPool.
-        user: The User, or the user name, whom the change log names.
+        user: The User, or the user name, for the change log.
         changelog_message: Why, for the change log of the pool.
-        dry_run: Say what would be done, and change nothing.
+        dry_run: Return what would be done, and change nothing.
 
     Returns:
         RetireResult
 
     Raises:
-        PoolConflict: It could be deleted now, but something else in NetBox uses one of its VLANs or prefixes (not in a
-            dry run); nothing was changed.
+        PoolConflict: The pool could be deleted now, but another object in NetBox uses one of its VLANs or prefixes (not
+            in a dry run); nothing was changed.
         Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
     """
     user = audit.get_user(user)
@@ -106,12 +104,12 @@ def _retire_locked(pk, user, changelog_message, dry_run):
 
 def delete_drained():
     """
-    Delete the retiring pools that have no active allocation, each in a transaction of its own; return how many.
+    Delete the retiring pools without active allocations, each in a transaction of its own; return how many.
 
-    One that cannot be deleted, or whose locks are not had in time, is logged and left to the next run.
+    A pool that cannot be deleted, or whose locks are not had in time, is logged and left to the next run.
 
     Raises:
-        ExceptionGroup: Of what was no refusal, once all that could be deleted are.
+        ExceptionGroup: Of the unexpected errors, after all pools that can be deleted are.
     """
     held = Allocation.objects.unreleased().filter(pool=OuterRef("pk")).order_by()
     retiring = SegmentPool.objects.filter(~Exists(held), status=SegmentPoolStatusChoices.RETIRING)
@@ -125,7 +123,7 @@ def delete_drained():
             # Quoted: a name with a line end in it must not make a line of its own.
             logger.warning("Retiring pool %a (%s) cannot be deleted: %a", str(pool), pool.pk, str(error.message))
         except BaseTimeoutException:
-            # It is the job's time that is over, for all of them.
+            # The time of the job is over, not that of one pool.
             raise
         except Exception as error:
             logger.exception("Retiring pool %a (%s) was not deleted", str(pool), pool.pk)
@@ -136,7 +134,7 @@ def delete_drained():
 
 
 def _find_retirer(pool):
-    """Return the User who let `pool` retire, as far as the change log knows; what follows is their doing."""
+    """Return the User who retired `pool` according to the change log, or None. The deletion is logged as theirs."""
     changes = ObjectChange.objects.filter(
         changed_object_type=ContentType.objects.get_for_model(pool), changed_object_id=pool.pk
     )
@@ -148,25 +146,26 @@ def _find_retirer(pool):
 
 def _delete_retiring_locked(pk, user):
     pool = lock_pool(pk)
-    # Somebody may have made it active again.
+    # A user may have made it active again.
     return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and delete_if_drained(pool, user))
 
 
 def lock_pool(pk):
-    """Lock the spaces and the row of a pool and return it as it is now, or None."""
+    """Lock the VRF, the VLAN group and the row of a pool, and return the pool as it is now, or None."""
     pool = SegmentPool.objects.filter(pk=pk).first()
     if pool is None:
         return None
-    # No service makes segments for it, or moves them, until the commit. NetBox's endpoints may: nothing is made here.
+    # No service creates or moves segments of the pool until the commit. NetBox's own endpoints may create prefixes and
+    # VLANs, since this transaction creates none.
     transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id], exclude_netbox=False)
     return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
 
 
 def delete_if_drained(pool, user):
-    """Delete `pool` with its segments and return True, unless a cluster holds one."""
+    """Delete `pool` with its segments and return True; return False if a cluster holds one of them."""
     rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
     lock_rows(rows)
-    # Nobody comes to hold a segment whose row is locked.
+    # No allocation of a segment begins while its row is locked.
     if Allocation.objects.unreleased().filter(pool=pool).exists():
         return False
     try:

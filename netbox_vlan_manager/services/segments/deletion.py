@@ -23,22 +23,22 @@ __all__ = (
     "unlink_allocations",
 )
 
-# How many objects are written at once.
+# How many objects one call of `audit` gets.
 BATCH_SIZE = 500
 
 
 def delete_segment(segment, *, user, changelog_message=""):
     """
-    Delete a segment, and its VLAN and prefixes if they were made with it. Locks the segment's row.
+    Delete a segment, and its VLAN and prefixes if they were created with it. Locks the segment's row.
 
     Args:
         segment: The Segment.
-        user: The User, or the user name, whom the change log names.
+        user: The User, or the user name, for the change log.
         changelog_message: Why, for the change log of the segment.
 
     Raises:
         SegmentInUse: A cluster holds the segment.
-        ProtectedError: Something else in NetBox uses its VLAN or a prefix; nothing was deleted.
+        ProtectedError: Another object in NetBox uses its VLAN or a prefix; nothing was deleted.
         Busy: Locks were not had in time; nothing was deleted.
     """
     user = audit.get_user(user)
@@ -60,13 +60,13 @@ def _delete_segment_locked(pk, changelog_message):
 
 def delete_segments(segments):
     """
-    Delete segments that nobody holds, with the VLANs and prefixes that they own. The caller has locked their rows.
+    Delete segments that no cluster holds, with the VLANs and prefixes that they own. The caller has locked their rows.
 
     Args:
         segments: A queryset.
 
     Raises:
-        ProtectedError: Something else in NetBox uses a VLAN or prefix.
+        ProtectedError: Another object in NetBox uses a VLAN or prefix.
     """
     for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
         unlink_allocations(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
@@ -79,13 +79,13 @@ def delete_segments(segments):
 
 
 def unlink_allocations(allocations, field):
-    """Take what goes out of released allocations: their own columns tell of it."""
+    """Clear a foreign key of released allocations, which keep the name of the deleted object."""
     for batch in batched(list(allocations.order_by("pk")), BATCH_SIZE):
         audit.write(updates=[(allocation, {field: None}) for allocation in batch])
 
 
 def detach_prefix(prefix):
-    """Take a prefix, which was there before its segment, away from the VLAN that was made with the segment."""
+    """Clear the VLAN of a prefix that is older than its segment, since the VLAN is deleted with the segment."""
     prefix.snapshot()
     prefix.vlan = None
     prefix.save()
@@ -93,10 +93,10 @@ def detach_prefix(prefix):
 
 def delete_owned_objects(segment):
     """
-    Delete the prefixes and the VLAN that were made with `segment`, which is gone.
+    Delete the prefixes and the VLAN that were created with `segment`, which is deleted already.
 
     Raises:
-        ProtectedError: Something else in NetBox uses one of them. It lists what the user may view.
+        ProtectedError: Another object in NetBox uses one of them. It lists the objects that the user may view.
     """
     with name_viewed_only():
         for prefix in segment.get_prefixes(owned=True):

@@ -26,9 +26,9 @@ __all__ = (
 
 def follow_vlan(vlan):
     """
-    Carry a VLAN's ID and name over to its segment, which counts as changed, and to the allocation that holds it.
+    Copy a VLAN's ID and name to its segment, which gets a new time of change, and to the segment's allocations.
 
-    A VLAN that is not active is handed out to nobody: its segment is disabled, unless a cluster holds it.
+    The segment of a VLAN that is not active is disabled, unless a cluster holds it, so that it is not handed out.
     """
     segments = Segment.objects.select_related("pool__vrf", "prefix", "ipv6_prefix").order_by()
     segment = segments.filter(vlan=vlan.pk).first()
@@ -49,7 +49,10 @@ def follow_vlan(vlan):
 
 def follow_prefix(prefix):
     """
-    Carry a prefix's CIDR over to the allocation that holds its segment, which counts as changed; return it, or None.
+    Copy a prefix's CIDR to the allocations of its segment, which gets a new time of change.
+
+    Returns:
+        The Segment, or None if the prefix has none.
     """
     if segment := find_segment_of(prefix):
         setattr(segment, "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix", prefix)
@@ -72,10 +75,10 @@ def follow_segment(segment):
 def _save(instance, **values):
     request = current_request.get()
     if request is not None and request.user is None:
-        # The system's changes, which NetBox's own change log would ask for their user.
+        # A change by the system has no user, which NetBox's own change log needs.
         audit.update(instance, **values)
         return
-    # By save(), not by `audit`: an edit of the VLAN or prefix need not track changes.
+    # By save(), not by `audit`: changes are not always tracked where a VLAN or prefix is edited.
     instance.snapshot()
     for name, value in values.items():
         setattr(instance, name, value)
@@ -84,7 +87,7 @@ def _save(instance, **values):
 
 def _touch(segment):
     """
-    Give a segment, whose parts have changed, a new time of change: its ETag is made of it. Who changed the parts is in
-    their change log.
+    Give a segment whose parts have changed a new time of change, on which its ETag depends. The user is in the change
+    logs of the parts.
     """
     Segment.objects.filter(pk=segment.pk).update(last_updated=timezone.now())

@@ -17,7 +17,7 @@ __all__ = (
     "find_vids",
 )
 
-# Of the VLAN IDs in the group's ranges, those without a VLAN.
+# The VLAN IDs in the group's ranges that no VLAN has.
 FREE_VIDS = """
 SELECT vid FROM (
   SELECT generate_series(lower(vids), upper(vids) - 1) AS vid FROM unnest(%(ranges)s::int4range[]) AS vids
@@ -28,9 +28,9 @@ ORDER BY CASE WHEN %(highest)s THEN -vid ELSE vid END
 LIMIT %(count)s
 """
 
-# The free space in {space}, rows of a first and a last address, between what {used} has of each, where a network of
-# that length fits in: the first such network and the last address. No address is counted past the end of a space, which
-# may be the last one of the family.
+# The gaps that {used} leaves in each row of {space}, both rows of a first and a last address, if a network of that
+# length fits in: the first such network and the last address. No address past the end of a space is computed, since
+# the end may be the last address of the family.
 GAPS = """
 SELECT first, last FROM (
   SELECT last, CASE
@@ -55,7 +55,7 @@ SELECT first, last FROM (
 WHERE set_masklen(broadcast(set_masklen(first, %(length)s)), %(bits)s) <= last
 """
 
-# A container of the pool inside another one does not use it, but no segment takes the container's own network.
+# A container of the pool does not use the container around it, but no segment gets the container's own network.
 USED_BY_NETWORKS = """
 SELECT set_masklen(network(prefix)::inet, %(bits)s), set_masklen(broadcast(prefix), %(bits)s)
 FROM ipam_prefix
@@ -66,7 +66,8 @@ FROM ipam_iprange
 WHERE vrf_id = %(vrf)s AND host(start_address)::inet <= space.last AND host(end_address)::inet >= space.first
 """
 
-# Each address takes the network that it lies in. Looked for between the prefixes only: most addresses lie in these.
+# Each address uses the network that it lies in. Only the gaps between prefixes are searched: most addresses lie in
+# prefixes.
 USED_BY_ADDRESSES = """
 SELECT DISTINCT set_masklen(network(set_masklen(address, %(length)s))::inet, %(bits)s),
   set_masklen(broadcast(set_masklen(address, %(length)s)), %(bits)s)
@@ -110,7 +111,7 @@ def find_networks(pool, length, count, version=None):
     bits = ADDRESS_BITS[version]
     containers = [prefix.prefix for prefix in prefixes if prefix.prefix.version == version]
     outermost = [one for one in containers if not any(one != other and one in other for other in containers)]
-    # A container is itself no segment's network.
+    # No segment gets the network of a container itself.
     roomy = [network for network in outermost if network.prefixlen < length <= bits]
     if not roomy:
         return []
@@ -120,7 +121,7 @@ def find_networks(pool, length, count, version=None):
         "vrf": pool.vrf_id,
         "length": length,
         "bits": bits,
-        # Each gap has room for one at least.
+        # Each gap has room for at least one network.
         "count": count,
     }
     with connection.cursor() as cursor:

@@ -99,8 +99,8 @@ ASKED = ("count", "vid_min", "vid_max", "prefix_length", "ipv6_prefix_length", "
 @dataclass
 class GenerateResult:
     """
-    The Segments that were made, or would be, and the VLAN IDs of the range that were passed over: they are taken, or
-    lie between the group's ranges.
+    The Segments that were made, or would be, and the VLAN IDs of the range that were skipped: they are taken, or lie
+    between the group's ranges.
 
     In a dry run the segments have no id.
     """
@@ -109,7 +109,7 @@ class GenerateResult:
     skipped: list = field(default_factory=list)
 
     def as_json(self, listed):
-        """Return it as a job or a page keeps it: how many there are, and what the first `listed` of them are."""
+        """Return the result for a job or a page: the number of segments, and the first `listed` of them."""
         return {
             "count": len(self.segments),
             "segments": [
@@ -165,9 +165,9 @@ def generate_segments(pool, *, user, dry_run=False, enforce=True, **values):
 
 
 def length_errors(pool, prefix_length, ipv6_prefix_length):
-    """Return {field: text} with what is wrong with the lengths of new prefixes of `pool`."""
+    """Return {field: text} with the errors of the lengths of new prefixes of `pool`."""
     networks = [prefix.prefix for prefix in pool.prefixes.all()]
-    # That there is no container shows in that there is no room.
+    # Without containers the error is that there is no room.
     errors = new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length) if networks else {}
     if not prefix_length:
         errors["prefix_length"] = _("Give the prefix length of the new segments, such as 24.")
@@ -197,10 +197,10 @@ def _generate_locked(request, viewer):
 
 def _lock_pool(pk):
     """
-    Lock the VRF and the VLAN group of a pool, and return it as it is from then on.
+    Lock the VRF and the VLAN group of a pool, and return the pool as it is under the locks.
 
     Raises:
-        Busy: It was deleted or moved at the same time.
+        Busy: The pool was deleted or moved at the same time.
     """
     pools = SegmentPool.objects.select_related("vrf", "vlan_group", "tenant", "role")
     spaces = pools.filter(pk=pk).values_list("vrf", "vlan_group").first()
@@ -224,7 +224,7 @@ def plan_specs(pool, vids, request):
         request: The GenerationRequest.
 
     Raises:
-        ValidationError: The containers have no room for so many, or a name comes out wrong.
+        ValidationError: The containers have no room for so many, or a name is not valid.
     """
     lengths = {"prefix": request.prefix_length}
     networks = {"prefix": find_networks(pool, request.prefix_length, len(vids))}
@@ -264,7 +264,7 @@ def make_name(pool, template, vid):
 
 
 def raise_first(specs, errors):
-    """Raise a ValidationError for the first of the specs that cannot be made."""
+    """Raise a ValidationError for the first spec that has errors."""
     names = {"epg_name": "epg_template", "prefix": "prefix_length", "ipv6_prefix": "ipv6_prefix_length"}
     names |= {name: name for name in ("custom_fields", "vlan_custom_fields", "prefix_custom_fields")}
     for spec, problems in zip(specs, errors, strict=True):

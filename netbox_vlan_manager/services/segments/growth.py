@@ -22,12 +22,12 @@ __all__ = (
     "usage_with_growth",
 )
 
-# How many free VLAN IDs a pool that grows looks at for one whose name is free too.
+# Among so many free VLAN IDs a pool that grows looks for one whose name is free too.
 CANDIDATES = 20
 
 
 class Growth(NamedTuple):
-    """The Segment that a pool has made itself, or None and why it could not, in words."""
+    """The Segment by which a pool has grown, or None and the reason, as text."""
 
     segment: object
     reason: str = ""
@@ -41,7 +41,7 @@ def grow(pool, criteria):
 
     Args:
         pool: The SegmentPool.
-        criteria: The caller's SegmentCriteria, of which the VLAN IDs and the prefix length count.
+        criteria: The SegmentCriteria of the request; its VLAN IDs and prefix length limit the new segment.
 
     Returns:
         Growth
@@ -106,7 +106,7 @@ def _make_segment(request, vids):
 
 
 def _with_free_name(pool, vids, template):
-    """Return those of the VLAN IDs whose name no VLAN of the group has, or all where each has."""
+    """Return the VLAN IDs whose name no VLAN of the group has; all of them if there is none."""
     names = {vid: make_name(pool, template, vid) for vid in vids}
     taken = VLAN.objects.filter(group=pool.vlan_group, name__in=names.values()).order_by()
     taken = set(taken.values_list("name", flat=True))
@@ -114,19 +114,19 @@ def _with_free_name(pool, vids, template):
 
 
 def _growth_left(pool, total):
-    """Return how many segments a pool with `total` of them may make itself before it reaches its limit."""
+    """Return by how many segments a pool with `total` of them may grow before it reaches its limit."""
     return max(pool.grow_limit - total, 0) if pool.grow_limit else VID_MAX
 
 
 def usage_with_growth(usage, pool):
     """
-    Return the SegmentUsage of a pool as if it had made all the segments that it may make itself.
+    Return the SegmentUsage of a pool as if it had grown as far as it can.
 
-    It takes three queries, or four, where the pool grows, and none where it does not.
+    It takes three or four queries if the pool grows, and none if it does not.
     """
     count = _growth_left(pool, usage.total_segments) if pool.auto_grow else 0
     if count and length_errors(pool, pool.grow_prefix_length, pool.grow_ipv6_prefix_length):
-        # It would refuse to grow.
+        # The pool refuses to grow.
         count = 0
     if count:
         count = len(find_vids(pool.vlan_group, VID_MIN, VID_MAX, count))

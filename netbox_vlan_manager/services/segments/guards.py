@@ -1,9 +1,9 @@
 """
-Keeps segments and pools true when their parts are edited or deleted in NetBox's own pages, or by a script.
+Refuses edits and deletions, in NetBox's own pages or by a script, that do not fit segments and pools.
 
-An edit that fits is followed (a VLAN's new ID appears on its segment); one that does not is refused with a reason.
-Forms and REST ask before they save and show the reason at the field; a bare save() meets the same rules. Only what
-changes is asked about, so that whatever is wrong already stands in the way of no other edit.
+Edits that fit are carried over to the segment (see `followers`). Forms and REST check before they save and show the
+reason at the field; a bare save() meets the same rules. Only changed fields are checked, so that existing
+inconsistencies do not block unrelated edits.
 """
 
 from django.core.exceptions import ValidationError
@@ -50,13 +50,13 @@ HANDED_OUT = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.QUARANTINED)
 
 def check_vlan(vlan):
     """
-    Make sure that a VLAN which a segment uses may become what `vlan` says; its name is trimmed.
+    Make sure that the VLAN of a segment may get the values of `vlan`; its name is trimmed.
 
-    Within a transaction this locks the segment when its ID or name changes, so that no allocation of it begins.
+    Within a transaction this locks the segment if the ID or name changes, so that no allocation of it begins.
 
     Raises:
-        ValidationError: It leaves the pool's VLAN group or the group's ranges, its name is no EPG name, or its ID would
-            change while a cluster holds the segment.
+        ValidationError: The VLAN leaves the pool's VLAN group or the group's ranges, its name is no EPG name, or its ID
+            would change while a cluster holds the segment.
     """
     segment = Segment.objects.filter(vlan=vlan.pk).select_related("vlan", "pool__vlan_group").order_by().first()
     if segment is None:
@@ -84,22 +84,22 @@ def check_vlan(vlan):
 
 
 def disabling(segment, reason):
-    """Return {field: value} with what `segment` has to become to be disabled for a reason."""
+    """Return {field: value} with the changes that disable `segment` for a reason."""
     values = {"status": SegmentStatusChoices.DISABLED, "disabled_reason": reason}
     return values | ({"quarantined_until": None} if segment.quarantined_until else {})
 
 
 def check_prefix(prefix):
     """
-    Make sure that a prefix which a segment or a pool uses may become what `prefix` says.
+    Make sure that the prefix of a segment, or the container of a pool, may get the values of `prefix`.
 
-    Within a transaction this locks the VRF and the segment when its CIDR changes, so that no segment can be made in the
-    same place and no allocation of this one begins.
+    Within a transaction this locks the VRF and the segment if the CIDR changes, so that no segment is created on the
+    same network and no allocation of this one begins.
 
     Raises:
         ValidationError: A segment's prefix leaves its VRF, its VLAN or the pool's containers, overlaps another segment,
             gets a status other than the segment's, or would change while a cluster holds it; or a container leaves its
-            VRF or its segments, or becomes something else than a container; or the network is a segment's already.
+            VRF or its segments, or gets another status than Container; or another segment has the network.
     """
     errors = check_network(prefix)
     segment = find_segment_of(prefix)
@@ -116,17 +116,18 @@ def check_prefix(prefix):
 
 def check_network(prefix):
     """
-    Return {field: text} with what is wrong with a prefix that has, or is to have, the network of a segment in its VRF.
+    Return {field: text} with the error of a prefix that has, or is to have, the network of a segment in its VRF.
 
-    Two prefixes of one network are two owners of it. A VRF that enforces unique space refuses that by itself.
+    Two prefixes of one network would mean two owners of it. NetBox refuses that itself in a VRF that enforces unique
+    space.
     """
-    # A segment is always in a VRF. A form without a valid network says so itself.
+    # A segment is always in a VRF. A form reports an invalid network itself.
     if prefix.vrf_id is None or not prefix.prefix:
         return {}
     twins = Prefix.objects.filter(vrf=prefix.vrf_id, prefix=str(prefix.prefix)).exclude(pk=prefix.pk)
     if not twins.exclude(segment=None, ipv6_segment=None).order_by().exists():
         return {}
-    # One that is there twice already may be edited.
+    # A prefix that exists twice already may be edited.
     if Prefix.objects.filter(pk=prefix.pk, vrf=prefix.vrf_id, prefix=str(prefix.prefix)).exists():
         return {}
     text = _("Prefix {prefix} belongs to a segment in VRF {vrf}: use that prefix, or another network.")
@@ -134,7 +135,7 @@ def check_network(prefix):
 
 
 def find_segment_of(prefix):
-    """Return the segment that has `prefix` as one of its two, or None."""
+    """Return the segment that has `prefix` as its prefix or IPv6 prefix, or None."""
     segments = Segment.objects.select_related("prefix", "ipv6_prefix", "pool__vrf", "vlan").order_by()
     return segments.filter(Q(prefix=prefix.pk) | Q(ipv6_prefix=prefix.pk)).first()
 
@@ -179,13 +180,13 @@ def _segment_prefix_errors(segment, prefix):
 
 def use_errors(segment, network, field="prefix", reasons=()):
     """
-    Return {field: text} with what keeps a segment that is handed out to any caller from getting a network in use.
+    Return {field: text} with the error of a segment that would get a network in use and may be handed out.
 
     Args:
-        segment: The Segment. A cluster that holds one may be what uses the network.
-        network: What it is to get.
-        field: Its field for it.
-        reasons: What the statuses say against it (see `usage.status_reasons`).
+        segment: The Segment. If a cluster holds it, that cluster may be the user of the network.
+        network: The network that it is to get.
+        field: The segment's field for the network.
+        reasons: The texts of `usage.status_reasons` on the network's prefix.
     """
     if segment.status not in HANDED_OUT:
         return {}
@@ -217,7 +218,7 @@ def _container_errors(pool, prefix, stored):
 
 
 def find_outside(pool, containers):
-    """Return the network of a segment of `pool` that lies in none of `containers`, or None."""
+    """Return the network of a segment of `pool` that lies in no network of `containers`, or None."""
     for name in ("segment", "ipv6_segment"):
         prefixes = Prefix.objects.filter(**{f"{name}__pool": pool}).order_by()
         for container in containers:
@@ -228,19 +229,19 @@ def find_outside(pool, containers):
 
 
 def may_name_network(pool, network):
-    """Return whether an error may name `network`, that of a segment of `pool`."""
+    """Return whether an error may name `network`, the network of a segment of `pool`."""
     segments = nameable(Segment.objects).filter(pool=pool)
     return segments.filter(Q(prefix__prefix=str(network)) | Q(ipv6_prefix__prefix=str(network))).exists()
 
 
 def _name(pool):
-    """Return what an error calls `pool`: by its id where it may not name it."""
+    """Return the name of `pool` in an error; its id if the error may not name it."""
     return str(pool) if nameable(SegmentPool.objects).filter(pk=pool.pk).exists() else f"#{pool.pk}"
 
 
 def check_vlan_group(group):
     """
-    Make sure that new ranges of a VLAN group still hold every segment of its pools.
+    Make sure that new ranges of a VLAN group have the VLAN IDs of all segments of its pools.
 
     Raises:
         ValidationError: A segment's VLAN ID lies outside.
@@ -259,7 +260,7 @@ def check_vlan_group(group):
 
 def check_container_deletion(prefix):
     """
-    Make sure that no pool loses the container of its segments.
+    Make sure that no pool loses a container that its segments lie in.
 
     Raises:
         ProtectedError: A pool would be left with segments outside its containers, or with no container.
@@ -275,10 +276,10 @@ def check_container_deletion(prefix):
 
 def check_container_removal(pool, prefixes):
     """
-    Make sure that a script which takes containers out of a pool leaves it those of its segments, and one at least.
+    Make sure that a script leaves a pool the containers that its segments lie in, and at least one.
 
-    The services ask before, and set `checks_containers` on the pool: between the two halves of a set() there may be
-    segments outside.
+    The services check this themselves and set `checks_containers` on the pool, since segments may lie outside between
+    the two halves of a set().
 
     Args:
         pool: The SegmentPool.
@@ -297,7 +298,7 @@ def check_container_removal(pool, prefixes):
 
 def check_scope_deletion(place):
     """
-    Make sure that no pool is left without its scope.
+    Make sure that no pool loses its scope.
 
     Raises:
         ProtectedError: A pool serves this region, site group, site or location.
@@ -311,10 +312,10 @@ def check_scope_deletion(place):
 
 def check_segment_deletion(segment):
     """
-    Make sure that nobody holds the segment. Locks its row, so that nobody can come to hold it.
+    Make sure that no cluster holds the segment. Locks its row, so that no allocation of it begins.
 
     Raises:
-        ProtectedError: A cluster holds it.
+        ProtectedError: A cluster holds the segment.
     """
     Segment.objects.select_for_update(of=("self",)).filter(pk=segment.pk).order_by().first()
     if holders := list(Allocation.objects.unreleased().filter(segment=segment)):

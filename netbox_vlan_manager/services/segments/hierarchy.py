@@ -1,6 +1,4 @@
-"""
-Creates and deletes prefixes together with the depths and child counts that NetBox caches of the prefixes around them.
-"""
+"""Creates and deletes prefixes, and updates the depths and child counts that NetBox caches for its prefix tree."""
 
 from collections import Counter
 
@@ -17,12 +15,12 @@ __all__ = (
     "delete_prefixes",
 )
 
-# Beyond so many new prefixes it is cheaper to count the hierarchy of the whole VRF than around each of them.
+# With more new prefixes than this, counting the hierarchy of the whole VRF is cheaper than around each of them.
 HIERARCHY_SWEEP = 20
 
 
 def create_prefixes(prefixes):
-    """Save new prefixes, with the numbers that NetBox caches of what is above and below each."""
+    """Save new prefixes, and set the depths and child counts of them and of the prefixes around them."""
     sweeps = len(prefixes) > HIERARCHY_SWEEP
     if sweeps:
         _count_hierarchy(prefixes)
@@ -34,10 +32,11 @@ def create_prefixes(prefixes):
 
 def _count_hierarchy(prefixes):
     """
-    Set the depths and child counts that NetBox caches, of prefixes yet to be saved and of those around them.
+    Set the depths and child counts of prefixes yet to be saved, and save those of the prefixes around them.
 
-    It counts as NetBox's signal receiver does after each save(), but reads a VRF once and writes only what changes:
-    `rebuild_prefixes` would write every prefix of the VRF, and wait for every transaction that allocates one.
+    It counts as NetBox's signal receiver does after each save(), but reads each VRF once and writes only the rows that
+    change. NetBox's `rebuild_prefixes` would write every prefix of the VRF, and wait for every transaction that
+    allocates one.
     """
     for vrf_id in {prefix.vrf_id for prefix in prefixes}:
         new = [prefix for prefix in prefixes if prefix.vrf_id == vrf_id]
@@ -63,8 +62,8 @@ def _count_hierarchy(prefixes):
 
 
 def delete_prefixes(prefixes):
-    """Delete prefixes, change-logged, and update the counts of those around them."""
-    # NetBox counts again what is below and above; where nothing is below, only the counts above change.
+    """Delete prefixes, change-logged, and update the child counts of the prefixes around them."""
+    # NetBox counts again below and above a prefix; for one without children only the counts above change.
     for prefix in prefixes:
         if prefix._children:
             audit.delete([prefix])

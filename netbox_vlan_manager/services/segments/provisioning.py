@@ -35,30 +35,30 @@ __all__ = (
 
 def create_segment(pool, *, user, vid, epg_name, prefix, status="", **fields):
     """
-    Create a segment with its VLAN and prefix, all or nothing.
+    Create a segment with its VLAN and prefix, all of them or none.
 
-    A VLAN of that ID and name, or a prefix of that CIDR, which is there and in no segment yet, becomes the segment's;
-    otherwise they are made, and are then removed with it. What NetBox knows as in use is handed out to nobody: the
-    segment is then disabled, with the reason, unless the caller gives a status. Locks the VRF and the VLAN group until
-    the transaction ends.
+    An existing VLAN of that ID and name, or prefix of that CIDR, becomes the segment's if it is in no segment yet.
+    Otherwise they are created, and later deleted with the segment. If something in NetBox uses them, the segment is
+    disabled, with the reason, unless the caller gives a status. Locks the VRF and the VLAN group until the transaction
+    ends.
 
     Args:
         pool: The SegmentPool.
-        user: The User, or the user name, whom the change log names.
+        user: The User, or the user name, for the change log.
         vid: VLAN ID, 1 to 4094, in the ranges of the pool's VLAN group.
         epg_name: The VLAN's name.
         prefix: CIDR inside the pool's containers.
-        status: One of NEW_STATUSES, whatever NetBox knows of a use; empty leaves it to that.
-        fields: ipv6_prefix, a CIDR inside them beside an IPv4 prefix; dhcp, description, comments, owner,
-            custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value} of what is
-            made with it.
+        status: One of NEW_STATUSES, even if something uses them; empty for the rule above.
+        fields: ipv6_prefix, a CIDR inside the containers beside an IPv4 prefix; dhcp, description, comments, owner,
+            custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value}, for the
+            new VLAN and prefixes.
 
     Returns:
         The Segment.
 
     Raises:
-        ValidationError: Keyed by field; nothing was made.
-        Busy: Locks were not had in time; nothing was made.
+        ValidationError: Keyed by field; nothing was created.
+        Busy: Locks were not had in time; nothing was created.
     """
     with operations.track("create segment", pool=pool, vid=vid, prefix=prefix, user=user) as operation:
         user = audit.get_user(user)
@@ -158,7 +158,7 @@ def _write_segments(segments):
 
 
 def _disable_used(specs, segments):
-    """Disable those of the new segments, or Nones, that are in use, where their specs leave the status open."""
+    """Disable the new segments that are in use, where their specs leave the status open; some segments are None."""
     doubtful = [segment for spec, segment in zip(specs, segments, strict=True) if segment and not spec.status]
     uses = usage.find_use([usage.Network.of(segment) for segment in doubtful])
     for segment, use in zip(doubtful, uses, strict=True):
@@ -170,10 +170,10 @@ def _disable_used(specs, segments):
 
 def _check_pools_unchanged(specs):
     """
-    Make sure that the pools are still those that the specs were checked against, before the locks.
+    Make sure that the pools have not changed since the specs were checked against them, before the locks.
 
     Raises:
-        Busy: One was changed at the same time. The same call, made again, reads it as it is now.
+        Busy: Another transaction changed a pool. The same call, made again, reads the pool as it is now.
     """
     pools = {spec.pool.pk: spec.pool for spec in specs}
     names = ("vrf_id", "vlan_group_id", "scope_type_id", "scope_id")
@@ -263,21 +263,21 @@ def _plan_vlan(spec, vlan_space, errors):
 
 def plan_prefix(spec, vlan, network, name, prefix_space, errors):
     """
-    Return the prefix of a network, as found or yet to be saved, and whether it is new.
+    Return the prefix of a network, found or yet to be saved, and whether it is new.
 
     Args:
         spec: The SegmentSpec.
         vlan: The segment's VLAN.
-        network: What it shall be.
+        network: The network.
         name: The segment's field for it.
         prefix_space: The PrefixSpace of the pool's VRF.
-        errors: {field: texts}, to which is added what is wrong.
+        errors: {field: texts}, to which error texts are added.
     """
     pool = spec.pool
     prefix = prefix_space.by_network.get(network)
     if prefix is None:
         prefix = Prefix(prefix=network, vrf=pool.vrf, tenant=pool.tenant, role=pool.role, status=spec.prefix_status)
-        # The guard of new prefixes would ask for each what the PrefixSpace knows of all.
+        # The guard of new prefixes need not look: the PrefixSpace has checked all of them at once.
         prefix.has_place = True
         values = pool.prefix_custom_fields, spec.prefix_custom_fields
         if set_custom_fields(prefix, "prefix_custom_fields", errors, *values):

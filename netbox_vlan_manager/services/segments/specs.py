@@ -1,4 +1,4 @@
-"""What a new segment is to be: the values of a user, cleaned."""
+"""The values of a new segment, and how those of a user are cleaned."""
 
 from dataclasses import dataclass, field
 
@@ -17,13 +17,13 @@ __all__ = (
     "clean_values",
 )
 
-# What a caller may say of a new segment that nobody holds, whatever NetBox knows of its use.
+# The statuses that a caller may give to a new segment that no cluster holds, even if something uses it.
 NEW_STATUSES = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.DISABLED)
 
 
 @dataclass(frozen=True)
 class SegmentSpec:
-    """What a new segment shall be; its values are clean (see `clean_spec`)."""
+    """The values of a new segment, cleaned (see `clean_spec`)."""
 
     pool: SegmentPool
     vid: int
@@ -34,25 +34,25 @@ class SegmentSpec:
     description: str = ""
     comments: str = ""
     owner: object = None
-    # Beside what the pool has for them, {name: value}.
+    # Values of custom fields, {name: value}, in addition to those of the pool.
     custom_field_data: dict = field(default_factory=dict)
     vlan_custom_fields: dict = field(default_factory=dict)
     prefix_custom_fields: dict = field(default_factory=dict)
     changelog_message: str = ""
-    # Empty: disabled if NetBox knows that something uses its VLAN or networks (see `usage`), else available.
-    # Allocations of one that comes allocated are the caller's business, in the same transaction.
+    # Empty: disabled if something in NetBox uses its VLAN or networks (see `usage`), else available. If it is
+    # allocated, the caller writes the allocations in the same transaction.
     status: str = ""
     disabled_reason: str = ""
     quarantined_until: object = None
 
     @property
     def prefix_status(self):
-        """Return the status that its prefixes get."""
+        """The status of its prefixes."""
         return prefix_status(self.pool, self.status)
 
     @property
     def networks(self):
-        """Return the networks by the name of their field: one, or two."""
+        """The one or two networks, by the name of their field."""
         both = {"prefix": self.prefix, "ipv6_prefix": self.ipv6_prefix}
         return {name: network for name, network in both.items() if network is not None}
 
@@ -77,7 +77,7 @@ def clean_spec(pool, containers, **values):
 
 
 def clean_values(containers, **typed):
-    """Return the VLAN ID, EPG name and prefixes among `typed` as they are to be stored, or raise for all at once."""
+    """Return the VLAN ID, EPG name and prefixes among `typed` as they are stored, or raise for all errors at once."""
     cleaners = {
         "vid": clean_vid,
         "epg_name": clean_epg_name,

@@ -39,16 +39,15 @@ def update_segment(segment, *, user, **values):
     """
     Change a segment, and with it its VLAN and prefixes.
 
-    An IPv6 prefix that it has not got yet is taken or made as `create_segment` does; one that it shall not have any
-    more is deleted if it was made with it. Locks its VRF and VLAN group, and the segment's row, until the transaction
-    ends.
+    A new IPv6 prefix is found or created as in `create_segment`. An IPv6 prefix that is removed is deleted if it was
+    created with the segment. Locks its VRF and VLAN group, and the segment's row, until the transaction ends.
 
     Args:
         segment: The Segment.
-        user: The User, or the user name, whom the change log names.
+        user: The User, or the user name, for the change log.
         values: Any of vid, epg_name, prefix (CIDR), ipv6_prefix (CIDR, or None for none), dhcp, description, comments,
-            owner, custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value} that
-            its VLAN and prefixes get.
+            owner, custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value}, for
+            its VLAN and prefixes.
 
     Returns:
         The Segment, as it is now.
@@ -56,7 +55,7 @@ def update_segment(segment, *, user, **values):
     Raises:
         ValidationError: Keyed by field; nothing was changed.
         SegmentInUse: VLAN ID or a prefix would change while a cluster holds the segment. An IPv6 prefix may be added.
-        ProtectedError: Something else in NetBox uses the IPv6 prefix that would go; nothing was changed.
+        ProtectedError: Another object in NetBox uses the IPv6 prefix that would be deleted; nothing was changed.
         Busy: Locks were not had in time; nothing was changed.
     """
     user = audit.get_user(user)
@@ -67,10 +66,10 @@ def update_segment(segment, *, user, **values):
 
 def update_segments_locked(changes):
     """
-    Do `update_segment_locked` for several segments, of which some may take what others give up.
+    Do `update_segment_locked` for several segments, which may exchange their EPG names and networks.
 
-    NetBox has one VLAN of a name in a group, and we have one segment on a network, at every moment: what two exchange
-    is given up by both first.
+    At every moment NetBox allows one VLAN of a name in a group, and the plugin allows one segment on a network. So all
+    segments give up the names and networks that change before the first one gets its new ones.
 
     Args:
         changes: (Segment, values) pairs.
@@ -98,7 +97,7 @@ def update_segments_locked(changes):
             if prefix and values.get(name) and values[name] != prefix.prefix:
                 before[name] = prefix.prefix
                 prefixes.append(prefix.pk)
-    # Past save() and the change log: nobody sees it, and what is logged is the change from what was before.
+    # Without save() and the change log: nobody sees these values, and the log has the change from the values before.
     VLAN.objects.filter(pk__in=vlans).update(name=Concat(Value(" "), Cast("pk", CharField())))
     Prefix.objects.filter(pk__in=prefixes).update(prefix=NOWHERE)
     for segment, values in changes:
@@ -229,7 +228,7 @@ def _change_segment(segment, ipv6_network, values, of_parts):
 
 
 def _change_custom_fields(instance, name, values):
-    """Set values of custom fields on a VLAN or prefix, if any is another; errors stand at the field `name`."""
+    """Save values of custom fields on a VLAN or prefix, if any of them changes; errors are keyed by `name`."""
     if texts := custom_fields.value_errors(type(instance), values):
         raise ValidationError({name: texts})
     if any(instance.custom_field_data.get(field) != value for field, value in values.items()):
@@ -237,7 +236,7 @@ def _change_custom_fields(instance, name, values):
 
 
 def _add_ipv6_prefix(segment, network, values):
-    """Take or make the prefix of `network` for a segment that has no IPv6 prefix, and for its holders."""
+    """Find or create the IPv6 prefix `network` for a segment that has none, and for its allocations."""
     space = PrefixSpace(segment.pool.vrf, [network])
     errors = space.errors(network, "ipv6_prefix")
     spec = SegmentSpec(
@@ -265,13 +264,13 @@ def _add_ipv6_prefix(segment, network, values):
 
 
 def _set_ipv6_prefix(segment, prefix, owned):
-    """Write the columns, which a plain save() leaves alone; the change log is the caller's business."""
+    """Write the columns, which a plain save() does not write; the caller writes the change log."""
     segment.ipv6_prefix, segment.owns_ipv6_prefix = prefix, owned
     Segment.objects.filter(pk=segment.pk).update(ipv6_prefix=prefix, owns_ipv6_prefix=owned)
 
 
 def _save_changed(instance, fields, default, **values):
-    """Set values on a VLAN or prefix, validate it as NetBox does (our own rules included), and save it."""
+    """Set values on a VLAN or prefix, validate it as NetBox and `guards` do, and save it."""
     instance.snapshot()
     for name, value in values.items():
         setattr(instance, name, value)

@@ -1,7 +1,7 @@
 """
-NetBox's own validation of the VLANs, prefixes and segments that services create, custom validators included.
+NetBox's own validation, custom validators included, of the VLANs, prefixes and segments that services create.
 
-What the services have checked already is left out of it, since each check would be a query for every row. Errors are
+It leaves out the checks that services have made already, since each check would be a query for every row. Errors are
 keyed by the fields of the services.
 """
 
@@ -23,14 +23,14 @@ __all__ = (
 
 def set_custom_fields(instance, name, errors, pool_values, values):
     """
-    Give a new object the values of its custom fields, and return whether they are right.
+    Set the custom fields of a new object, and return whether their values are valid.
 
     Args:
         instance: A VLAN, Prefix or Segment.
-        name: The field that an error stands at.
-        errors: {field: texts}, to which is added what is wrong.
-        pool_values: What the pool has for it; values of custom fields that no longer exist are left out.
-        values: What the caller gives, {name: value}.
+        name: The field of the error texts.
+        errors: {field: texts}, to which error texts are added.
+        pool_values: The values of the pool, {name: value}; those of deleted custom fields are left out.
+        values: The values of the caller, {name: value}.
     """
     model = type(instance)
     if texts := custom_fields.value_errors(model, values):
@@ -47,7 +47,7 @@ def set_custom_fields(instance, name, errors, pool_values, values):
 
 
 def validate(instance, errors, fields, default):
-    """Add to `errors`, {field: texts}, what NetBox's validation of a new object finds (see `add_texts`)."""
+    """Validate a new object as NetBox does, and add the error texts to `errors` (see `add_texts`)."""
     foreign_keys = [field.name for field in instance._meta.concrete_fields if field.is_relation]
     try:
         instance.full_clean(exclude=foreign_keys, validate_unique=False, validate_constraints=False)
@@ -57,11 +57,11 @@ def validate(instance, errors, fields, default):
 
 def validate_prefix(prefix, scope, name, errors):
     """
-    Give a new prefix its scope and validate it as `validate` does, without the two queries that NetBox makes.
+    Give a new prefix its scope and validate it as `validate` does, without two queries of NetBox.
 
-    NetBox's clean() asks for prefixes with this CIDR, of which the PrefixSpace knows that there are none, and for the
-    scope, which is the pool's. So it runs on a prefix that has no scope yet; custom validation, which sees the whole
-    prefix, is put off until it has.
+    NetBox's clean() looks up prefixes with this CIDR, although the PrefixSpace knows that there are none, and the
+    scope, although it is the pool's. So it runs before the prefix has a scope. Custom validation needs the whole prefix
+    and runs after that.
     """
     prefix.get_duplicates = lambda: ()
     prefix._replicated_base = True
@@ -76,6 +76,6 @@ def validate_prefix(prefix, scope, name, errors):
 
 
 def add_texts(errors, error, fields, default):
-    """Add the texts of a ValidationError to `errors`, its field names turned into ours by `fields`, or `default`."""
+    """Add the texts of a ValidationError to `errors`; `fields` translates its field names, others become `default`."""
     for name, texts in ValidationError(error.update_error_dict({})).message_dict.items():
         errors.setdefault(fields.get(name, default), []).extend(texts)
