@@ -25,7 +25,7 @@ from ...validators import clean_cidr, clean_vid_range
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.visibility import check_change_of_others, permitted_ids
-from ..segments.deletion import delete_segments
+from ..segments.deletion import delete_segments_locked
 from ..segments.locks import lock_rows
 from .parts import hidden_containers
 from .provisioning import update_pool
@@ -212,7 +212,7 @@ def _resize_locked(request):
     if outside:
         segments = Segment.objects.filter(pk__in=[segment.pk for segment in outside]).order_by("pool_id", "vid")
         try:
-            delete_segments(segments)
+            delete_segments_locked(segments)
         except PROTECTED_ERRORS as error:
             conflicts = protected_conflicts(error, request.user)
             if not request.dry_run:

@@ -23,7 +23,7 @@ from ...models import Allocation, Segment, SegmentPool
 from ..allocations.allocation import end_overdue
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
-from ..segments.deletion import delete_segments, unlink_allocations
+from ..segments.deletion import delete_segments_locked, unlink_allocations
 from ..segments.locks import lock_rows
 
 __all__ = (
@@ -169,7 +169,7 @@ def delete_if_drained(pool, user):
     if Allocation.objects.unreleased().filter(pool=pool).exists():
         return False
     try:
-        delete_segments(rows)
+        delete_segments_locked(rows)
         unlink_allocations(Allocation.objects.filter(pool=pool), "pool")
         pool.snapshot()
         audit.delete([pool])

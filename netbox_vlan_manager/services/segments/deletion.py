@@ -18,7 +18,7 @@ from .hierarchy import delete_prefixes
 __all__ = (
     "delete_owned_objects",
     "delete_segment",
-    "delete_segments",
+    "delete_segments_locked",
     "detach_prefix",
     "unlink_allocations",
 )
@@ -58,7 +58,7 @@ def _delete_segment_locked(pk, changelog_message):
     segment.delete()
 
 
-def delete_segments(segments):
+def delete_segments_locked(segments):
     """
     Delete segments that no cluster holds, with the VLANs and prefixes that they own. The caller has locked their rows.
 

@@ -63,7 +63,7 @@ class GenerationRequest:
         Return the request of a caller; `values` are as `generate_segments` takes them.
 
         Raises:
-            ValidationError: Keyed by field, for all invalid values at once, whatever is free.
+            ValidationError: Keyed by field, for all invalid values at once; free space is not checked.
         """
         errors, asked = {}, {name: values.pop(name, None) for name in ASKED}
         count = asked["count"]

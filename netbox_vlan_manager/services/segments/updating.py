@@ -120,7 +120,7 @@ def update_segment_locked(segment, values, given_up=None):
     segments = Segment.objects.select_related("vlan__group", "prefix__vrf", "ipv6_prefix__vrf", "pool__vrf")
     segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=segment.pk)
     _give_back(segment, given_up or {})
-    # Values that the caller does not give stay as they are now, whatever the caller read before the lock.
+    # Values that the caller does not give stay as they are under the lock, even if the caller read others before.
     now = {
         "vid": segment.vlan.vid,
         "epg_name": segment.vlan.name,
