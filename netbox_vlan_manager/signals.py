@@ -25,7 +25,8 @@ from .models import Allocation, Segment, SegmentPool
 from .services.allocations.clusters import link_clusters
 from .services.base.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 from .services.onboarding.first_generation import following
-from .services.segments import guards, provisioning
+from .services.pools import provisioning
+from .services.segments import deletion, followers, guards
 
 CHECKS = {
     VLAN: (guards.check_vlan, {"vid", "name", "group", "group_id"}),
@@ -122,13 +123,13 @@ def follow_vlan(instance, created, raw=False, update_fields=None, **kwargs):
         and not branching.is_active()
         and _touches(update_fields, {"vid", "name", "status", "description"})
     ):
-        guards.follow_vlan(instance)
+        followers.follow_vlan(instance)
 
 
 @receiver(post_save, sender=Prefix)
 def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
     if not created and not raw and not branching.is_active() and _touches(update_fields, {"prefix", "description"}):
-        segment = guards.follow_prefix(instance)
+        segment = followers.follow_prefix(instance)
         # The plugin's own writes name their fields.
         if segment and segment.pool.is_on_trial and update_fields is None:
             try:
@@ -205,7 +206,7 @@ def keep_held_segments(instance, **kwargs):
 
 @receiver(post_delete, sender=Segment)
 def delete_owned_objects(instance, **kwargs):
-    guards.delete_owned_objects(instance)
+    deletion.delete_owned_objects(instance)
 
 
 @refuses_deletion_of(Allocation)

@@ -21,9 +21,11 @@ __all__ = (
     "clean_epg_name",
     "clean_purpose",
     "clean_vid",
+    "clean_vid_range",
     "epg_name_pattern",
     "make_epg_name",
     "new_prefix_errors",
+    "parse_vid_ranges",
     "pool_errors",
     "prefix_length_bounds",
     "render_epg_name",
@@ -87,6 +89,41 @@ def clean_vid(value):
             )
         )
     return int(digits)
+
+
+def clean_vid_range(first, last):
+    """
+    Return the first and the last VLAN ID of a range.
+
+    Args:
+        first, last: As `clean_vid` takes them.
+
+    Raises:
+        ValidationError: One is no VLAN ID, or the range ends before it begins.
+    """
+    first, last = clean_vid(first), clean_vid(last)
+    if first > last:
+        text = _("Range {first}-{last} is upside down: begin with the lower ID.")
+        raise ValidationError(text.format(first=first, last=last))
+    return first, last
+
+
+def parse_vid_ranges(text):
+    """
+    Return "100-199,300" as (first, last) pairs.
+
+    Raises:
+        ValidationError: It is no list of VLAN IDs and ranges of them.
+    """
+    ranges = []
+    for part in re.split(r"[,\s]+", text.strip().strip(",")):
+        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
+        if match is None:
+            raise ValidationError(
+                _("{value!r} is no range of VLAN IDs: give some as 100-199,300-399.").format(value=part[:50])
+            )
+        ranges.append((int(match[1]), int(match[2] or match[1])))
+    return ranges
 
 
 def clean_epg_name(value):

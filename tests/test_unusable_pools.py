@@ -115,14 +115,14 @@ def test_a_pool_that_fails_keeps_none_of_the_others(user, caplog):
     bad = make_pool("Bad")
     sound = make_pool("Good", container="10.1.0.0/16", segments=1)
     allocate("a", user=user, pool=sound)
-    with_room = thresholds.with_room
+    usage_with_growth = thresholds.usage_with_growth
 
     def fail(usage, pool):
         if pool == bad:
             raise ZeroDivisionError("by nought")
-        return with_room(usage, pool)
+        return usage_with_growth(usage, pool)
 
-    with patch.object(thresholds, "with_room", fail):
+    with patch.object(thresholds, "usage_with_growth", fail):
         job = run(LifeCycleJob)
         assert job.status == JobStatusChoices.STATUS_ERRORED
         # The refusal is the answer, not what is wrong with the pool.

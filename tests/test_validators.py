@@ -10,6 +10,8 @@ from netbox_vlan_manager.validators import (
     clean_epg_name,
     clean_purpose,
     clean_vid,
+    clean_vid_range,
+    parse_vid_ranges,
     prefix_length_bounds,
 )
 
@@ -27,6 +29,20 @@ def refusal(clean, *args, **kwargs):
 )
 def test_vid(value, vid):
     assert clean_vid(value) == vid
+
+
+def test_range_of_vlan_ids():
+    assert clean_vid_range("100", 199) == (100, 199)
+    assert clean_vid_range(7, 7) == (7, 7)
+    assert "upside down" in refusal(clean_vid_range, 20, 10)
+    assert "VLAN ID '5000'" in refusal(clean_vid_range, 1, 5000)
+
+
+def test_ranges_as_text():
+    assert parse_vid_ranges("100-199, 300,400-401") == [(100, 199), (300, 300), (400, 401)]
+    for text in ("", "x", "1-2-3", "-5", "99999", "1;2"):
+        with pytest.raises(ValidationError, match="is no range of VLAN IDs"):
+            parse_vid_ranges(text)
 
 
 @pytest.mark.parametrize(

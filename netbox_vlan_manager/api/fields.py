@@ -8,8 +8,7 @@ from ipam.api.serializers import PrefixSerializer
 from ipam.models import Prefix
 from netbox.api.fields import ChoiceField, SerializedPKRelatedField
 
-from ..services.pools.resizing import parse_vid_ranges
-from ..validators import ClusterName, clean_purpose
+from ..validators import ClusterName, clean_purpose, parse_vid_ranges
 from .references import find_object, viewable
 
 __all__ = (

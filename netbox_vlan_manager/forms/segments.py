@@ -25,7 +25,7 @@ from utilities.forms.widgets import BulkEditNullBooleanSelect
 from ..choices import SegmentStatusChoices
 from ..models import Segment, SegmentPool
 from ..services import create_segment, update_segment
-from ..services.segments.provisioning import NEW_STATUSES
+from ..services.segments.specs import NEW_STATUSES
 from ..validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
 from .mixins import KeepHiddenMixin, NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
 

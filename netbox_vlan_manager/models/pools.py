@@ -300,7 +300,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         help_text=_("Whether the pool was migrated from the first generation, and whether that still writes"),
     )
 
-    # Whether `services.segments.provisioning` has checked what it is about to become, with its segments and containers.
+    # Whether `services.pools.provisioning` has checked what it is about to become, with its segments and containers.
     checks_containers = False
 
     objects = SegmentPoolQuerySet.as_manager()

@@ -13,9 +13,12 @@ from .allocations.releasing import ReleaseResult, release, release_allocation
 from .allocations.sharing import set_clusters, share
 from .allocations.stretching import allocate_stretched
 from .base.resolution import check_pool_permission, resolve_pool, resolve_pool_by_name
+from .pools.provisioning import create_pool, update_pool
+from .segments.deletion import delete_segment
 from .segments.generation import generate_segments
-from .segments.provisioning import create_pool, create_segment, delete_segment, update_pool, update_segment
+from .segments.provisioning import create_segment
 from .segments.quarantine import end_quarantine
+from .segments.updating import update_segment
 
 __all__ = (
     "AllocationResult",

@@ -12,7 +12,7 @@ from ..models import SegmentPool
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.base.visibility import permitted_ids
 from ..services.onboarding.adoption import Decision, adopt, find_candidates
-from ..services.segments.provisioning import NEW_STATUSES
+from ..services.segments.specs import NEW_STATUSES
 from .mixins import ResendMixin
 
 __all__ = ("SegmentPoolAdoptView",)

@@ -13,7 +13,7 @@ from ..forms.errors import add_service_error
 from ..forms.generation import GenerateSegmentsForm
 from ..jobs import GenerateSegmentsJob
 from ..models import SegmentPool
-from ..services.segments.generation import clean_generation, generate_segments
+from ..services.segments.generation import GenerationRequest, generate_segments
 from ..validators import VID_MIN, make_epg_name
 from .pool_operations import PoolOperationView
 from .progress import answer_htmx, get_job, get_progress
@@ -58,7 +58,7 @@ class SegmentPoolGenerateView(PoolOperationView):
         if not form.is_valid() or form.get_most() <= PAGE_SEGMENTS:
             return super().post(request, **kwargs)
         try:
-            clean_generation(pool, **form.get_asked())
+            GenerationRequest.clean(pool, **form.get_asked())
         except ValidationError as error:
             add_service_error(form, error)
             return self.render(pool, form)

@@ -455,9 +455,9 @@ def killed():
     pool = make_big_pool(1)
 
     def die():
-        from netbox_vlan_manager.services.allocations import allocating
+        from netbox_vlan_manager.services.segments import prefix_status
 
-        allocating.get_setting = lambda name: os._exit(9) if name == "prefix_status_allocated" else 1000
+        prefix_status.get_setting = lambda name: os._exit(9) if name == "prefix_status_allocated" else "active"
         ask("cluster-1", pool)
 
     connections.close_all()

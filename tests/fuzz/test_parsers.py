@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from netbox_vlan_manager.services.base.import_values import clean_time
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv, parse_file, write_csv
-from netbox_vlan_manager.services.pools.resizing import parse_vid_ranges
 from netbox_vlan_manager.services.segments.segment_columns import COLUMNS
 from netbox_vlan_manager.validators import (
     UNUSABLE_NETWORKS,
@@ -25,6 +24,7 @@ from netbox_vlan_manager.validators import (
     clean_epg_name,
     clean_purpose,
     clean_vid,
+    parse_vid_ranges,
     render_epg_name,
     validate_epg_template,
 )

@@ -18,9 +18,10 @@ from netbox_vlan_manager.services.drift.consistency import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_file, read_file
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.reporting.export import csv_chunks, json_chunks, segment_rows, xlsx_file
-from netbox_vlan_manager.services.segments.provisioning import build_segments, clean_spec
+from netbox_vlan_manager.services.segments.provisioning import build_segments
 from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
 from netbox_vlan_manager.services.segments.spaces import Containers
+from netbox_vlan_manager.services.segments.specs import clean_spec
 from tests.factories import make_pool, make_site, make_user
 
 pytestmark = pytest.mark.django_db

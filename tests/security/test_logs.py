@@ -73,7 +73,7 @@ def test_pool_that_cannot_be_deleted(log, monkeypatch):
     def refuse(*args, **kwargs):
         raise SegmentInUse(FORGED)
 
-    monkeypatch.setattr(retiring, "_delete_retiring", refuse)
+    monkeypatch.setattr(retiring, "_delete_retiring_locked", refuse)
     retiring.delete_drained()
     assert "cannot be deleted" in log.getvalue()
     check(log.getvalue())

@@ -21,7 +21,7 @@ from extras.models import CustomField, CustomFieldChoiceSet, Tag
 from ipam.models import Prefix, Role
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.segments.provisioning import update_pool
+from netbox_vlan_manager.services.pools.provisioning import update_pool
 from tenancy.models import Tenant
 from tests.factories import make_pool, make_site, make_user, make_vrf
 

@@ -4,7 +4,7 @@ from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
 from ...services.onboarding.adoption import Decision
-from ...services.segments.provisioning import NEW_STATUSES
+from ...services.segments.specs import NEW_STATUSES
 from ..names import RequestSerializer
 from .segments import as_field
 

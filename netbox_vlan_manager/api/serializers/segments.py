@@ -11,7 +11,7 @@ from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment
 from ...services import create_segment, update_segment
 from ...services.base.resolution import visible_pools
-from ...services.segments.provisioning import NEW_STATUSES
+from ...services.segments.specs import NEW_STATUSES
 from ...validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
 from ..fields import PrefixField
 from ..names import RequestSerializer

@@ -2,7 +2,7 @@ from django.core.management.base import CommandError
 
 from ...models import SegmentPool
 from ...services.onboarding.adoption import Decision, adopt
-from ...services.segments.provisioning import NEW_STATUSES
+from ...services.segments.specs import NEW_STATUSES
 from ._base import ServiceCommand
 
 

@@ -27,8 +27,10 @@ from ..base import audit, custom_fields, operations, transactions
 from ..base.prepared_queries import fetch_object
 from ..base.resolution import place_key
 from ..reporting import thresholds
-from ..segments import generation, quarantine
+from ..segments import quarantine
 from ..segments.criteria import available_segments, lock_first
+from ..segments.growth import Growth, grow
+from ..segments.prefix_status import status_when_allocated
 from ..segments.unmigrated import check_cluster
 from .recording import prefix_updates
 from .releasing import release_locked, take_back_locked
@@ -292,7 +294,7 @@ def _lock_segment(request, may_grow, own=()):
     """
     pool, criteria = request.pool, request.criteria
     grows = pool.auto_grow and criteria.segment is None
-    pk, growth = _lock_own(request, own), generation.Growth(None)
+    pk, growth = _lock_own(request, own), Growth(None)
     if pk is None and (grows or not criteria.names_one_segment):
         pk = lock_first(pool, criteria, skip_locked=True)
     if pk is None and quarantine.promote(pool):
@@ -302,7 +304,7 @@ def _lock_segment(request, may_grow, own=()):
     if pk is None and grows:
         if not may_grow:
             raise MustGrow
-        growth = generation.grow(pool, criteria)
+        growth = grow(pool, criteria)
         if growth.segment:
             return growth.segment
     if pk is None:
@@ -428,4 +430,4 @@ def _allocated(segment):
     changes = {"status": SegmentStatusChoices.ALLOCATED}
     if segment.quarantined_until:
         changes["quarantined_until"] = None
-    return [(segment, changes), *prefix_updates(segment, get_setting("prefix_status_allocated"))]
+    return [(segment, changes), *prefix_updates(segment, status_when_allocated())]

@@ -17,7 +17,7 @@ from ...exceptions import SegmentInUse
 from ...models import Allocation, Segment
 from ..base import audit, operations, transactions
 from ..segments.guards import disabling
-from ..segments.quarantine import lock_segment
+from ..segments.locks import lock_segment
 from .releasing import end_overdue_locked
 
 __all__ = (

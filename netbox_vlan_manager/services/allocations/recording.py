@@ -10,9 +10,9 @@ from virtualization.models import Cluster
 
 from ...choices import SegmentStatusChoices
 from ...models import ANY_PLACE, Allocation
-from ...settings import get_setting
 from ..base import audit
 from ..base.cluster_keys import cluster_keys
+from ..segments.prefix_status import status_when_allocated
 
 __all__ = (
     "find_clusters",
@@ -66,7 +66,7 @@ def write_allocations_locked(held):
     Args:
         held: (Segment with its prefixes, its new Allocations) pairs.
     """
-    status = get_setting("prefix_status_allocated")
+    status = status_when_allocated()
     for start in range(0, len(held), BATCH):
         updates, creates = [], []
         for segment, allocations in held[start : start + BATCH]:

@@ -23,7 +23,8 @@ from ...validators import ClusterName, clean_purpose
 from ..base import audit, operations, transactions
 from ..base.prepared_queries import fetch_rows
 from ..segments.criteria import matching
-from ..segments.guards import disabling, prefix_status
+from ..segments.guards import disabling
+from ..segments.prefix_status import prefix_status
 from ..segments.usage import status_reasons
 from . import releases
 from .recording import prefix_updates

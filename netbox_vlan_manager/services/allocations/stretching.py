@@ -15,8 +15,10 @@ from ...models import Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import VID_MAX, VID_MIN
 from ..base import audit, operations, transactions
-from ..segments import generation, quarantine
+from ..segments import quarantine
 from ..segments.criteria import SegmentCriteria
+from ..segments.free_space import find_vids
+from ..segments.growth import grow
 from .allocating import (
     AllocationResult,
     MustGrow,
@@ -193,7 +195,7 @@ def _grow_locked(pools, vid):
         available = Segment.objects.filter(pool=pool, status=SegmentStatusChoices.AVAILABLE).order_by()
         vids = set(available.values_list("vid", flat=True))
         if pool.auto_grow:
-            vids.update(generation.find_vids(pool.vlan_group, vid or VID_MIN, vid or VID_MAX, VID_MAX))
+            vids.update(find_vids(pool.vlan_group, vid or VID_MIN, vid or VID_MAX, VID_MAX))
         candidates = vids if candidates is None else candidates & vids
     reason = ""
     for candidate in sorted(candidates)[:GROWN_CANDIDATES] if vid is None else candidates & {vid}:
@@ -201,7 +203,7 @@ def _grow_locked(pools, vid):
             found = _lock_available(pools, candidate)
             for pool in pools.values():
                 if pool not in found:
-                    growth = generation.grow(pool, SegmentCriteria(vid=candidate))
+                    growth = grow(pool, SegmentCriteria(vid=candidate))
                     if not growth.segment:
                         reason = _("Pool {pool} cannot grow: {reason}").format(pool=pool, reason=growth.reason)
                         break

@@ -24,13 +24,13 @@ from ipam.models import VLAN, Prefix
 from utilities.data import ranges_to_string
 from virtualization.models import Cluster
 
-from ...choices import DriftSeverityChoices, FirstGenerationChoices, SegmentStatusChoices
+from ...choices import DriftSeverityChoices, SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool
-from ...settings import get_setting
 from ...validators import EPG_NAME_MAX_LENGTH, epg_name_pattern, make_epg_name, pool_errors
 from ..allocations.clusters import wrongly_linked
 from ..segments.first_generation_fields import cluster_text
-from ..segments.guards import HANDED_OUT, disabling, prefix_status
+from ..segments.guards import HANDED_OUT, disabling
+from ..segments.prefix_status import has_right_status, prefix_status, status_when_allocated, status_when_available
 from ..segments.unmigrated import find_unmigrated
 from ..segments.usage import status_reasons, used_ids
 
@@ -475,7 +475,7 @@ def wrong_statuses(pk):
 
 def _prefix_changes(segment, held):
     """Yield the prefixes of `segment` with another status than they have to have, and that status."""
-    status = get_setting("prefix_status_allocated" if held else "prefix_status_available")
+    status = status_when_allocated() if held else status_when_available()
     for name in FAMILIES:
         if (prefix := getattr(segment, name)) and prefix.status != status:
             yield prefix, {"status": status}
@@ -483,12 +483,7 @@ def _prefix_changes(segment, held):
 
 def wrong_prefix_statuses(pk, name):
     """Find prefixes whose status is not the one that their segment's stands for."""
-    disabled = Q(status=SegmentStatusChoices.DISABLED, pool__first_generation=FirstGenerationChoices.TRIAL)
-    allocated = Q(status=SegmentStatusChoices.ALLOCATED) | disabled
-    expected = Q(allocated, **{f"{name}__status": get_setting("prefix_status_allocated")}) | Q(
-        ~allocated, **{f"{name}__status": get_setting("prefix_status_available")}
-    )
-    for segment in _segments(pk).filter(**{f"{name}__isnull": False}).exclude(expected):
+    for segment in _segments(pk).filter(**{f"{name}__isnull": False}).exclude(has_right_status(name)):
         prefix = getattr(segment, name)
         status = prefix_status(segment.pool, segment.status)
         yield Drift(
@@ -621,7 +616,7 @@ def orphaned_prefixes(pk):
     )
     orphans = _only(Prefix.objects.all(), pk).filter(
         Exists(containers),
-        status=get_setting("prefix_status_allocated"),
+        status=status_when_allocated(),
         segment__isnull=True,
         ipv6_segment__isnull=True,
         segment_pools__isnull=True,

@@ -24,7 +24,6 @@ from ipam.models import VLAN, Prefix
 
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool
-from ...settings import get_setting
 from ...validators import clean_cluster_name, clean_epg_name
 from ..allocations import recording
 from ..base import audit, operations, transactions
@@ -32,8 +31,9 @@ from ..base.cluster_keys import cluster_keys
 from ..base.resolution import enclosing_places
 from ..base.visibility import permitted_ids
 from ..segments import provisioning, usage
-from ..segments.provisioning import NEW_STATUSES, SegmentSpec
+from ..segments.prefix_status import status_when_available
 from ..segments.spaces import Containers, PrefixSpace, vid_range_errors
+from ..segments.specs import NEW_STATUSES, SegmentSpec
 
 __all__ = (
     "AdoptionResult",
@@ -414,7 +414,7 @@ def _reasons(candidate, pool):
         reasons.append(_("So has the IPv6 prefix {prefix}.").format(prefix=candidate.ipv6_prefix.prefix))
     if candidate.vlan.group_id == pool.vlan_group_id:
         reasons.append(_("The VLAN is in VLAN group {group}.").format(group=pool.vlan_group))
-    status = get_setting("prefix_status_available")
+    status = status_when_available()
     label = dict(PrefixStatusChoices).get(status, status)
     for prefix in candidate.prefixes:
         if prefix.status != status:

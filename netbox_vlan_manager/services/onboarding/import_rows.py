@@ -23,9 +23,9 @@ from ..base.cluster_keys import cluster_keys
 from ..base.import_values import as_text, clean_bool, clean_time, unify_lines
 from ..base.resolution import resolve_pool, resolve_pool_by_name
 from ..base.visibility import permitted_ids
-from ..segments import provisioning
 from ..segments.segment_columns import COLUMNS, POOL_COLUMNS, REQUIRED_COLUMNS
 from ..segments.spaces import Containers
+from ..segments.specs import clean_spec
 
 __all__ = (
     "Holder",
@@ -204,7 +204,7 @@ def _clean_spec(row, values, containers):
             containers[row.pool.pk] = Containers(row.pool)
         typed = {name: values.get(column) for name, column in names.items()}
         optional = {name: value for name, value in row.values.items() if name != "ipv6_prefix"}
-        return provisioning.clean_spec(row.pool, containers[row.pool.pk], **typed, **optional)
+        return clean_spec(row.pool, containers[row.pool.pk], **typed, **optional)
     cleaners = {"vlan_id": clean_vid, "epg_name": clean_epg_name, "segment": clean_cidr, "ipv6_prefix": clean_cidr}
     errors = {}
     for column, clean in cleaners.items():

@@ -29,6 +29,7 @@ from ..base.import_values import unify_lines
 from ..base.visibility import permitted_ids
 from ..reporting.places import holdings_elsewhere
 from ..segments import provisioning
+from ..segments.updating import update_segments_locked
 from .import_files import check_number
 from .import_rows import Row, RowResult, by_column, check_rows, collect
 
@@ -289,7 +290,7 @@ def _update_in_transaction(rows_and_segments):
             (copy(segment), _status_values(row)) for row, segment in rows_and_segments if "status" in row.result.changes
         ]
     )
-    provisioning.update_segments_in_transaction(
+    update_segments_locked(
         [
             (segment, {"epg_name": row.spec.epg_name, "prefix": row.spec.prefix, **row.values})
             for row, segment in rows_and_segments

@@ -1,1 +1,1 @@
-"""What is done with a whole pool: merge, resize, retire."""
+"""Use cases on a whole pool: create, change, merge, resize, retire."""

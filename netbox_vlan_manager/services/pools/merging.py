@@ -1,11 +1,12 @@
 """
-Merges one pool into another of the same VRF: segments, allocations, containers and measurements move, the pool goes.
+Merges one pool into another of the same VRF: segments, allocations, containers and snapshots move, and the pool is
+deleted.
 
-Clusters go on holding their segments, under the same allocations. A call that allocates at the same time either lands
-before the merge and moves along, or finds the pool empty or gone.
+Clusters keep their segments, under the same allocations. A call that allocates at the same time either commits before
+the merge, and its allocation moves too, or finds the pool empty or deleted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import batched
 
@@ -23,26 +24,27 @@ from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.resolution import serving_pools
 from ..base.visibility import permitted_ids
-from ..segments import provisioning
+from ..segments.locks import lock_rows
 from ..segments.spaces import vid_range_errors
+from .parts import check_containers
 
 __all__ = (
     "MergeResult",
     "merge_pool",
 )
 
-# How many objects are written at once.
+# How many objects one call of `audit.write` gets.
 BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
 class MergeResult:
     """
-    What a merge did, or would do.
+    The effects of a merge, or of a dry run.
 
-    `segments`, `allocations` (active ones) and `vlans`, which change their VLAN group, are numbers; `containers` are
-    the networks that `into` gets. `served_by` is the pool which callers find that ask for the place of the one that is
-    gone, or None: it has none, or none that the user may view.
+    `segments`, `allocations` (active ones) and `vlans` (those that change their VLAN group) are numbers. `containers`
+    are the networks that `into` gets. `served_by` is the pool that now answers requests for the place of the deleted
+    pool; None if there is none that the user may view.
     """
 
     pool: SegmentPool
@@ -57,71 +59,65 @@ class MergeResult:
 
 def merge_pool(pool, into, *, user, changelog_message="", dry_run=False):
     """
-    Move all that `pool` has into another pool of its VRF, and delete it.
+    Move the segments, allocations, containers and snapshots of `pool` into another pool of its VRF, and delete it.
 
-    Active allocations keep their ids and follow; released ones keep the names that they tell. VLANs move to the other
-    pool's VLAN group where that is another one.
+    Active allocations keep their ids; released ones keep the names of their pool. VLANs move to the other pool's VLAN
+    group if that is another one.
 
     Locks the VRF, both VLAN groups and the rows of the first one's segments and active allocations until the
     transaction ends.
 
     Args:
-        pool: The SegmentPool that goes.
+        pool: The SegmentPool that is deleted.
         into: The SegmentPool that stays.
-        user: The User, or the user name, whom the change log names, and whose view decides what conflicts name.
+        user: The User, or the user name, for the change log. The user's view decides what conflicts name.
         changelog_message: Why, for the change log of both pools.
-        dry_run: Say what would be done, conflicts included, and change nothing.
+        dry_run: Return what would be done, conflicts included, and change nothing.
 
     Returns:
         MergeResult
 
     Raises:
-        ValidationError: The two are one, or are in different VRFs.
-        PoolConflict: Something stands in the way (not in a dry run); nothing was changed.
+        ValidationError: The two pools are the same, or are in different VRFs.
+        PoolConflict: The pools cannot be merged as they are (not in a dry run); nothing was changed.
         Busy: Locks were not had in time, or one of the pools was deleted; nothing was changed.
     """
     user = audit.get_user(user)
     if pool.pk == into.pk:
         raise ValidationError({"into": _("This is the pool itself: choose another one.")})
     with operations.track("merge", dry_run=dry_run, pool=pool, into=into, user=user), audit.change_tracking(user):
-        work = partial(_merge, pool.pk, into.pk, user, changelog_message, dry_run)
+        work = partial(_merge_locked, pool.pk, into.pk, user, changelog_message, dry_run)
         return transactions.run(work, dry_run)
 
 
-def _merge(pk, into_pk, user, changelog_message, dry_run):
+def _merge_locked(pk, into_pk, user, changelog_message, dry_run):
     pool, into, segments = _lock(pk, into_pk)
     if pool.vrf_id != into.vrf_id:
-        raise ValidationError(
-            {
-                "into": _("Pool {pool} is in VRF {vrf}: choose one of VRF {own}.").format(
-                    pool=into, vrf=into.vrf, own=pool.vrf
-                )
-            }
-        )
+        text = _("Pool {pool} is in VRF {vrf}: choose one of VRF {own}.")
+        raise ValidationError({"into": text.format(pool=into, vrf=into.vrf, own=pool.vrf)})
     held = Allocation.objects.unreleased().filter(pool=pool)
     vlans = [segment.vlan for segment in segments if segment.vlan.group_id != into.vlan_group_id]
     containers = _missing_containers(pool, into)
-    result = {
-        "pool": pool,
-        "into": into,
-        "segments": len(segments),
-        "allocations": held.count(),
-        "vlans": len(vlans),
-        "containers": tuple(prefix.prefix for prefix in containers),
-    }
+    result = MergeResult(
+        pool=pool,
+        into=into,
+        segments=len(segments),
+        allocations=held.count(),
+        vlans=len(vlans),
+        containers=tuple(prefix.prefix for prefix in containers),
+    )
     if conflicts := _find_conflicts(into, segments, held, user):
         if not dry_run:
             raise _refused(pool, into, conflicts)
-        return MergeResult(**result, conflicts=tuple(conflicts))
-
+        return replace(result, conflicts=tuple(conflicts))
     for instance in (pool, into):
         instance.snapshot()
         instance._changelog_message = changelog_message
     if containers:
-        provisioning.check_containers(into, [*into.prefixes.all(), *containers])
+        check_containers(into, [*into.prefixes.all(), *containers])
     into.prefixes.add(*containers)
     _move(segments, pool=into)
-    # After the segments: a VLAN may go where the pool of its segment is.
+    # After the segments: a VLAN may go to the VLAN group of its segment's pool.
     _move(vlans, group=into.vlan_group)
     _move_allocations(pool, into)
     _move_snapshots(pool, into)
@@ -129,13 +125,13 @@ def _merge(pk, into_pk, user, changelog_message, dry_run):
     try:
         pool.delete()
     except PROTECTED_ERRORS as error:
-        # Another plugin's objects.
+        # Objects of another plugin.
         conflicts = protected_conflicts(error, user)
         if not dry_run:
             raise _refused(pool, into, conflicts) from error
-        return MergeResult(**result, conflicts=tuple(conflicts))
+        return replace(result, conflicts=tuple(conflicts))
     served_by = [found for found in serving_pools(place, user) if found.vrf_id == into.vrf_id]
-    return MergeResult(**result, served_by=served_by[0] if served_by else None)
+    return replace(result, served_by=served_by[0] if served_by else None)
 
 
 def _refused(pool, into, conflicts):
@@ -146,16 +142,16 @@ def _refused(pool, into, conflicts):
 
 def _lock(pk, into_pk):
     """
-    Take the locks and return the two pools and the first one's segments, as they are now.
+    Take the locks, and return the two pools and the first one's segments as they are now.
 
-    Nobody comes to hold a segment whose row is locked, or lets it go. Clusters' keys are not needed: PostgreSQL keeps
-    each advisory lock in a table of a fixed size, which thousands of holders would fill.
+    No allocation of a segment begins or ends while its row is locked. The keys of clusters are not locked: PostgreSQL
+    keeps advisory locks in a table of a fixed size, which thousands of clusters would fill.
     """
     pools = SegmentPool.objects.in_bulk([pk, into_pk])
     transactions.lock_spaces([pool.vrf_id for pool in pools.values()], [pool.vlan_group_id for pool in pools.values()])
     rows = Segment.objects.filter(pool=pk).order_by("pool_id", "vid")
-    list(rows.select_for_update().values_list("pk"))
-    # Read once all is locked.
+    lock_rows(rows)
+    # Read again under the locks.
     pools = SegmentPool.objects.select_related("vrf", "vlan_group").in_bulk([pk, into_pk])
     if len(pools) < 2:
         raise Busy
@@ -163,13 +159,13 @@ def _lock(pk, into_pk):
 
 
 def _missing_containers(pool, into):
-    """Return the containers of `pool` that lie in none of `into`'s."""
+    """Return the containers of `pool` that lie in no container of `into`."""
     networks = [prefix.prefix for prefix in into.prefixes.all()]
     return [prefix for prefix in pool.prefixes.all() if not any(prefix.prefix in network for network in networks)]
 
 
 def _find_conflicts(into, segments, held, user):
-    """Return the Conflicts that keep `segments`, of which allocations `held` some, from moving to pool `into`."""
+    """Return the Conflicts that keep `segments`, and the allocations `held` of them, from moving to pool `into`."""
     conflicts = []
     if into.status == SegmentPoolStatusChoices.RETIRING:
         conflicts.append(
@@ -204,7 +200,7 @@ def _cluster_conflicts(into, held, user):
 
 
 def _vlan_conflicts(into, segments, user):
-    """Return the Conflicts of VLANs that do not fit into another VLAN group."""
+    """Return the Conflicts of VLANs that do not fit into the VLAN group of `into`."""
     group = into.vlan_group
     moving = [segment for segment in segments if segment.vlan.group_id != group.pk]
     if not moving:
@@ -267,14 +263,14 @@ def _move(objects, **values):
 
 def _move_allocations(pool, into):
     allocations = Allocation.objects.filter(pool=pool).order_by("pk")
-    # A renewal takes no lock of the segment's.
+    # Locked, because the locks on segments do not stop a renewal.
     active = list(allocations.unreleased().select_for_update(no_key=True))
     _move(active, pool=into, pool_name=into.name)
     _move(list(allocations), pool=into)
 
 
 def _move_snapshots(pool, into):
-    """Add what `pool` was measured to have to what `into` had on the same days."""
+    """Move the snapshots of `pool`; those of days that `into` has too are added to the snapshots of `into`."""
     names = SegmentUsage.__dataclass_fields__
     there = {snapshot.date: snapshot for snapshot in into.snapshots.all()}
     changed, moved = [], []

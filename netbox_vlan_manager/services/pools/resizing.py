@@ -1,10 +1,10 @@
 """
-Gives a pool other VLAN IDs and other containers, with the effect shown first.
+Gives a pool other VLAN IDs and other containers; a dry run shows the effect first.
 
-The VLAN IDs are those of the pool's VLAN group, which other pools may share: none of them loses a segment's VLAN ID.
+The VLAN IDs are those of the pool's VLAN group. Where other pools share the group, none of them loses the VLAN ID of a
+segment.
 """
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -21,18 +21,19 @@ from utilities.data import ranges_to_string
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy, Conflict, PoolConflict
 from ...models import Segment, SegmentPool
-from ...validators import clean_cidr, clean_vid
+from ...validators import clean_cidr, clean_vid_range
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.visibility import check_change_of_others, permitted_ids
-from ..segments import provisioning
-from .retiring import delete_segments
+from ..segments.deletion import delete_segments_locked
+from ..segments.locks import lock_rows
+from .parts import hidden_containers
+from .provisioning import update_pool
 
 __all__ = (
     "OutsideSegment",
     "ResizeResult",
     "SharingPool",
-    "parse_vid_ranges",
     "resize_pool",
 )
 
@@ -57,8 +58,8 @@ class SharingPool:
 @dataclass(frozen=True)
 class Extent:
     """
-    How large a pool is: the ranges of its VLAN group as text, how many VLAN IDs they have and how many of these no VLAN
-    has; its containers, and how many addresses they have.
+    The size of a pool: the ranges of its VLAN group as text, how many VLAN IDs they have and how many are free; its
+    containers, and the number of their addresses.
     """
 
     vid_ranges: str
@@ -69,13 +70,13 @@ class Extent:
 
     @property
     def ipv4_addresses(self):
-        """How many of the addresses are IPv4; those of IPv6 are too many to tell anybody anything."""
+        """How many of the addresses are IPv4; the number of IPv6 addresses is too large to be of use."""
         return IPSet(network for network in self.prefixes if network.version == 4).size
 
 
 @dataclass(frozen=True)
 class ResizeResult:
-    """What a resize did, or would do. `removed` is the number of segments that it deletes."""
+    """The effects of a resize, or of a dry run. `removed` is the number of segments that it deletes."""
 
     pool: SegmentPool
     before: Extent
@@ -86,87 +87,92 @@ class ResizeResult:
     conflicts: tuple = ()
 
 
-def parse_vid_ranges(text):
+@dataclass(frozen=True)
+class ResizeRequest:
     """
-    Return "100-199,300" as (first, last) pairs.
-
-    Raises:
-        ValidationError: It is no list of VLAN IDs and ranges of them.
-    """
-    ranges = []
-    for part in re.split(r"[,\s]+", text.strip().strip(",")):
-        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
-        if match is None:
-            raise ValidationError(
-                _("{value!r} is no range of VLAN IDs: give some as 100-199,300-399.").format(value=part[:50])
-            )
-        ranges.append((int(match[1]), int(match[2] or match[1])))
-    return ranges
-
-
-def resize_pool(
-    pool,
-    *,
-    user,
-    vid_ranges=None,
-    prefixes=None,
-    remove_segments=False,
-    enforce=False,
-    changelog_message="",
-    dry_run=False,
-):
-    """
-    Give a pool's VLAN group other ranges, or the pool other containers, or both.
-
-    Locks the VRF and the VLAN group, and the rows of the segments that lie outside then, until the transaction ends.
+    The new size that a caller wants for a pool (see `clean`).
 
     Args:
         pool: The SegmentPool.
-        user: The User, or the user name, whom the change log names, and whose view decides what the result names.
-        vid_ranges: (first, last) pairs of VLAN IDs that replace those of the VLAN group; None leaves them.
+        user: The User for the change log, whose view decides what the result names.
+        ranges: NumericRanges of VLAN IDs that replace those of the VLAN group; None leaves them.
         prefixes: Prefixes of the VRF, or CIDRs, that replace the containers; None leaves them.
-        remove_segments: Delete the pool's own available segments that lie outside then.
-        enforce: Hold the user to their object permissions: to change each pool that shares a VLAN group whose ranges
-            change or a network that the pool gets, and to delete what is deleted. Containers that they may not view
-            stay.
-        changelog_message: Why, for the change log of the pool and of the VLAN group.
-        dry_run: Say what would be done, conflicts included, and change nothing.
+        networks: The networks of `prefixes`; None leaves the containers.
+        remove_segments, enforce, changelog_message, dry_run: As `resize_pool` takes them.
+    """
+
+    pool: SegmentPool
+    user: object
+    ranges: list | None
+    prefixes: list | None
+    networks: list | None
+    remove_segments: bool = False
+    enforce: bool = False
+    changelog_message: str = ""
+    dry_run: bool = False
+
+    @classmethod
+    def clean(cls, pool, user, *, vid_ranges=None, prefixes=None, **options):
+        """
+        Return the request of a caller; the arguments are as `resize_pool` takes them.
+
+        Raises:
+            ValidationError: Keyed by field: a value is not valid, or there is none.
+        """
+        if vid_ranges is None and prefixes is None:
+            raise ValidationError({"vid_ranges": _("Give other VLAN IDs, other containers (prefixes), or both.")})
+        return cls(
+            pool,
+            user=audit.get_user(user),
+            ranges=None if vid_ranges is None else _clean_ranges(vid_ranges),
+            prefixes=prefixes,
+            networks=None if prefixes is None else _clean_networks(prefixes),
+            **options,
+        )
+
+
+def resize_pool(pool, *, user, dry_run=False, **options):
+    """
+    Give a pool's VLAN group other ranges, or the pool other containers, or both.
+
+    Locks the VRF and the VLAN group, and the rows of the segments that then lie outside, until the transaction ends.
+
+    Args:
+        pool: The SegmentPool.
+        user: The User, or the user name, for the change log, and whose view decides what the result names.
+        dry_run: Return what would be done, conflicts included, and change nothing.
+        options:
+            vid_ranges: (first, last) pairs of VLAN IDs that replace those of the VLAN group; None leaves them.
+            prefixes: Prefixes of the VRF, or CIDRs, that replace the containers; None leaves them.
+            remove_segments: Delete the pool's own available segments that then lie outside.
+            enforce: Hold the user to their object permissions: to change each pool that shares a VLAN group whose
+                ranges change or a network that the pool gets, and to delete each segment that is deleted. Containers
+                that they may not view stay.
+            changelog_message: Why, for the change log of the pool and of the VLAN group.
 
     Returns:
         ResizeResult
 
     Raises:
         ValidationError: A value is not valid.
-        PermissionDenied: Another pool, which the user may not change, lives from the same.
-        PoolConflict: Segments lie outside then, or something else in NetBox uses what would be deleted (not in a dry
-            run); nothing was changed.
+        PermissionDenied: The change concerns another pool, which the user may not change.
+        PoolConflict: Segments lie outside then, or something else in NetBox uses an object that would be deleted (not
+            in a dry run); nothing was changed.
         Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
     """
-    if vid_ranges is None and prefixes is None:
-        raise ValidationError({"vid_ranges": _("Give other VLAN IDs, other containers (prefixes), or both.")})
-    user = audit.get_user(user)
-    ranges = None if vid_ranges is None else _clean_ranges(vid_ranges)
-    networks = None if prefixes is None else _clean_networks(prefixes)
+    request = ResizeRequest.clean(pool, user, dry_run=dry_run, **options)
+    user = request.user
     with operations.track("resize", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
-        work = partial(
-            _resize, pool.pk, user, ranges, prefixes, networks, remove_segments, enforce, changelog_message, dry_run
-        )
-        return transactions.run(work, dry_run)
+        return transactions.run(partial(_resize_locked, request), dry_run)
 
 
 def _clean_ranges(vid_ranges):
     errors, ranges = [], []
     for first, last in vid_ranges:
         try:
-            first, last = clean_vid(first), clean_vid(last)
+            ranges.append(clean_vid_range(first, last))
         except ValidationError as error:
             errors += error.messages
-            continue
-        if first > last:
-            errors.append(
-                _("Range {first}-{last} is upside down: begin with the lower ID.").format(first=first, last=last)
-            )
-        ranges.append((first, last))
     ranges.sort()
     if not ranges and not errors:
         errors.append(_("Give at least one range of VLAN IDs."))
@@ -190,7 +196,50 @@ def _clean_networks(prefixes):
     return networks
 
 
-def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, changelog_message, dry_run):
+def _resize_locked(request):
+    pool, group, ranges, networks = _lock_spaces(request)
+    own_networks = [prefix.prefix for prefix in pool.prefixes.all()]
+    before = _extent(group, group.vid_ranges, own_networks)
+    after = _extent(
+        group, group.vid_ranges if ranges is None else ranges, own_networks if networks is None else networks
+    )
+    outside = _lock_outside(pool, ranges, networks)
+    result = {"pool": pool, "before": before, "after": after, **_find_effects(request, pool, outside, ranges, networks)}
+    if result["conflicts"]:
+        if not request.dry_run:
+            raise _refused(pool, result["conflicts"])
+        return ResizeResult(**result)
+    if outside:
+        segments = Segment.objects.filter(pk__in=[segment.pk for segment in outside]).order_by("pool_id", "vid")
+        try:
+            delete_segments_locked(segments)
+        except PROTECTED_ERRORS as error:
+            conflicts = protected_conflicts(error, request.user)
+            if not request.dry_run:
+                raise _refused(pool, conflicts) from error
+            return ResizeResult(**result | {"removed": 0, "conflicts": tuple(conflicts)})
+    message = request.changelog_message
+    if ranges is not None:
+        _set_ranges(group, ranges, message)
+    if request.prefixes is not None:
+        values = {"prefixes": request.prefixes, "changelog_message": message}
+        update_pool(pool, user=request.user, enforce=request.enforce, **values)
+    return ResizeResult(**result)
+
+
+def _lock_spaces(request):
+    """
+    Lock the VRF and the VLAN group of the pool, and check the permission to change them.
+
+    Returns:
+        The pool and its VLAN group as they are now, and the new ranges and networks; None for those that stay.
+
+    Raises:
+        PermissionDenied: The change concerns another pool, which the user may not change.
+        ValidationError: The pool would have no container.
+        Busy: The pool was deleted.
+    """
+    pk, user, ranges, networks = request.pool.pk, request.user, request.ranges, request.networks
     pool = SegmentPool.objects.filter(pk=pk).first()
     if pool is None:
         raise Busy
@@ -199,59 +248,42 @@ def _resize(pk, user, ranges, prefixes, networks, remove_segments, enforce, chan
     group = pool.vlan_group
     if ranges is not None and _as_pairs(ranges) == _as_pairs(group.vid_ranges):
         ranges = None
-    if enforce:
+    if request.enforce:
         if ranges is not None:
             others = SegmentPool.objects.filter(vlan_group=group).exclude(pk=pk)
             check_change_of_others(others, user, _("VLAN group {group}").format(group=group))
         if networks is not None:
-            networks = [*networks, *(prefix.prefix for prefix in provisioning.hidden_containers(pool, user))]
+            networks = [*networks, *(prefix.prefix for prefix in hidden_containers(pool, user))]
     if networks == []:
         raise ValidationError({"prefixes": [_("A pool needs at least one container prefix.")]})
-    own_networks = [prefix.prefix for prefix in pool.prefixes.all()]
-    before = _extent(group, group.vid_ranges, own_networks)
-    after = _extent(
-        group, group.vid_ranges if ranges is None else ranges, own_networks if networks is None else networks
-    )
+    return pool, group, ranges, networks
 
-    outside = _lock_outside(pool, ranges, networks)
+
+def _find_effects(request, pool, outside, ranges, networks):
+    """
+    Return the fields of the ResizeResult that tell what happens to segments.
+
+    Args:
+        request: The ResizeRequest.
+        pool: The SegmentPool, locked.
+        outside: Its segments that lie outside, locked.
+        ranges, networks: The new ones; None for those that stay.
+    """
+    user, removes = request.user, request.remove_segments
     sharing = _sharing_pools(pool, ranges)
-    removable = _removable(outside, user, enforce)
+    removable = _removable(outside, user, request.enforce)
     viewed = permitted_ids(Segment, user, "view", [segment.pk for segment in outside])
-    conflicts = _find_conflicts(outside, viewed, removable if remove_segments else set(), ranges, networks)
+    conflicts = _find_conflicts(outside, viewed, removable if removes else set(), ranges, networks)
     visible = set(SegmentPool.objects.restrict(user, "view").order_by().values_list("pk", flat=True))
     conflicts += _sharing_conflicts(pool, sharing, visible)
-    result = {
-        "pool": pool,
-        "before": before,
-        "after": after,
+    return {
         "segments_outside": tuple(
             OutsideSegment(segment, segment.pk in removable) for segment in outside if segment.pk in viewed
         ),
         "sharing_pools": tuple(one for one in sharing if one.pool.pk in visible),
-        "removed": len(outside) if remove_segments and not conflicts else 0,
+        "removed": len(outside) if removes and not conflicts else 0,
         "conflicts": tuple(conflicts),
     }
-    if conflicts:
-        if not dry_run:
-            raise _refused(pool, conflicts)
-        return ResizeResult(**result)
-
-    if outside:
-        segments = Segment.objects.filter(pk__in=[segment.pk for segment in outside]).order_by("pool_id", "vid")
-        try:
-            delete_segments(segments)
-        except PROTECTED_ERRORS as error:
-            conflicts = protected_conflicts(error, user)
-            if not dry_run:
-                raise _refused(pool, conflicts) from error
-            return ResizeResult(**result | {"removed": 0, "conflicts": tuple(conflicts)})
-    if ranges is not None:
-        _set_ranges(group, ranges, changelog_message)
-    if prefixes is not None:
-        provisioning.update_pool(
-            pool, user=user, enforce=enforce, prefixes=prefixes, changelog_message=changelog_message
-        )
-    return ResizeResult(**result)
 
 
 def _refused(pool, conflicts):
@@ -260,7 +292,7 @@ def _refused(pool, conflicts):
 
 
 def _as_pairs(ranges):
-    """Return the ranges of a VLAN group in a form in which they can be compared."""
+    """Return the ranges of a VLAN group as sorted pairs, to compare them."""
     return sorted((vids.lower, vids.upper) for vids in ranges)
 
 
@@ -282,7 +314,7 @@ def _has(ranges, vid):
 
 
 def _parts_outside(segment, ranges, networks):
-    """Return in words what of `segment` lies outside of `ranges` and `networks`, None for those that stay."""
+    """Return the VLAN ID and prefixes of `segment` that lie outside, as texts; what stays is None."""
     parts = []
     if ranges is not None and not _has(ranges, segment.vid):
         parts.append(_("VLAN ID {vid}").format(vid=segment.vid))
@@ -293,12 +325,12 @@ def _parts_outside(segment, ranges, networks):
 
 
 def _lock_outside(pool, ranges, networks):
-    """Lock and return the segments of `pool` that lie outside; None for ranges or networks that stay."""
+    """Lock and return the segments of `pool` that lie outside; ranges or networks that stay are None."""
     segments = Segment.objects.filter(pool=pool).select_related("vlan", "prefix", "ipv6_prefix")
     pks = [segment.pk for segment in segments if _parts_outside(segment, ranges, networks)]
     rows = Segment.objects.filter(pk__in=pks).order_by("pool_id", "vid")
-    list(rows.select_for_update().values_list("pk"))
-    # Read once the rows are locked: somebody may have come to hold one.
+    lock_rows(rows)
+    # Read again under the locks: a cluster may hold one of them since.
     return list(rows.prefetch_related("vlan", "prefix", "ipv6_prefix", "pool"))
 
 
@@ -323,7 +355,7 @@ def _removable(outside, user, enforce):
 
 
 def _find_conflicts(outside, viewed, removed, ranges, networks):
-    """Return Conflicts for all that lies outside and is not `removed`."""
+    """Return Conflicts for the segments that lie outside, except those of the ids `removed`."""
     conflicts, hidden = [], False
     for segment in outside:
         if segment.pk in removed:

@@ -1,23 +1,20 @@
 """
-Retires pools: one that is retiring makes no new allocations, and is deleted when the last one is released.
+Retires pools: a retiring pool makes no new allocations, and is deleted when its last allocation is released.
 
-Its segments go with it, together with the VLANs and prefixes that were made with them; what was adopted stays. Who held
-what stays as well: released allocations name the pool, the VLAN and the prefix themselves.
+Its segments are deleted with it, and so are the VLANs and prefixes that were created with them; adopted ones stay. The
+history stays too: released allocations have the names of the pool, the VLAN and the prefix themselves.
 """
 
 import logging
 from dataclasses import dataclass
 from functools import partial
-from itertools import batched
 
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 from rq.timeouts import BaseTimeoutException
 
 from core.models import ObjectChange
-from ipam.models import Prefix
-from ipam.signals import handle_prefix_deleted
 from utilities.exceptions import AbortRequest
 
 from ...choices import SegmentPoolStatusChoices
@@ -26,29 +23,27 @@ from ...models import Allocation, Segment, SegmentPool
 from ..allocations.releasing import end_overdue_locked
 from ..base import audit, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
+from ..segments.deletion import delete_segments_locked, unlink_allocations
+from ..segments.locks import lock_rows
 
 __all__ = (
     "RetireResult",
     "delete_drained",
     "delete_if_drained",
-    "delete_prefixes",
-    "delete_segments",
     "lock_pool",
     "retire_pool",
 )
 
 logger = logging.getLogger("netbox_vlan_manager.retiring")
 
-# How many objects are written at once.
-BATCH_SIZE = 500
-
 
 @dataclass(frozen=True)
 class RetireResult:
     """
-    What a pool is now, or would be: its status, its active allocations and its segments, and whether it is gone.
+    The state of a pool after a call, or after it if it were no dry run: its status, how many active allocations and
+    segments it has, and whether it was deleted.
 
-    `conflicts` are what would keep it from being deleted, in a dry run.
+    `conflicts` are, in a dry run, the objects that keep it from being deleted.
     """
 
     pool: SegmentPool
@@ -61,32 +56,32 @@ class RetireResult:
 
 def retire_pool(pool, *, user, changelog_message="", dry_run=False):
     """
-    Let a pool make no new allocations, and delete it as soon as it has no active ones: now, or by `delete_drained`.
+    Stop new allocations of a pool, and delete it as soon as it has no active ones: now, or in `delete_drained`.
 
-    Who sets its status back to active keeps it. Locks the rows of its segments until the transaction ends where it
-    deletes the pool.
+    The pool stays if a user sets its status back to active before. If it is deleted now, the rows of its segments are
+    locked until the transaction ends.
 
     Args:
         pool: The SegmentPool.
-        user: The User, or the user name, whom the change log names.
+        user: The User, or the user name, for the change log.
         changelog_message: Why, for the change log of the pool.
-        dry_run: Say what would be done, and change nothing.
+        dry_run: Return what would be done, and change nothing.
 
     Returns:
         RetireResult
 
     Raises:
-        PoolConflict: It could be deleted now, but something else in NetBox uses one of its VLANs or prefixes (not in a
-            dry run); nothing was changed.
+        PoolConflict: The pool could be deleted now, but another object in NetBox uses one of its VLANs or prefixes (not
+            in a dry run); nothing was changed.
         Busy: Locks were not had in time, or the pool was deleted; nothing was changed.
     """
     user = audit.get_user(user)
     with operations.track("retire", dry_run=dry_run, pool=pool, user=user), audit.change_tracking(user):
-        work = partial(_retire, pool.pk, user, changelog_message, dry_run)
+        work = partial(_retire_locked, pool.pk, user, changelog_message, dry_run)
         return transactions.run(work, dry_run)
 
 
-def _retire(pk, user, changelog_message, dry_run):
+def _retire_locked(pk, user, changelog_message, dry_run):
     end_overdue_locked(Allocation.objects.filter(pool=pk))
     pool = lock_pool(pk)
     if pool is None:
@@ -109,12 +104,12 @@ def _retire(pk, user, changelog_message, dry_run):
 
 def delete_drained():
     """
-    Delete the retiring pools that have no active allocation, each in a transaction of its own; return how many.
+    Delete the retiring pools without active allocations, each in a transaction of its own; return how many.
 
-    One that cannot be deleted, or whose locks are not had in time, is logged and left to the next run.
+    A pool that cannot be deleted, or whose locks are not had in time, is logged and left to the next run.
 
     Raises:
-        ExceptionGroup: Of what was no refusal, once all that could be deleted are.
+        ExceptionGroup: Of the unexpected errors, after all pools that can be deleted are.
     """
     held = Allocation.objects.unreleased().filter(pool=OuterRef("pk")).order_by()
     retiring = SegmentPool.objects.filter(~Exists(held), status=SegmentPoolStatusChoices.RETIRING)
@@ -123,12 +118,12 @@ def delete_drained():
         try:
             user = _find_retirer(pool)
             with operations.track("delete drained", pool=pool, user=user), audit.change_tracking(user):
-                total += transactions.run(partial(_delete_retiring, pool.pk, user))
+                total += transactions.run(partial(_delete_retiring_locked, pool.pk, user))
         except (VLANManagerError, AbortRequest) as error:
             # Quoted: a name with a line end in it must not make a line of its own.
             logger.warning("Retiring pool %a (%s) cannot be deleted: %a", str(pool), pool.pk, str(error.message))
         except BaseTimeoutException:
-            # It is the job's time that is over, for all of them.
+            # The time of the job is over, not that of one pool.
             raise
         except Exception as error:
             logger.exception("Retiring pool %a (%s) was not deleted", str(pool), pool.pk)
@@ -139,7 +134,7 @@ def delete_drained():
 
 
 def _find_retirer(pool):
-    """Return the User who let `pool` retire, as far as the change log knows; what follows is their doing."""
+    """Return the User who retired `pool` according to the change log, or None. The deletion is logged as theirs."""
     changes = ObjectChange.objects.filter(
         changed_object_type=ContentType.objects.get_for_model(pool), changed_object_id=pool.pk
     )
@@ -149,32 +144,33 @@ def _find_retirer(pool):
     return change and change.user
 
 
-def _delete_retiring(pk, user):
+def _delete_retiring_locked(pk, user):
     pool = lock_pool(pk)
-    # Somebody may have made it active again.
+    # A user may have made it active again.
     return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and delete_if_drained(pool, user))
 
 
 def lock_pool(pk):
-    """Lock the spaces and the row of a pool and return it as it is now, or None."""
+    """Lock the VRF, the VLAN group and the row of a pool, and return the pool as it is now, or None."""
     pool = SegmentPool.objects.filter(pk=pk).first()
     if pool is None:
         return None
-    # No service makes segments for it, or moves them, until the commit. NetBox's endpoints may: nothing is made here.
+    # No service creates or moves segments of the pool until the commit. NetBox's own endpoints may create prefixes and
+    # VLANs, since this transaction creates none.
     transactions.lock_spaces([pool.vrf_id], [pool.vlan_group_id], exclude_netbox=False)
     return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
 
 
 def delete_if_drained(pool, user):
-    """Delete `pool` with its segments and return True, unless a cluster holds one."""
+    """Delete `pool` with its segments and return True; return False if a cluster holds one of them."""
     rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
-    list(rows.select_for_update().values_list("pk"))
-    # Nobody comes to hold a segment whose row is locked.
+    lock_rows(rows)
+    # No allocation of a segment begins while its row is locked.
     if Allocation.objects.unreleased().filter(pool=pool).exists():
         return False
     try:
-        delete_segments(rows)
-        _unlink(Allocation.objects.filter(pool=pool), "pool")
+        delete_segments_locked(rows)
+        unlink_allocations(Allocation.objects.filter(pool=pool), "pool")
         pool.snapshot()
         audit.delete([pool])
     except PROTECTED_ERRORS as error:
@@ -185,46 +181,3 @@ def delete_if_drained(pool, user):
             protected_conflicts(error, user),
         ) from error
     return True
-
-
-def delete_segments(segments):
-    """
-    Delete segments that nobody holds, with the VLANs and prefixes that they own. The caller has locked their rows.
-
-    Args:
-        segments: A queryset.
-
-    Raises:
-        ProtectedError: Something else in NetBox uses a VLAN or prefix.
-    """
-    for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
-        _unlink(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
-        audit.delete(batch)
-        delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
-        left = [prefix for segment in batch if segment.owns_vlan for prefix in segment.get_prefixes(owned=False)]
-        audit.write(updates=[(prefix, {"vlan": None}) for prefix in left])
-        if vlans := [segment.vlan for segment in batch if segment.owns_vlan]:
-            audit.delete(vlans)
-
-
-def _unlink(allocations, field):
-    """Take what goes out of released allocations: their own columns tell of it."""
-    for batch in batched(list(allocations.order_by("pk")), BATCH_SIZE):
-        audit.write(updates=[(allocation, {field: None}) for allocation in batch])
-
-
-def delete_prefixes(prefixes):
-    """Delete prefixes, change-logged, and update the counts of those around them."""
-    # NetBox counts again what is below and above; where nothing is below, only the counts above change.
-    for prefix in prefixes:
-        if prefix._children:
-            audit.delete([prefix])
-            handle_prefix_deleted(prefix)
-    leaves = [prefix for prefix in prefixes if not prefix._children]
-    if not leaves:
-        return
-    audit.delete(leaves)
-    parents = Prefix.objects.filter(vrf__in={prefix.vrf_id for prefix in leaves}, _children__gt=0).order_by("pk")
-    for pk, vrf_id, network in parents.values_list("pk", "vrf_id", "prefix"):
-        if count := sum(prefix.vrf_id == vrf_id and prefix.prefix in network for prefix in leaves):
-            Prefix.objects.filter(pk=pk).update(_children=F("_children") - count)

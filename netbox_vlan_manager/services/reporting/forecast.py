@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from ...models import SegmentPool
-from ..segments.generation import with_room
+from ..segments.growth import usage_with_growth
 from .snapshots import usage_history
 from .statistics import usage_of_pools
 
@@ -39,7 +39,7 @@ class Forecast:
 
 def forecast(pool):
     """Return the Forecast of a SegmentPool: the straight line through its last 90 daily snapshots and today."""
-    usage = with_room(usage_of_pools([pool.pk])[pool.pk], pool)
+    usage = usage_with_growth(usage_of_pools([pool.pk])[pool.pk], pool)
     today = timezone.localdate()
     allocated = {
         point.date: point.usage.allocated for point in usage_history(SegmentPool.objects.filter(pk=pool.pk), DAYS)

@@ -15,7 +15,7 @@ from ...choices import PoolLevelChoices
 from ...events import EXHAUSTED, THRESHOLD_PASSED
 from ...models import SegmentPool
 from ..base import audit
-from ..segments.generation import with_room
+from ..segments.growth import usage_with_growth
 from .statistics import usage_of_pools
 
 __all__ = (
@@ -88,7 +88,7 @@ def _refresh(pool, usage):
     """Write and tell the level of a pool with this SegmentUsage, and return whether it was another before."""
     # A statement that fails is undone alone.
     with transaction.atomic():
-        before, level = pool.level, level_of(with_room(usage, pool), pool)
+        before, level = pool.level, level_of(usage_with_growth(usage, pool), pool)
     if level == before:
         return False
     with audit.change_tracking(None), transaction.atomic():

@@ -1,7 +1,7 @@
 """
-What a caller may say about the segment that it wants, and the query that finds the first one that fits.
+The criteria that a caller may give for the segment it wants, and the query for the first segment that meets them.
 
-The queries are prepared (see `prepared_queries`): what is asked about makes their shape, what is asked for fills them.
+The queries are prepared (see `prepared_queries`): one for each set of criteria, filled with their values.
 """
 
 from dataclasses import dataclass, fields
@@ -35,7 +35,7 @@ ORDERS = {
     AllocationOrderChoices.RANDOM: ("?",),
 }
 
-# What a segment has to be, for each field of a SegmentCriteria.
+# The condition on a segment for each field of a SegmentCriteria.
 CONDITIONS = {
     "vid": "vid",
     "vid_min": "vid__gte",
@@ -47,7 +47,7 @@ CONDITIONS = {
 
 @dataclass(frozen=True)
 class SegmentCriteria:
-    """Which segment of a pool is wanted; None where it does not matter."""
+    """The criteria for a segment of a pool; None for no condition."""
 
     vid: int | None = None
     vid_min: int | None = None
@@ -60,11 +60,11 @@ class SegmentCriteria:
 
     @property
     def names_one_segment(self):
-        """Whether only one segment can fulfil it."""
+        """Whether only one segment can meet the criteria."""
         return self.vid is not None or self.segment is not None
 
     def matches(self, allocation):
-        """Whether an allocation holds what is wanted."""
+        """Whether the segment of an allocation meets the criteria."""
         return (
             self.vid in (None, allocation.vid)
             and (self.vid_min is None or self.vid_min <= allocation.vid)
@@ -87,7 +87,7 @@ class SegmentCriteria:
 
 def clean_criteria(*, vid=None, vid_min=None, vid_max=None, prefix_length=None, segment=None):
     """
-    Return the SegmentCriteria of what a user typed.
+    Return the SegmentCriteria for the values of a user.
 
     Args:
         vid, vid_min, vid_max: VLAN IDs, as ints or digits.
@@ -95,7 +95,7 @@ def clean_criteria(*, vid=None, vid_min=None, vid_max=None, prefix_length=None, 
         segment: A Segment or its id.
 
     Raises:
-        ValidationError: Keyed by field, all that is wrong at once.
+        ValidationError: Keyed by field, for all invalid values at once.
     """
     errors, values = {}, {}
     for name, value in {"vid": vid, "vid_min": vid_min, "vid_max": vid_max}.items():
@@ -132,7 +132,7 @@ def lock_first(pool, criteria, skip_locked):
     Args:
         pool: The SegmentPool, whose order decides which is the first.
         criteria: A SegmentCriteria.
-        skip_locked: Whether to pass over rows that other transactions hold, or to wait for them.
+        skip_locked: Whether to skip rows that other transactions have locked, or to wait for them.
     """
     values = {
         POOL: pool.pk,
@@ -148,7 +148,7 @@ def lock_first(pool, criteria, skip_locked):
 
 
 def matching(criteria):
-    """Return the condition that a segment meets `criteria`."""
+    """Return a Q for the segments that meet `criteria`."""
     asked = {name: value for name in CONDITIONS if (value := getattr(criteria, name)) is not None}
     return Q(**{CONDITIONS[name]: value for name, value in asked.items()})
 

@@ -1,6 +1,4 @@
-"""
-How a prefix of the first generation says who holds it: its names and rules, and nothing of the plugin's own.
-"""
+"""Reads which clusters hold a prefix of the first generation: the names of its fields, and its rules."""
 
 import re
 from dataclasses import dataclass, field
@@ -42,37 +40,37 @@ GROUP_NAME = re.compile(rf"(.+?){GROUP_INFIX}(.+)", re.IGNORECASE | re.DOTALL)
 FREE, HELD = PrefixStatusChoices.STATUS_ACTIVE, PrefixStatusChoices.STATUS_RESERVED
 STATUSES = (FREE, HELD)
 
-# Why a segment is disabled; not translated, since it is stored.
+# The reason of disabled segments; not translated, since it is stored.
 DISABLED_REASON = "reserved without a cluster in the first generation"
 
-# Where the description of a reserved prefix names its cluster: the form before there was a custom field.
+# The part of a reserved prefix's description that names its cluster: the form that is older than the custom field.
 OLDER_FORM = re.compile(r"\bCluster:\s*([^\s,;]+(?:,[^\s,;]+)*)")
 
-# How a prefix names a cluster. The first generation answers a cluster with the first prefix, in their order, of the
-# first of these forms that there is.
+# The forms in which a prefix names a cluster. The first generation answers a cluster with a prefix of the first of
+# these forms that exists, and among these with the first prefix in order.
 EXACT, LISTED, OLDER = range(3)
 
 
 @dataclass
 class Holders:
-    """The clusters that hold a prefix, how it names them, and what is wrong with it."""
+    """The clusters that hold a prefix, the form in which it names them, and error texts."""
 
     names: list = field(default_factory=list)
     form: int = EXACT
-    # (name, the same name in another case), of which the second is not among the names.
+    # (name, the same name in another case); the second is not among the names.
     variants: list = field(default_factory=list)
     errors: list = field(default_factory=list)
 
 
 def as_text(value):
-    """Return the value of a custom field as text; one that takes several choices is a list."""
+    """Return the value of a custom field as text; the value of a field with several choices is a list."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     return "" if value is None else str(value)
 
 
 def cluster_text(prefix):
-    """Return what a prefix says about its clusters, as it is written there; the older form counts while it is held."""
+    """Return the clusters of a prefix as it has them in its text; the older form counts while the prefix is held."""
     text = as_text(prefix.custom_field_data.get(CLUSTER_FIELD)).strip()
     if not text and prefix.status == HELD and (older := OLDER_FORM.search(prefix.description)):
         return older[1]
@@ -81,9 +79,9 @@ def cluster_text(prefix):
 
 def read_keys(prefixes, names=()):
     """
-    Ask the database at once what the names of clusters on prefixes, and others, are compared by.
+    Read the keys that the names of clusters on prefixes, and `names`, are compared by, in one statement.
 
-    Each would be a statement of its own for who asks one by one afterwards.
+    Otherwise each later look-up of a name would be a statement of its own.
     """
     on_prefixes = (name.strip() for prefix in prefixes for name in cluster_text(prefix).split(","))
     cluster_keys(filter(None, (*names, *on_prefixes)))
@@ -116,10 +114,11 @@ def read_holders(prefix):
 
 def check_followed(segment, prefix):
     """
-    Return {field: text} with why a prefix on trial may not become what `prefix` says: `following` could not follow.
+    Return {field: text} with the reason why a prefix on trial may not get the values of `prefix`: the segment could not
+    follow.
 
-    Who comes to hold the segment and who lets it go is locked within a transaction, in the order of all others. What
-    changes is noted on the prefix as `first_generation_change`.
+    Within a transaction this locks the clusters that get or lose the segment, and then the segment, in the lock order.
+    Whether the holders change is set on the prefix as `first_generation_change`.
 
     Args:
         segment: The Segment, with its prefix as it is stored.
@@ -140,7 +139,7 @@ def check_followed(segment, prefix):
     if holders.errors:
         return {"status": " ".join(holders.errors)}
     if connection.in_atomic_block:
-        # What is over by the clock is released, too.
+        # Expired allocations are released, too.
         unreleased = Allocation.objects.unreleased().filter(segment=segment).order_by()
         keys = [*unreleased.values_list("cluster_name", "purpose"), *((name, "") for name in holders.names)]
         transactions.lock_clusters((segment.pool.vrf_id, *key) for key in keys)
@@ -149,6 +148,6 @@ def check_followed(segment, prefix):
     known = set(map(cluster_key, held.values_list("cluster_name", flat=True)))
     named = set(map(cluster_key, holders.names))
     if known - named and named - known:
-        # What the caller read was older: a cluster would lose its network to another.
+        # The caller read an older state: a cluster would lose its network to another one.
         return {"status": _("Another cluster holds the prefix: release that first.")}
     return {}

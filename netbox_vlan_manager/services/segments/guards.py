@@ -1,33 +1,30 @@
 """
-Keeps segments and pools true when their parts are edited or deleted in NetBox's own pages, or by a script.
+Refuses edits and deletions, in NetBox's own pages or by a script, that do not fit segments and pools.
 
-An edit that fits is followed (a VLAN's new ID appears on its segment); one that does not is refused with a reason.
-Forms and REST ask before they save and show the reason at the field; a bare save() meets the same rules. Only what
-changes is asked about, so that whatever is wrong already stands in the way of no other edit.
+Edits that fit are carried over to the segment (see `followers`). Forms and REST check before they save and show the
+reason at the field; a bare save() meets the same rules. Only changed fields are checked, so that existing
+inconsistencies do not block unrelated edits.
 """
-
-from copy import copy
 
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ipam.choices import PrefixStatusChoices, VLANStatusChoices
-from ipam.models import VLAN, Prefix, VLANGroup
-from netbox.context import current_request
+from ipam.choices import PrefixStatusChoices
+from ipam.models import Prefix, VLANGroup
 from utilities.exceptions import AbortRequest
 
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool
-from ...models.deletion import name_viewed_only, protected_error
-from ...settings import get_setting
+from ...models.deletion import protected_error
 from ...validators import clean_epg_name
-from ..base import audit, transactions
+from ..base import transactions
 from ..base.visibility import nameable
 from . import usage
 from .first_generation_fields import check_followed
+from .locks import lock_status
+from .prefix_status import prefix_status
 from .spaces import Containers, PrefixSpace, family_errors, vid_range_errors
 
 __all__ = (
@@ -39,32 +36,27 @@ __all__ = (
     "check_segment_deletion",
     "check_vlan",
     "check_vlan_group",
-    "delete_owned_objects",
-    "detach_prefix",
     "disabling",
     "find_outside",
-    "follow_prefix",
-    "follow_segment",
-    "follow_vlan",
+    "find_segment_of",
     "may_name_network",
-    "prefix_status",
     "use_errors",
 )
 
 
-# What a segment is that a cluster gets, or will get once a cool-down is over.
+# The statuses of segments that clusters get, now or once a cool-down is over.
 HANDED_OUT = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.QUARANTINED)
 
 
 def check_vlan(vlan):
     """
-    Make sure that a VLAN which a segment uses may become what `vlan` says; its name is trimmed.
+    Make sure that the VLAN of a segment may get the values of `vlan`; its name is trimmed.
 
-    Within a transaction this locks the segment when its ID or name changes, so that no allocation of it begins.
+    Within a transaction this locks the segment if the ID or name changes, so that no allocation of it begins.
 
     Raises:
-        ValidationError: It leaves the pool's VLAN group or the group's ranges, its name is no EPG name, or its ID would
-            change while a cluster holds the segment.
+        ValidationError: The VLAN leaves the pool's VLAN group or the group's ranges, its name is no EPG name, or its ID
+            would change while a cluster holds the segment.
     """
     segment = Segment.objects.filter(vlan=vlan.pk).select_related("vlan", "pool__vlan_group").order_by().first()
     if segment is None:
@@ -76,7 +68,7 @@ def check_vlan(vlan):
             pool=_name(segment.pool), group=group
         )
     if (vlan.vid, vlan.name) != (segment.vlan.vid, segment.vlan.name):
-        _lock(segment)
+        lock_status(segment)
     if vlan.name != segment.vlan.name:
         try:
             vlan.name = clean_epg_name(vlan.name)
@@ -91,77 +83,26 @@ def check_vlan(vlan):
         raise ValidationError(errors)
 
 
-def _lock(segment):
-    """Within a transaction, lock the row of `segment` and read its status again."""
-    if connection.in_atomic_block:
-        rows = Segment.objects.select_for_update(no_key=True).filter(pk=segment.pk).order_by()
-        segment.status = rows.values_list("status", flat=True).first()
-
-
-def follow_vlan(vlan):
-    """
-    Carry a VLAN's ID and name over to its segment, which counts as changed, and to the allocation that holds it.
-
-    A VLAN that is not active is handed out to nobody: its segment is disabled, unless a cluster holds it.
-    """
-    segments = Segment.objects.select_related("pool__vrf", "prefix", "ipv6_prefix").order_by()
-    segment = segments.filter(vlan=vlan.pk).first()
-    if segment is None:
-        return
-    segment.vlan = vlan
-    values = {} if segment.vid == vlan.vid else {"vid": vlan.vid}
-    if vlan.status != VLANStatusChoices.STATUS_ACTIVE and segment.status in HANDED_OUT:
-        _lock(segment)
-        if segment.status in HANDED_OUT:
-            values |= disabling(segment, ", ".join(usage.status_reasons(vlan, ())))
-    if values:
-        _save(segment, **values)
-    else:
-        _touch(segment)
-    follow_segment(segment)
-
-
 def disabling(segment, reason):
-    """Return {field: value} with what `segment` has to become to be disabled for a reason."""
+    """Return {field: value} with the changes that disable `segment` for a reason."""
     values = {"status": SegmentStatusChoices.DISABLED, "disabled_reason": reason}
     return values | ({"quarantined_until": None} if segment.quarantined_until else {})
 
 
-def _save(instance, **values):
-    request = current_request.get()
-    if request is not None and request.user is None:
-        # The system's changes, which NetBox's own change log would ask for their user.
-        audit.update(instance, **values)
-        return
-    # By save(), not by `audit`: an edit of the VLAN or prefix need not track changes.
-    instance.snapshot()
-    for name, value in values.items():
-        setattr(instance, name, value)
-    instance.save(update_fields=(*values, "last_updated"))
-
-
-def _touch(segment):
-    """
-    Give a segment, whose parts have changed, a new time of change: its ETag is made of it. Who changed the parts is in
-    their change log.
-    """
-    Segment.objects.filter(pk=segment.pk).update(last_updated=timezone.now())
-
-
 def check_prefix(prefix):
     """
-    Make sure that a prefix which a segment or a pool uses may become what `prefix` says.
+    Make sure that the prefix of a segment, or the container of a pool, may get the values of `prefix`.
 
-    Within a transaction this locks the VRF and the segment when its CIDR changes, so that no segment can be made in the
-    same place and no allocation of this one begins.
+    Within a transaction this locks the VRF and the segment if the CIDR changes, so that no segment is created on the
+    same network and no allocation of this one begins.
 
     Raises:
         ValidationError: A segment's prefix leaves its VRF, its VLAN or the pool's containers, overlaps another segment,
             gets a status other than the segment's, or would change while a cluster holds it; or a container leaves its
-            VRF or its segments, or becomes something else than a container; or the network is a segment's already.
+            VRF or its segments, or gets another status than Container; or another segment has the network.
     """
     errors = check_network(prefix)
-    segment = _find_segment(prefix)
+    segment = find_segment_of(prefix)
     if segment:
         errors |= _segment_prefix_errors(segment, prefix)
     pools = SegmentPool.objects.filter(prefixes=prefix.pk).select_related("vrf").order_by("name")
@@ -175,25 +116,26 @@ def check_prefix(prefix):
 
 def check_network(prefix):
     """
-    Return {field: text} with what is wrong with a prefix that has, or is to have, the network of a segment in its VRF.
+    Return {field: text} with the error of a prefix that has, or is to have, the network of a segment in its VRF.
 
-    Two prefixes of one network are two owners of it. A VRF that enforces unique space refuses that by itself.
+    Two prefixes of one network would mean two owners of it. NetBox refuses that itself in a VRF that enforces unique
+    space.
     """
-    # A segment is always in a VRF. A form without a valid network says so itself.
+    # A segment is always in a VRF. A form reports an invalid network itself.
     if prefix.vrf_id is None or not prefix.prefix:
         return {}
     twins = Prefix.objects.filter(vrf=prefix.vrf_id, prefix=str(prefix.prefix)).exclude(pk=prefix.pk)
     if not twins.exclude(segment=None, ipv6_segment=None).order_by().exists():
         return {}
-    # One that is there twice already may be edited.
+    # A prefix that exists twice already may be edited.
     if Prefix.objects.filter(pk=prefix.pk, vrf=prefix.vrf_id, prefix=str(prefix.prefix)).exists():
         return {}
     text = _("Prefix {prefix} belongs to a segment in VRF {vrf}: use that prefix, or another network.")
     return {"prefix": text.format(prefix=prefix.prefix, vrf=prefix.vrf)}
 
 
-def _find_segment(prefix):
-    """Return the segment that has `prefix` as one of its two, or None."""
+def find_segment_of(prefix):
+    """Return the segment that has `prefix` as its prefix or IPv6 prefix, or None."""
     segments = Segment.objects.select_related("prefix", "ipv6_prefix", "pool__vrf", "vlan").order_by()
     return segments.filter(Q(prefix=prefix.pk) | Q(ipv6_prefix=prefix.pk)).first()
 
@@ -206,7 +148,7 @@ def _segment_prefix_errors(segment, prefix):
         if connection.in_atomic_block:
             # NetBox may have written other rows before, in the same transaction.
             transactions.lock_spaces([segment.pool.vrf_id], exclude_netbox=False)
-        _lock(segment)
+        lock_status(segment)
         if segment.status == SegmentStatusChoices.ALLOCATED:
             errors["prefix"] = _("The prefix's segment is allocated: release it before its prefix changes.")
         else:
@@ -238,13 +180,13 @@ def _segment_prefix_errors(segment, prefix):
 
 def use_errors(segment, network, field="prefix", reasons=()):
     """
-    Return {field: text} with what keeps a segment that is handed out to any caller from getting a network in use.
+    Return {field: text} with the error of a segment that would get a network in use and may be handed out.
 
     Args:
-        segment: The Segment. A cluster that holds one may be what uses the network.
-        network: What it is to get.
-        field: Its field for it.
-        reasons: What the statuses say against it (see `usage.status_reasons`).
+        segment: The Segment. If a cluster holds it, that cluster may be the user of the network.
+        network: The network that it is to get.
+        field: The segment's field for the network.
+        reasons: The texts of `usage.status_reasons` on the network's prefix.
     """
     if segment.status not in HANDED_OUT:
         return {}
@@ -253,12 +195,6 @@ def use_errors(segment, network, field="prefix", reasons=()):
         return {}
     text = _("Prefix {prefix} is in use in VRF {vrf}: take a free one, or disable the segment first.")
     return {field: text.format(prefix=network, vrf=segment.pool.vrf)}
-
-
-def prefix_status(pool, segment_status):
-    """Return the status that the prefixes of a segment of `pool` in that status have to have."""
-    is_held = pool.keeps_prefix(segment_status)
-    return get_setting("prefix_status_allocated" if is_held else "prefix_status_available")
 
 
 def _container_errors(pool, prefix, stored):
@@ -282,7 +218,7 @@ def _container_errors(pool, prefix, stored):
 
 
 def find_outside(pool, containers):
-    """Return the network of a segment of `pool` that lies in none of `containers`, or None."""
+    """Return the network of a segment of `pool` that lies in no network of `containers`, or None."""
     for name in ("segment", "ipv6_segment"):
         prefixes = Prefix.objects.filter(**{f"{name}__pool": pool}).order_by()
         for container in containers:
@@ -293,41 +229,19 @@ def find_outside(pool, containers):
 
 
 def may_name_network(pool, network):
-    """Return whether an error may name `network`, that of a segment of `pool`."""
+    """Return whether an error may name `network`, the network of a segment of `pool`."""
     segments = nameable(Segment.objects).filter(pool=pool)
     return segments.filter(Q(prefix__prefix=str(network)) | Q(ipv6_prefix__prefix=str(network))).exists()
 
 
 def _name(pool):
-    """Return what an error calls `pool`: by its id where it may not name it."""
+    """Return the name of `pool` in an error; its id if the error may not name it."""
     return str(pool) if nameable(SegmentPool.objects).filter(pk=pool.pk).exists() else f"#{pool.pk}"
-
-
-def follow_prefix(prefix):
-    """
-    Carry a prefix's CIDR over to the allocation that holds its segment, which counts as changed; return it, or None.
-    """
-    if segment := _find_segment(prefix):
-        setattr(segment, "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix", prefix)
-        _touch(segment)
-        follow_segment(segment)
-    return segment
-
-
-def follow_segment(segment):
-    """Copy the VLAN ID, name and prefixes of `segment` to its active allocations."""
-    names = ("vid", "epg_name", "prefix", "ipv6_prefix")
-    for allocation in Allocation.objects.unreleased().filter(segment=segment).order_by():
-        now = copy(allocation)
-        now.record_segment(segment)
-        values = {name: getattr(now, name) for name in names}
-        if values != {name: getattr(allocation, name) for name in names}:
-            _save(allocation, **values)
 
 
 def check_vlan_group(group):
     """
-    Make sure that new ranges of a VLAN group still hold every segment of its pools.
+    Make sure that new ranges of a VLAN group have the VLAN IDs of all segments of its pools.
 
     Raises:
         ValidationError: A segment's VLAN ID lies outside.
@@ -346,7 +260,7 @@ def check_vlan_group(group):
 
 def check_container_deletion(prefix):
     """
-    Make sure that no pool loses the container of its segments.
+    Make sure that no pool loses a container that its segments lie in.
 
     Raises:
         ProtectedError: A pool would be left with segments outside its containers, or with no container.
@@ -362,10 +276,10 @@ def check_container_deletion(prefix):
 
 def check_container_removal(pool, prefixes):
     """
-    Make sure that a script which takes containers out of a pool leaves it those of its segments, and one at least.
+    Make sure that a script leaves a pool the containers that its segments lie in, and at least one.
 
-    The services ask before, and set `checks_containers` on the pool: between the two halves of a set() there may be
-    segments outside.
+    The services check this themselves and set `checks_containers` on the pool, since segments may lie outside between
+    the two halves of a set().
 
     Args:
         pool: The SegmentPool.
@@ -384,7 +298,7 @@ def check_container_removal(pool, prefixes):
 
 def check_scope_deletion(place):
     """
-    Make sure that no pool is left without its scope.
+    Make sure that no pool loses its scope.
 
     Raises:
         ProtectedError: A pool serves this region, site group, site or location.
@@ -398,35 +312,11 @@ def check_scope_deletion(place):
 
 def check_segment_deletion(segment):
     """
-    Make sure that nobody holds the segment. Locks its row, so that nobody can come to hold it.
+    Make sure that no cluster holds the segment. Locks its row, so that no allocation of it begins.
 
     Raises:
-        ProtectedError: A cluster holds it.
+        ProtectedError: A cluster holds the segment.
     """
     Segment.objects.select_for_update(of=("self",)).filter(pk=segment.pk).order_by().first()
     if holders := list(Allocation.objects.unreleased().filter(segment=segment)):
         raise protected_error(_("Clusters hold this segment; release it first."), holders)
-
-
-def detach_prefix(prefix):
-    """Take a prefix, which was there before its segment, away from the VLAN that was made with the segment."""
-    prefix.snapshot()
-    prefix.vlan = None
-    prefix.save()
-
-
-def delete_owned_objects(segment):
-    """
-    Delete the prefixes and the VLAN that were made with `segment`, which is gone.
-
-    Raises:
-        ProtectedError: Something else in NetBox uses one of them. It lists what the user may view.
-    """
-    with name_viewed_only():
-        for prefix in segment.get_prefixes(owned=True):
-            prefix.delete()
-        if segment.owns_vlan:
-            for prefix in segment.get_prefixes(owned=False):
-                detach_prefix(prefix)
-            for vlan in VLAN.objects.filter(pk=segment.vlan_id):
-                vlan.delete()

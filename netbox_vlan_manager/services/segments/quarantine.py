@@ -1,8 +1,8 @@
 """
-Cool-down: a released segment is quarantined before it is handed out again.
+Cool-downs: a released segment is quarantined before it is handed out again.
 
-A system job promotes segments whose time is over; so does a call that finds a pool without an available segment.
-The status, not the clock, decides what is available, so the free list stays one index.
+A system job makes segments available whose cool-down is over (it promotes them); so does a call that finds no available
+segment in a pool. The status, not the clock, decides which segments are available, so the free list stays one index.
 """
 
 import logging
@@ -15,15 +15,14 @@ from rq.timeouts import BaseTimeoutException
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy
 from ...models import Segment
-from ...settings import get_setting
 from ..base import audit, operations, transactions
 from .criteria import matching
+from .locks import lock_segment
 
 __all__ = (
     "NotPromotedError",
     "end_quarantine",
     "lock_returning",
-    "lock_segment",
     "promote",
     "promote_all",
     "returning_segments",
@@ -41,8 +40,9 @@ class NotPromotedError(Exception):
 
 def lock_returning(pool, cluster_name, purpose, criteria):
     """
-    Lock that of the segments which a cluster gave back to `pool` last, of those that are still quarantined and meet
-    `criteria`, and return its id; None where there is none.
+    Lock the segment of `pool` that a cluster released last, and return its id.
+
+    Only segments that are still quarantined and meet `criteria` count; None if there is none.
     """
     segments = returning_segments([pool], cluster_name, purpose).filter(matching(criteria))
     rows = segments.select_for_update(no_key=True, skip_locked=True, of=("self",))
@@ -51,10 +51,10 @@ def lock_returning(pool, cluster_name, purpose, criteria):
 
 def returning_segments(pools, cluster_name, purpose):
     """
-    Return the segments of `pools` that are quarantined after a cluster released them, the last first.
+    Return the segments of `pools` that are quarantined after a cluster released them, the last released first.
 
-    It is the cluster's own cool-down only if nobody released the segment after it: who shared it, or who got it once
-    an administrator had ended an earlier cool-down.
+    A segment counts only if no other cluster released it later: one that shared it, or one that got it after an
+    administrator had ended an earlier cool-down.
     """
     return Segment.objects.filter(
         pool__in=pools,
@@ -71,22 +71,22 @@ def promote(pool, skip_locked=True):
 
     Args:
         pool: The SegmentPool.
-        skip_locked: Whether to pass over rows that other transactions hold, or to wait for them: until a promotion of
-            somebody else's is committed, nobody sees what it made available.
+        skip_locked: Whether to skip rows that other transactions have locked, or to wait for them. Segments that
+            another transaction promotes are not visible as available until it commits.
     """
     return _promote(Segment.objects.filter(pool=pool), skip_locked)
 
 
 def promote_all():
     """
-    Make all segments available whose cool-down is over, a batch in a transaction; return how many.
+    Make all segments available whose cool-down is over, one transaction for each batch; return how many.
 
-    Two at once share the work: each passes over the rows that the other holds. A segment that somebody's receiver
-    refuses keeps none of the others of its batch, and is tried again by the next run.
+    Two runs at once share the work: each skips the rows that the other has locked. A segment that a signal receiver
+    refuses does not stop the rest of its batch, and the next run tries it again.
 
     Raises:
-        Busy: Locks were not had in time. What was promoted before stays so.
-        ExceptionGroup: Of NotPromotedErrors, once all that could be promoted are.
+        Busy: Locks were not had in time. Segments that were promoted before stay available.
+        ExceptionGroup: Of NotPromotedErrors, after all other segments are promoted.
     """
     total, errors = 0, {}
     with audit.change_tracking(None):
@@ -103,14 +103,14 @@ def promote_all():
 
 
 def _promote_batch(errors):
-    """Promote up to BATCH_SIZE segments, but those of `errors`, {id: NotPromotedError}, to which it adds its own."""
+    """Promote up to BATCH_SIZE segments that are not in `errors`, {id: NotPromotedError}; add new errors to it."""
     segments = Segment.objects.exclude(pk__in=[*errors])
     try:
         return transactions.run(partial(_promote, segments))
     except (Busy, BaseTimeoutException):
         raise
     except Exception:
-        # One of them is refused. Nobody knows which: each is tried by itself.
+        # One of them is refused, and nothing tells which: try each by itself.
         return sum(_promote_alone(segment, errors) for segment in list(_due(segments)[:BATCH_SIZE]))
 
 
@@ -142,13 +142,13 @@ def _promote(segments, skip_locked=True):
 
 def end_quarantine(segment, *, user, changelog_message=""):
     """
-    Make a quarantined segment available now; one that is not quarantined is left alone.
+    Make a quarantined segment available now; a segment of another status stays as it is.
 
     Locks its row until the transaction ends.
 
     Args:
         segment: The Segment.
-        user: The User, or the user name, whom the change log names.
+        user: The User, or the user name, for the change log.
         changelog_message: Why, for the change log.
 
     Returns:
@@ -160,29 +160,12 @@ def end_quarantine(segment, *, user, changelog_message=""):
     user = audit.get_user(user)
     about = {"segment": segment.pk, "vid": segment.vid, "user": user}
     with operations.track("end quarantine", **about), audit.change_tracking(user):
-        return transactions.run(partial(_end_quarantine, segment.pk, changelog_message))
+        return transactions.run(partial(_end_quarantine_locked, segment.pk, changelog_message))
 
 
-def _end_quarantine(pk, changelog_message):
+def _end_quarantine_locked(pk, changelog_message):
     segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.QUARANTINED:
         segment._changelog_message = changelog_message
         audit.update(segment, status=SegmentStatusChoices.AVAILABLE, quarantined_until=None)
-    return segment
-
-
-def lock_segment(pk):
-    """
-    Lock the segment's row until the caller's transaction ends, and return it as it is now.
-
-    Raises:
-        Busy: It was deleted.
-    """
-    transactions.set_lock_timeout(get_setting("lock_timeout"))
-    segments = Segment.objects.select_related("vlan", "prefix", "pool").order_by()
-    segment = segments.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()
-    if segment is None:
-        # Deleted since the caller read it: the same call, made again, does not find it.
-        raise Busy
-    operations.note(pool=segment.pool)
     return segment

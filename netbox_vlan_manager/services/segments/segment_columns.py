@@ -1,8 +1,8 @@
 """
-The columns that segments have in files: what an export writes and an import reads.
+The columns of segments in files: an export writes them, and an import reads them.
 
-An import takes a column by its name or by the export's heading, whatever the case, the spaces and the punctuation, and
-by the words that REST and other tools have for it.
+An import finds a column by its name, by the heading of the export, or by the word that REST and other tools have for
+it. Case, spaces and punctuation do not matter.
 """
 
 import re
@@ -20,7 +20,7 @@ __all__ = (
 
 class _Column(NamedTuple):
     """
-    `key` is what an export calls it in JSON, `heading` in CSV and XLSX; empty where an export has no such column.
+    `key` is its name in an export as JSON, `heading` in CSV and XLSX; both are empty if an export has no such column.
     Headings are not translated, because programs read them.
     """
 
@@ -51,13 +51,13 @@ _COLUMNS = (
     _Column("pool", "Pool", "pool"),
 )
 COLUMNS = tuple(column.name for column in _COLUMNS)
-# Beside these, a row names its pool: by `pool`, or by both of POOL_COLUMNS.
+# A row also names its pool: by `pool`, or by both of POOL_COLUMNS.
 REQUIRED_COLUMNS = ("vlan_id", "epg_name", "segment")
 POOL_COLUMNS = ("site", "vrf")
-# What files say beside: history, which no import makes, and why a row failed the last time.
+# Columns that an import skips: history, which it does not write, and the errors of an earlier import.
 IGNORED_COLUMNS = frozenset(("released_at", "errors"))
 
-# Programs read exports by the place of a column: what is added goes to the end.
+# Programs read exports by the position of a column: new columns come last.
 _EXPORT_ORDER = (
     "site",
     "vrf",
@@ -86,6 +86,6 @@ _NAME_OF_ALIAS = {alias: column.name for column in _COLUMNS for alias in (column
 
 
 def clean_name(text):
-    """Return the name of the column that a heading or the name in an object stands for, known or not."""
+    """Return the name of the column for a heading or a name in JSON; the column need not exist."""
     name = re.sub(r"\W+", "_", text.strip().casefold()).strip("_")
     return _NAME_OF_ALIAS.get(name, name)

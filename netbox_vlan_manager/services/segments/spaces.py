@@ -1,8 +1,8 @@
 """
-What is taken in an L2 space (a VLAN group) and in an L3 space (a VRF), and whether a new segment fits in.
+Finds out which VLAN IDs, names and networks are taken in a VLAN group and in a VRF, and whether a new segment fits in.
 
-Every check that needs the database stands here once: for one segment, for ten thousand rows, and for edits in NetBox's
-own pages. Callers hold `transactions.lock_spaces` when they write on the strength of an answer.
+These checks serve single segments, imports of ten thousand rows, and edits in NetBox's own pages alike. Callers hold
+`transactions.lock_spaces` if they write depending on an answer.
 """
 
 from bisect import bisect_left
@@ -28,12 +28,12 @@ __all__ = (
     "vid_range_errors",
 )
 
-# Up to so many networks the database looks for overlaps itself; beyond, the whole VRF is read once.
+# Up to so many networks the database finds the overlaps; for more of them the whole VRF is read once.
 OVERLAP_LOOKUPS = 20
 
 
 class Containers:
-    """The L3 space of a pool: its container prefixes, read once."""
+    """The container prefixes of a pool, read once."""
 
     def __init__(self, pool):
         self.pool = pool
@@ -41,7 +41,7 @@ class Containers:
 
     def clean_ipv6(self, value):
         """
-        Return `value` as `clean` does, or None if there is none: what a segment carries beside its IPv4 prefix.
+        Return `value` as `clean` does, or None if it is empty: the IPv6 prefix of a segment beside its IPv4 prefix.
 
         Raises:
             ValidationError: It is IPv4, or `clean` refuses it.
@@ -57,10 +57,10 @@ class Containers:
 
     def clean(self, value):
         """
-        Return `value` as a network that a segment of the pool can carry (see `validators.clean_cidr`).
+        Return `value` as a network that a segment of the pool can have (see `validators.clean_cidr`).
 
         Raises:
-            ValidationError: It is not valid in itself, not within the pool's lengths, or in none of its containers.
+            ValidationError: It is not valid, its length is out of the pool's bounds, or it lies in no container.
         """
         versions = {network.version for network in self.networks}
         network = clean_cidr(value)
@@ -107,12 +107,12 @@ class VLANSpace:
 
     def errors(self, vid, name, may_adopt=True):
         """
-        Return {field: text} with what keeps a segment from having this VLAN ID and EPG name.
+        Return {field: text} with the reasons why a segment cannot have this VLAN ID and EPG name.
 
         Args:
             vid: VLAN ID.
             name: EPG name.
-            may_adopt: A VLAN of both that is in no segment yet will do.
+            may_adopt: Whether an existing VLAN of that ID and name is accepted if it is in no segment yet.
         """
         errors = vid_range_errors(self.group, vid)
         existing = self.by_vid.get(vid)
@@ -136,7 +136,7 @@ class VLANSpace:
         return errors
 
     def _may_name(self, vlan):
-        # One that is not saved yet is the caller's own.
+        # A VLAN that is not saved yet is the caller's own.
         return vlan.pk is None or vlan.pk in self._nameable
 
     @cached_property
@@ -145,7 +145,7 @@ class VLANSpace:
         return set(nameable(VLAN.objects).filter(pk__in=vlans - {None}).order_by().values_list("pk", flat=True))
 
     def claim(self, vlan):
-        """Take the ID and name of `vlan`, which need not be saved yet."""
+        """Mark the ID and name of `vlan` as taken; it need not be saved yet."""
         self.by_vid[vlan.vid] = vlan
         self.by_name[vlan.name] = vlan
         if vlan.pk:
@@ -154,9 +154,10 @@ class VLANSpace:
 
 class PrefixSpace:
     """
-    The prefixes and the segments of a VRF, as far as they matter to the networks asked about.
+    The prefixes and segments of a VRF that the given networks may conflict with.
 
-    `exclude_prefix` is the id of a prefix that is to get the network: it is in nobody's way, any other of it is.
+    `exclude_prefix` is the id of a prefix that is to get the network: it is no conflict, but any other prefix of that
+    network is.
     """
 
     def __init__(self, vrf, networks, exclude_prefix=None):
@@ -187,7 +188,7 @@ class PrefixSpace:
         return list(taken.values_list(f"{field}__prefix", flat=True))
 
     def errors(self, network, field="prefix"):
-        """Return {field: text} with what keeps a new segment from having this network."""
+        """Return {field: text} with the reason why a new segment cannot have this network."""
         if overlapping := self.overlapping(network):
             text = _("Prefix {prefix} overlaps another segment in VRF {vrf}: use a free one.")
             if overlapping in self.claimed or overlapping in self._nameable:
@@ -205,7 +206,7 @@ class PrefixSpace:
         return {}
 
     def duplicate_text(self, network):
-        """Return what is wrong with a network that is in the VRF more than once: nobody can tell which is meant."""
+        """Return the error text for a network that is in the VRF more than once, which makes it ambiguous."""
         text = _("Prefix {prefix} is in VRF {vrf} more than once: delete the others.")
         return text.format(prefix=network, vrf=self.vrf)
 
@@ -230,7 +231,7 @@ class PrefixSpace:
         return None
 
     def claim(self, network):
-        """Take `network`."""
+        """Mark `network` as taken."""
         self.claimed.add(network)
         span = _span(network)
         self.taken.insert(bisect_left(self.taken, span), span)

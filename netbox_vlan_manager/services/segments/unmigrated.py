@@ -1,8 +1,9 @@
 """
-Finds the prefixes that clusters of the first generation hold and that are in no segment, since they could not be
-migrated. They are in use all the same: nobody else gets their VLAN or network, and their clusters get nothing else.
+Finds the prefixes that clusters of the first generation hold and that are in no segment because they could not be
+migrated.
 
-Only pools that were migrated from the first generation are asked about; for others this makes no statement.
+They are in use all the same: no other cluster gets their VLAN or network, and their clusters get no other segment. Only
+pools that were migrated from the first generation are searched; for other pools no statement is made.
 """
 
 from django.contrib.contenttypes.models import ContentType
@@ -18,7 +19,7 @@ from .first_generation_fields import CLUSTER_FIELD, GROUP_NAME, HELD, STATUSES, 
 
 __all__ = ("Held", "check_cluster", "find_unmigrated")
 
-# Where NetBox keeps of a prefix the places that a scope is or lies in, by the model of a pool's scope.
+# The columns in which NetBox caches the places that the scope of a prefix is or lies in, by model of a pool's scope.
 PLACES = {"location": "_location_id", "site": "_site_id", "sitegroup": "_site_group_id", "region": "_region_id"}
 
 
@@ -52,7 +53,7 @@ def find_unmigrated(pools, pk=None, cluster_name=""):
 
 
 def _belongs(prefix, pool):
-    """Whether the pool would have the prefix if it were migrated; one without a place may be of any pool of its VRF."""
+    """Whether a migration would put the prefix into the pool; one without a place may belong to any pool of its VRF."""
     if prefix.vrf_id != pool.vrf_id:
         return False
     group = prefix.vlan and prefix.vlan.group
@@ -65,10 +66,10 @@ def _belongs(prefix, pool):
 
 def check_cluster(pool, cluster_name):
     """
-    Make sure that a cluster which is about to be allocated a segment of a pool holds none that was not migrated.
+    Make sure that a cluster that is to get a segment of a pool holds no prefix that was not migrated.
 
     Raises:
-        NotMigrated: It does.
+        NotMigrated: The cluster holds such a prefix.
     """
     found = find_unmigrated([pool], cluster_name=cluster_name)
     names = [name for _pool, prefix in found for name in read_holders(prefix).names]
@@ -79,7 +80,7 @@ def check_cluster(pool, cluster_name):
 
 
 class Held:
-    """What clusters of the first generation hold in the VRFs of pools, and was not migrated; read once."""
+    """The VLANs and networks in the VRFs of pools that clusters hold and that were not migrated; read once."""
 
     def __init__(self, pools):
         found = [prefix for _pool, prefix in find_unmigrated(pools)]
@@ -88,7 +89,7 @@ class Held:
 
     def errors(self, pool, vlan, networks):
         """
-        Return {field: texts} with what keeps a new segment of a pool from having a VLAN, or None, and {field: network}.
+        Return {field: texts} with the reasons why a new segment of a pool cannot have a VLAN, or None, and networks.
         """
         errors = {}
         if vlan and vlan.pk in self.vlans:

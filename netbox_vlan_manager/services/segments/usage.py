@@ -1,9 +1,10 @@
 """
-What uses a VLAN and its networks, as far as NetBox knows.
+Finds the objects in NetBox that use a VLAN and its networks.
 
-IP addresses, IP ranges and prefixes lie in a network; interfaces, wireless LANs, L2VPN terminations, and whatever else
-NetBox or a plugin relates to VLANs, carry a VLAN. Reserved and deprecated VLANs and prefixes count as use too, since
-somebody had a reason for the status. What is used is handed out to nobody, unless a caller says that it is free.
+IP addresses, IP ranges and prefixes use the network that they lie in. Interfaces, wireless LANs, L2VPN terminations,
+and all other objects that NetBox or a plugin relates to VLANs, use their VLAN. Reserved and deprecated VLANs and
+prefixes count as used too, since such a status has a reason. A used VLAN or network is not handed out, unless a caller
+says that it is free.
 """
 
 from collections import Counter, defaultdict
@@ -23,8 +24,8 @@ from ipam.models import VLAN, IPAddress, IPRange, Prefix
 from vpn.models import L2VPNTermination
 
 from ...models import Segment
-from ...settings import get_setting
 from ..base.prepared_queries import fetch_rows
+from .prefix_status import status_when_available
 
 __all__ = (
     "Network",
@@ -42,7 +43,7 @@ FIRST, LAST = "host(asked.network)::inet", "host(broadcast(asked.network))::inet
 # Stands in a prepared query for the id of a VLAN.
 PK = 2**63 - 1
 
-# Which rows of a table lie in that network, or reach into it. They are served by NetBox's own indexes.
+# The conditions for rows of a table that overlap that network. NetBox's own indexes serve them.
 INSIDE = {
     IPAddress: f"host(used.address)::inet BETWEEN {FIRST} AND {LAST}",
     IPRange: f"host(used.start_address)::inet <= {LAST} AND host(used.end_address)::inet >= {FIRST}",
@@ -56,7 +57,7 @@ INSIDE = {
 
 
 class Network(NamedTuple):
-    """A VLAN, None for one that is not there yet, and the networks that go with it in a VRF (None: global)."""
+    """A VLAN id, None for a VLAN yet to be created, and the networks that go with it in a VRF (None: global)."""
 
     vlan: int | None
     vrf: int | None
@@ -64,7 +65,7 @@ class Network(NamedTuple):
 
     @classmethod
     def of(cls, segment):
-        """Return what to ask about for a Segment, or for anything else that has its three parts."""
+        """Return the Network of a Segment, or of another object that has its VLAN and prefixes."""
         prefixes = [prefix for prefix in (segment.prefix, segment.ipv6_prefix) if prefix]
         return cls(segment.vlan.pk, prefixes[0].vrf_id, tuple(prefix.prefix for prefix in prefixes))
 
@@ -72,10 +73,10 @@ class Network(NamedTuple):
 @dataclass(frozen=True)
 class Use:
     """
-    What uses a VLAN and its networks; false if nothing does.
+    The objects that use a VLAN and its networks; false if there are none.
 
-    `counts` are {model: how many of its objects the user may view}. `is_hidden` says that something uses them which
-    the user may not view; neither what nor how much that is may be told.
+    `counts` are {model: how many of its objects the user may view}. `is_hidden` says that there are objects that the
+    user may not view; errors may tell neither which nor how many.
     """
 
     counts: dict
@@ -85,7 +86,7 @@ class Use:
         return bool(self.counts) or self.is_hidden
 
     def __str__(self):
-        """Return what uses it in words, such as "2 IP addresses, 1 interface"; empty for nothing."""
+        """Return the use as text, such as "2 IP addresses, 1 interface"; empty for no use."""
         texts = Counter()
         names = {}
         for model, count in self.counts.items():
@@ -102,7 +103,7 @@ def find_segment_use(segments, user=None):
     """
     Return {id: Use} of Segments, which have their VLANs and prefixes. See `find_use`.
 
-    What lies in a segment's prefixes is its holder's own; this is for who gives it back, or takes it out of use.
+    Objects in the prefixes of a held segment belong to its cluster. Callers ask when it is released or disabled.
     """
     segments = list(segments)
     found = find_use([Network.of(segment) for segment in segments], user)
@@ -111,11 +112,11 @@ def find_segment_use(segments, user=None):
 
 def find_use(asked, user=None):
     """
-    Return a Use for each Network asked about. It takes five or six statements, however many those are.
+    Return a Use for each Network. It takes five or six statements for any number of them.
 
     Args:
-        asked: Networks. A prefix of exactly this network is not its use, nor is one of them that has the VLAN.
-        user: Who may be told of no more than they may view; None may be told of all.
+        asked: Networks. A prefix of exactly this network is no use of it, and no use of the VLAN.
+        user: The User whose view limits the counts; None for no limit.
     """
     asked = list(asked)
     counts = [Counter() for _one in asked]
@@ -143,7 +144,7 @@ def find_use(asked, user=None):
         for vlan, vrf, network, visible in _find_prefixes(numbers, user):
             for number in numbers[vlan]:
                 one = asked[number]
-                # Those inside have been counted.
+                # Prefixes inside the networks are counted above.
                 if vrf != one.vrf or not any(network in IPNetwork(own) for own in one.networks):
                     add(number, Prefix, 1, int(visible))
     return [Use(dict(found), is_hidden) for found, is_hidden in zip(counts, hidden, strict=True)]
@@ -173,7 +174,7 @@ def _count_inside(model, rows, user):
 def _count_related(vlans, user):
     """Return (model, VLAN id, objects that have the VLAN, those of them that `user` may view) tuples."""
     vlans, relations = list(vlans), _relations()
-    # A release asks each time about one.
+    # A release asks about one VLAN: that query is prepared.
     rows = fetch_rows(_related_query, {PK: vlans[0]}) if len(vlans) == 1 else _related(relations, vlans)
     found = {(relations[number], vlan): count for number, vlan, count in rows}
     visible = found
@@ -203,10 +204,10 @@ def _related(relations, vlans, user=None):
 
 
 def _relations():
-    """Return (model, name of its field) pairs of all that can have a VLAN, but for segments and prefixes."""
+    """Return (model, name of its field) pairs of all models that can have a VLAN, except segments and prefixes."""
     relations = [(L2VPNTermination, "vlan")]
     for relation in VLAN._meta.get_fields(include_hidden=True):
-        # The tables behind many-to-many fields are asked by the field itself.
+        # The tables of many-to-many fields are covered by the fields themselves.
         if relation.auto_created and not relation.concrete:
             model = relation.related_model
             if not model._meta.auto_created and model not in (Segment, Prefix):
@@ -219,7 +220,7 @@ def _is_visible(model, user):
     if user is None or user.is_superuser:
         return Q(pk__isnull=False)
     objects = model._default_manager.all()
-    # A model of a plugin need not know of object permissions.
+    # The model of a plugin may have no object permissions.
     return Q(pk__in=objects.restrict(user, "view").order_by().values("pk") if hasattr(objects, "restrict") else ())
 
 
@@ -232,15 +233,15 @@ def _find_prefixes(vlans, user):
 
 def used_ids(segments):
     """
-    Return a queryset of the ids of those of `segments`, a queryset, that something uses as `find_use` says.
+    Return a queryset of the ids of those of `segments`, a queryset, that `find_use` would find in use.
 
-    It is for all segments there are: a union, of which each part is a join of its own to PostgreSQL.
+    It serves all segments at once: a union, each part of which PostgreSQL plans as a join of its own.
     """
     segments = segments.order_by().values("pk")
     parts = [
         segments.filter(Exists(model._base_manager.filter(**{name: OuterRef("vlan")}))) for model, name in _relations()
     ]
-    # That a prefix is none of two, of which one is NULL, is unknown to SQL.
+    # In SQL a comparison with NULL, for a segment without IPv6 prefix, is unknown.
     own = Q(pk=OuterRef("prefix")) | Q(pk=Coalesce(OuterRef("ipv6_prefix"), OuterRef("prefix")))
     parts.append(segments.filter(Exists(Prefix.objects.filter(vlan=OuterRef("vlan")).exclude(own))))
     for name in ("prefix", "ipv6_prefix"):
@@ -251,7 +252,7 @@ def used_ids(segments):
             IPRange.objects.alias(start=_host("start_address"), end=_host("end_address")).filter(
                 start__lte=last, end__gte=first
             ),
-            # A segment inside is an overlap, which is another matter.
+            # A segment inside is an overlap, not a use.
             Prefix.objects.filter(prefix__net_contained=network, segment=None, ipv6_segment=None),
         )
         parts += [segments.filter(Exists(objects.filter(vrf=OuterRef(f"{name}__vrf")))) for objects in inside]
@@ -260,20 +261,20 @@ def used_ids(segments):
 
 
 def _host(address):
-    """Return the address without its mask, as NetBox's indexes have it."""
+    """Return the address without its mask, as in NetBox's indexes."""
     return Cast(Func(address, function="host"), IPAddressField())
 
 
 def status_reasons(vlan, prefixes):
     """
-    Return short texts with what the statuses of a VLAN, or None, and of its Prefixes say against handing them out.
+    Return short texts with the statuses of a VLAN, or None, and of its Prefixes that speak against handing them out.
 
-    Any other status than that of a segment which is available may mean that somebody needs them.
+    Any status other than that of an available segment may mean that they are needed.
     """
     reasons = []
     if vlan and vlan.status != VLANStatusChoices.STATUS_ACTIVE:
         reasons.append(_("VLAN {status}").format(status=vlan.get_status_display().lower()))
-    available = get_setting("prefix_status_available")
+    available = status_when_available()
     for prefix in prefixes:
         if prefix.status != available:
             text = _("IPv6 prefix {status}") if len(prefixes) > 1 and prefix.family == 6 else _("prefix {status}")
@@ -285,11 +286,11 @@ def status_reasons(vlan, prefixes):
 
 def disabled_reason(reasons, use):
     """
-    Return the reason with which a segment is made disabled, for all who may view it; empty for one that is free.
+    Return the reason for creating a segment disabled, for all users who may view it; empty for a free segment.
 
     Args:
-        reasons: What `status_reasons` found.
-        use: The Use of its VLAN and networks. Of what it is not everybody may know.
+        reasons: The texts of `status_reasons`.
+        use: The Use of its VLAN and networks. The reason does not name the objects, which not all users may view.
     """
     texts = [*reasons, _("in use")] if use else reasons
     return _("When it was made: {reasons}").format(reasons=", ".join(texts)) if texts else ""

@@ -28,8 +28,11 @@ from ...allocations.recording import find_clusters, make_allocation, write_alloc
 from ...base import audit, operations, transactions
 from ...base.cluster_keys import cluster_key
 from ...base.visibility import permitted_ids
+from ...pools.parts import get_container
+from ...pools.provisioning import create_pool, update_pool
 from ...segments import provisioning
 from ...segments.first_generation_fields import DISABLED_REASON, FREE, HELD
+from ...segments.prefix_status import status_when_allocated, status_when_available
 from ..adoption import find_candidates
 from . import following
 from .containers import find_containers, plan_containers
@@ -340,15 +343,15 @@ def _provide_pool(pool, group, scope, rows, user, outcome):
     prefixes = [*containers, *missing]
     for network in networks:
         # Without tenant and scope: with these the first generation takes it for a segment whose VLAN is lost.
-        prefixes.append(provisioning.get_container(group.vrf, network, changelog_message=CONTAINER_MESSAGE))
+        prefixes.append(get_container(group.vrf, network, changelog_message=CONTAINER_MESSAGE))
     if pool and len(prefixes) > len(containers):
-        pool = provisioning.update_pool(pool, user=user, prefixes=prefixes)
+        pool = update_pool(pool, user=user, prefixes=prefixes)
     if pool and not pool.first_generation:
         audit.update(pool, first_generation=_phase())
     if pool or not prefixes:
         return pool
     shared = {name: {getattr(row.prefix, name) for row in group.rows} - {None} for name in ("tenant", "role")}
-    return provisioning.create_pool(
+    return create_pool(
         user=user,
         vrf=group.vrf,
         scope=scope,
@@ -362,7 +365,7 @@ def _provide_pool(pool, group, scope, rows, user, outcome):
 
 def _phase():
     """Return what a pool is in after the migration. Both can write only if they have the same words for a status."""
-    is_same = (get_setting("prefix_status_available"), get_setting("prefix_status_allocated")) == (FREE, HELD)
+    is_same = (status_when_available(), status_when_allocated()) == (FREE, HELD)
     return FirstGenerationChoices.TRIAL if is_same else FirstGenerationChoices.OVER
 
 

@@ -19,11 +19,12 @@ from utilities.exceptions import AbortRequest
 from ....choices import FirstGenerationChoices, ReleaseReasonChoices, SegmentStatusChoices
 from ....exceptions import Busy, VLANManagerError
 from ....models import Allocation, Segment, SegmentPool
-from ....settings import get_setting
 from ...base import audit, operations, transactions
 from ...base.visibility import permitted_ids
 from ...pools import retiring
 from ...segments.first_generation_fields import CLUSTER_FIELD
+from ...segments.hierarchy import delete_prefixes
+from ...segments.prefix_status import status_when_available
 from ...segments.unmigrated import find_unmigrated
 from .migrating import Problem, no_events
 from .writing import has_cluster_field, plan_prefixes
@@ -263,7 +264,7 @@ def _finish(pk, user, viewer):
             )
         )
     audit.update(pool, first_generation=FirstGenerationChoices.OVER)
-    status = get_setting("prefix_status_available")
+    status = status_when_available()
     changes = [
         (prefix, {"status": status})
         for segment in segments
@@ -363,5 +364,5 @@ def _remove_containers(pool, containers, made):
             prefix.snapshot()
             prefix.tenant = prefix.scope = None
             prefix.save()
-    retiring.delete_prefixes(gone)
+    delete_prefixes(gone)
     return [str(prefix.prefix) for prefix in gone]

@@ -106,10 +106,10 @@ class Refusing(CustomValidator):
         self.fail("Ask the network team.", field="name")
 
 
-def test_what_netbox_does_not_take_is_told_at_the_field_that_helps(user, settings):
+def test_netboxs_refusal_is_an_error_of_the_right_field(user, settings):
     vrf, site = make_vrf(), make_site()
     for model, field in (("ipam.vlangroup", "vlan_group"), ("ipam.prefix", "prefixes")):
-        settings.CUSTOM_VALIDATORS = {model: ["tests.services.segments.test_made_along.Refusing"]}
+        settings.CUSTOM_VALIDATORS = {model: ["tests.services.pools.test_parts.Refusing"]}
         with pytest.raises(ValidationError) as error, transaction.atomic():
             create_pool(user=user, vrf=vrf, scope=site, prefixes=["10.0.0.0/16"])
         assert error.value.message_dict == {field: ["Ask the network team."]}
