@@ -26,7 +26,7 @@ from ...exceptions import AmbiguousPool, PoolNotFound
 from ...models import SegmentPool
 from ...settings import get_setting
 from . import operations
-from .prepared_queries import fetch_objects, fetch_rows
+from .prepared_queries import fetch_objects, fetch_rows, placeholder
 from .visibility import pools_permitting
 
 __all__ = (
@@ -58,10 +58,9 @@ COMBINATIONS_LISTED = 50
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-# What stands in a prepared query for the values of a call.
-SITE, VRF_NAME = "\x01site", "\x01vrf"
-SITE_ID, VRF_ID, SCOPE_ID = 2**63 - 1, 2**63 - 2, 2**63 - 3
-SCOPE_TYPE_ID = 2**31 - 1
+SITE, VRF_NAME = placeholder("site", "text"), placeholder("vrf", "text")
+SITE_ID, VRF_ID = placeholder("id of the site", "bigint"), placeholder("id of the VRF", "bigint")
+SCOPE_TYPE_ID, SCOPE_ID = placeholder("type of the scope", "integer"), placeholder("id of the scope", "bigint")
 
 
 class ResolvedPool(NamedTuple):
@@ -349,13 +348,15 @@ def _matches(site, vrf):
     """
     typed = PLACE_ID.fullmatch(site) if isinstance(site, str) else None
     site_type, site_id = (typed[1].lower(), int(typed[2])) if typed else ("site", _as_id(site))
-    vrf_id = _as_id(vrf)
-    rows = fetch_rows(
-        _match_query,
-        {SITE: site, SITE_ID: site_id, VRF_NAME: vrf, VRF_ID: vrf_id},
-        *(isinstance(site, str) and not typed, site_id is not None and site_type),
-        *(isinstance(vrf, str), vrf_id is not None),
-    )
+    values = {
+        SITE: site if isinstance(site, str) and not typed else None,
+        SITE_ID: site_id,
+        VRF_NAME: vrf if isinstance(vrf, str) else None,
+        VRF_ID: _as_id(vrf),
+    }
+    values = {stand_in: value for stand_in, value in values.items() if value is not None}
+    site_id_type = site_type if SITE_ID in values else None
+    rows = fetch_rows(_match_query, values, SITE in values, site_id_type, VRF_NAME in values, VRF_ID in values)
     places, vrf_ids = {}, []
     for type_id, pk, name, slug in rows:
         if type_id == _type_id(VRF):
@@ -396,7 +397,7 @@ def _match_query(site_is_text, site_id_type, vrf_is_text, vrf_has_id):
 
     Args:
         site_is_text, vrf_is_text: Whether it is compared with names.
-        site_id_type: Which of PLACE_TYPES its id is compared with, or False.
+        site_id_type: Which of PLACE_TYPES its id is compared with, or None.
         vrf_has_id: Whether it may be an id.
     """
 
