@@ -207,7 +207,7 @@ class UserJobRunner(JobRunner):
             self.work(user, **self.job.data)
         except (*SERVICE_ERRORS, PermissionDenied) as error:
             is_by_field = hasattr(error, "error_dict")
-            errors = error.message_dict if is_by_field else {NON_FIELD_ERRORS: get_error_texts(error)}
+            errors = error.message_dict if is_by_field else {NON_FIELD_ERRORS: get_error_texts(error, None)}
             self.job.data["errors"] = errors
             for text in chain.from_iterable(errors.values()):
                 self.logger.error(as_line(str(text)))

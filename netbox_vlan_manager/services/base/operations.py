@@ -20,11 +20,9 @@ from time import perf_counter
 
 from django.core.exceptions import ValidationError
 
-from netbox.context import current_request
-
 from ... import metrics
 from ...exceptions import VLANManagerError
-from ...logs import as_text
+from ...logs import as_text, get_request_id
 from ...settings import get_setting
 
 __all__ = (
@@ -130,8 +128,7 @@ def _code(error):
 
 def _request_id(timed):
     """Return the request id under which the change log has what was done, or None."""
-    request = current_request.get()
-    return timed.about.get("request") if request is None else request.id
+    return get_request_id() or timed.about.get("request")
 
 
 def _log(level, name, timed):

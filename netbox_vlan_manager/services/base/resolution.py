@@ -25,6 +25,7 @@ from ipam.models import VRF
 from ...exceptions import AmbiguousPool, PoolNotFound
 from ...models import SegmentPool
 from ...settings import get_setting
+from ...validators import UNSTORABLE
 from . import operations
 from .prepared_queries import fetch_objects, fetch_rows, placeholder
 from .visibility import pools_permitting
@@ -53,10 +54,6 @@ PLACE_TYPES = {"location": Location, "site": Site, "site_group": SiteGroup, "reg
 PLACE_ID = re.compile(r"(location|site|site_group|region):([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 # How many combinations an error lists.
 COMBINATIONS_LISTED = 50
-
-# NUL and lone surrogates, which JSON can carry.
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-
 
 SITE, VRF_NAME = placeholder("site", "text"), placeholder("vrf", "text")
 SITE_ID, VRF_ID = placeholder("id of the site", "bigint"), placeholder("id of the VRF", "bigint")
@@ -336,7 +333,7 @@ def _clean_names(**values):
 
 
 def _unstorable(value):
-    """Whether `value` is a text that PostgreSQL cannot even be asked about."""
+    """Whether `value` is a text that no query can have as a parameter."""
     return isinstance(value, str) and bool(UNSTORABLE.search(value))
 
 

@@ -118,10 +118,13 @@ def run(work, dry_run=False):
             _is_running.reset(token)
         logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
         metrics.count_retry(state)
-        with operations.part("pause"):
-            # A retry at once would meet the deadlock's winner at work: the pause is about as long as this try was.
-            took = min(time.monotonic() - started, LONGEST_PAUSE)
-            time.sleep(random.uniform(0.5, 1.5) * max(took, 0.02 * 2**attempt))
+        _pause(attempt, time.monotonic() - started)
+
+
+@operations.part("pause")
+def _pause(attempt, took):
+    """Wait about as long as a try took, in seconds: a retry at once would meet the deadlock's winner at work."""
+    time.sleep(random.uniform(0.5, 1.5) * max(min(took, LONGEST_PAUSE), 0.02 * 2**attempt))
 
 
 def _run_dry(work):

@@ -7,10 +7,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from netbox.context import current_request
 from users.models import User
 
 from ...models import Allocation, SegmentPool
+from . import audit
 
 __all__ = (
     "check_change_of_others",
@@ -114,13 +114,11 @@ def nameable(objects):
     """
     Return those of `objects`, a queryset or manager, that an error may name.
 
-    An error is for the user of the request that is served, or as whom a service works (see `audit.change_tracking`).
-    What the system does by itself it tells to those who run it.
+    They are those that the user of the call may view (see `audit.get_viewer`). Errors of the system's own work are for
+    administrators, who may view all.
     """
-    request = current_request.get()
-    if request is None or request.user is None:
-        return objects.all()
-    return objects.restrict(request.user, "view")
+    viewer = audit.get_viewer()
+    return objects.all() if viewer is None else objects.restrict(viewer, "view")
 
 
 def may_import(user):

@@ -16,7 +16,6 @@ from django.utils.translation import gettext as _
 
 from ipam.choices import PrefixStatusChoices, VLANStatusChoices
 from ipam.models import VLAN, Prefix, VLANGroup
-from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 
 from ...choices import SegmentStatusChoices
@@ -128,8 +127,7 @@ def disabling(segment, reason):
 
 
 def _save(instance, **values):
-    request = current_request.get()
-    if request is not None and request.user is None:
+    if audit.is_system():
         # The system's changes, which NetBox's own change log would ask for their user.
         audit.update(instance, **values)
         return
