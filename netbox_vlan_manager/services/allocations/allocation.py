@@ -44,8 +44,9 @@ from ...models import ANY_PLACE, Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import clean_cluster_name, clean_purpose
 from ..base import audit, custom_fields, operations, transactions
+from ..base.places import place_key, places_around
 from ..base.prepared_queries import fetch_object, fetch_objects, fetch_rows
-from ..base.resolution import not_permitted, place_key, places_around, resolve_pool, usable_pools
+from ..base.resolution import not_permitted, resolve_pool, usable_pools
 from ..reporting import thresholds
 from ..segments import generation, quarantine
 from ..segments.criteria import SegmentCriteria, available_segments, clean_criteria, lock_first, matching

@@ -7,7 +7,7 @@ from tests.factories import make_pool, make_user
 pytestmark = pytest.mark.django_db
 
 
-def test_every_write_of_allocate_and_release_is_logged_with_user_and_request():
+def test_every_write_is_logged_with_user_and_request():
     pool, user = make_pool(segments=1), make_user("alice")
     ObjectChange.objects.all().delete()
     allocate("prod-01", pool=pool, user="alice")

@@ -103,7 +103,7 @@ def change_of(instance):
     ).latest("pk")
 
 
-def test_update_notifies_subscribers_and_calls_other_plugins_receivers():
+def test_update_notifies_subscribers_and_calls_other_receivers():
     segment = make_segment(make_pool(), 100)
     subscriber = make_user("subscriber")
     Subscription.objects.create(user=subscriber, object=segment.prefix)
