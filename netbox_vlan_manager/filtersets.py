@@ -40,7 +40,7 @@ from .choices import (
     SegmentStatusChoices,
 )
 from .models import Allocation, Segment, SegmentPool, is_active
-from .services.base.resolution import PLACE_TYPES, place_condition, vrf_condition
+from .services.base.places import PLACE_TYPES, place_condition, vrf_condition
 
 __all__ = (
     "SAVED_FILTER",

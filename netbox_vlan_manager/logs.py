@@ -44,6 +44,12 @@ def _dump(value):
     return json.dumps(value, default=str).replace("\x7f", "\\u007f")
 
 
+def get_request_id():
+    """Return the id of the request that is being served, a UUID, or None."""
+    request = current_request.get()
+    return request and request.id
+
+
 class JSONFormatter(logging.Formatter):
     """
     Writes each record as one line of JSON: time (UTC), level, logger, and either the fields of an operation or the
@@ -56,9 +62,8 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
         }
-        request = current_request.get()
-        if request is not None:
-            line["request"] = str(request.id)
+        if (request := get_request_id()) is not None:
+            line["request"] = str(request)
         line |= getattr(record, "fields", None) or {"message": record.getMessage()}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

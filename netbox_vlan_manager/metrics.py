@@ -1,9 +1,9 @@
 """
 Counters and latencies for Prometheus, which NetBox shows under /metrics where METRICS_ENABLED is on.
 
-What rolls back is not counted: a number waits for the end of the transaction that is under way. Only what failed, how
-often a pool was found exhausted and how often a transaction was tried again, is counted at once: it happened, whatever
-becomes of the transaction. `middleware` adds what the database knows.
+An operation that is rolled back is not counted: a number waits for the commit of the current transaction. Failures,
+exhausted pools and retries are counted at once: they happened, even if the transaction is rolled back.
+`services/reporting/gauges` has the numbers that come from the database.
 """
 
 import logging
@@ -30,10 +30,10 @@ __all__ = (
 
 logger = logging.getLogger("netbox_vlan_manager.metrics")
 
-# Stands for the pool where pools are not told apart.
+# The label of all pools together.
 ALL_POOLS = "all"
 
-# What a label says of an operation that went well; whatever else the log says of it is "done".
+# The labels of operations that succeed. The label of other outcomes is "done".
 OUTCOMES = frozenset(("created", "done", "dry_run", "released", "replayed"))
 
 REASONS = {
@@ -76,15 +76,15 @@ OPERATION_SECONDS = Histogram(
 
 
 def pool_label(pool):
-    """Return what stands for `pool` in a label: its slug, if the setting `metrics_per_pool` lets everybody see it."""
+    """Return the label of `pool`: its slug, if the setting `metrics_per_pool` lets everybody see it."""
     return pool.slug if get_setting("metrics_per_pool") else ALL_POOLS
 
 
 def after_commit(tell):
     """
-    Call `tell` once the transaction that is under way is committed, never if it rolls back, and now if there is none.
+    Call `tell` after the commit of the current transaction, never if it rolls back, and at once if there is none.
 
-    What goes wrong is logged: the work that it tells of is done.
+    An error of `tell` is logged and goes no further: the work that it reports is done.
     """
     if transaction.get_connection().in_atomic_block:
         transaction.on_commit(partial(_call, tell))
@@ -133,14 +133,14 @@ def count_idempotent_replay():
 
 
 def observe(operation, outcome, seconds):
-    """Note how long an operation took that went well."""
+    """Observe the seconds of an operation that succeeded."""
     if settings.METRICS_ENABLED:
         label = outcome if outcome in OUTCOMES else "done"
         after_commit(lambda: OPERATION_SECONDS.labels(operation, label).observe(seconds))
 
 
 def observe_failure(operation, error, seconds, dry_run=False):
-    """Note how long an operation took that ended with `error`, and whether that was for want of segments."""
+    """Observe the seconds of an operation that failed, and count the pool if it is exhausted."""
     if not settings.METRICS_ENABLED:
         return
     _call(lambda: OPERATION_SECONDS.labels(operation, _outcome_of(error)).observe(seconds))

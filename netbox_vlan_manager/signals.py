@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VLAN, Prefix, VLANGroup
+from netbox.context import current_request
 from netbox.signals import post_clean
 from utilities.exceptions import AbortRequest
 from virtualization.models import Cluster
@@ -23,6 +24,7 @@ from . import branching
 from .exceptions import Busy, VLANManagerError
 from .models import Allocation, Segment, SegmentPool
 from .services.allocations.clusters import link_clusters
+from .services.base.audit import skipped_by_delete
 from .services.base.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 from .services.onboarding.first_generation import following
 from .services.pools import provisioning
@@ -40,14 +42,14 @@ def refuses_deletion_of(*senders):
     Connect a receiver of pre_delete ahead of NetBox's own.
 
     NetBox's takes a prefix out of the pools that it is a container of, and notes the deletion as done; neither may
-    happen before a refusal.
+    happen before a refusal. The services keep the rule themselves where they delete.
     """
 
     def connect(function):
         for sender in senders:
             pre_delete.connect(function, sender=sender)
             pre_delete.receivers.insert(0, pre_delete.receivers.pop())
-        return function
+        return skipped_by_delete(function)
 
     return connect
 
@@ -132,9 +134,10 @@ def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
         segment = followers.follow_prefix(instance)
         # The plugin's own writes name their fields.
         if segment and segment.pool.is_on_trial and update_fields is None:
+            request = current_request.get()
             try:
                 with busy_aborts_request():
-                    following.follow_prefix(segment, instance)
+                    following.follow_prefix(segment, instance, request and request.user)
             except ValidationError as error:
                 raise AbortRequest(" ".join(error.messages)) from error
             except VLANManagerError as error:
@@ -170,6 +173,7 @@ def link_saved_cluster(instance, raw=False, update_fields=None, **kwargs):
 
 
 @receiver(post_delete, sender=Cluster)
+@skipped_by_delete
 def link_namesakes_of_cluster(instance, **kwargs):
     # Where there were two of its name, the other one is the only one.
     if not branching.is_active():
@@ -205,6 +209,7 @@ def keep_held_segments(instance, **kwargs):
 
 
 @receiver(post_delete, sender=Segment)
+@skipped_by_delete
 def delete_owned_objects(instance, **kwargs):
     deletion.delete_owned_objects(instance)
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from .settings import get_setting
 
 __all__ = (
+    "UNSTORABLE",
     "ClusterName",
     "clean_cidr",
     "clean_cluster_name",
@@ -43,7 +44,8 @@ CLUSTER_NAME_MAX_LENGTH = 100
 EPG_NAME_MAX_LENGTH = 64
 PURPOSE_MAX_LENGTH = 50
 
-# PostgreSQL stores no NUL, and half of a surrogate pair is no text.
+# The characters that PostgreSQL neither stores nor takes as a parameter, and JSON can carry: NUL, and halves of
+# surrogate pairs.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 EPG_TEMPLATE = "EPG_{site}_{vid}"

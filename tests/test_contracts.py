@@ -25,7 +25,7 @@ BELOW = "Below the callers nobody knows HTTP, forms or pages"
         ("services/drift/repair.py", "from ..pools import merging", {AREAS}),
         ("services/new/__init__.py", "", {AREAS}),
         ("services/base/operations.py", "import rest_framework", {BELOW}),
-        ("jobs.py", "from .forms import errors", {BELOW}),
+        ("jobs/user.py", "from ..forms import errors", {BELOW}),
         ("models/pools.py", "", set()),
     ],
 )

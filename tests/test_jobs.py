@@ -16,9 +16,8 @@ from rq.timeouts import JobTimeoutException
 from core.choices import JobIntervalChoices, JobStatusChoices
 from core.models import Job, ObjectChange
 from netbox.registry import registry
-from netbox_vlan_manager import jobs
 from netbox_vlan_manager.exceptions import Busy
-from netbox_vlan_manager.jobs import LifeCycleJob
+from netbox_vlan_manager.jobs import LifeCycleJob, system
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
 from netbox_vlan_manager.services.allocations import leases
@@ -99,8 +98,8 @@ def test_does_all_that_is_due_once(pool):
 
 def test_a_step_that_fails_keeps_none_of_the_others(pool):
     with (
-        patch.object(jobs, "promote_all", side_effect=ValueError("out of order")),
-        patch.object(jobs, "warn_expiring", side_effect=KeyError("lost")),
+        patch.object(system, "promote_all", side_effect=ValueError("out of order")),
+        patch.object(system, "warn_expiring", side_effect=KeyError("lost")),
     ):
         job = run()
     assert job.status == JobStatusChoices.STATUS_ERRORED
@@ -120,7 +119,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("step", ["expire_due", "warn_expiring", "refresh", "forget_old_keys"])
 def test_killed_between_two_steps(pool, step):
-    with patch.object(jobs, step, side_effect=Killed), pytest.raises(Killed):
+    with patch.object(system, step, side_effect=Killed), pytest.raises(Killed):
         run()
     assert run().status == JobStatusChoices.STATUS_COMPLETED
     assert_done(pool)
@@ -158,7 +157,7 @@ def refused(*cluster_names):
         pre_save.disconnect(refuse, sender=Allocation)
 
 
-def test_a_lease_that_cannot_be_ended_keeps_none_of_the_others(pool, caplog):
+def test_a_lease_that_cannot_be_ended_stops_no_others(pool, caplog):
     with refused("lease-0", "lease-3"):
         for released in (LEASES - 2, 0):
             job = run()
@@ -180,7 +179,7 @@ def test_a_lease_that_cannot_be_ended_keeps_none_of_the_others(pool, caplog):
 
 
 @pytest.mark.parametrize("batch", [2, 200])
-def test_a_segment_that_cannot_be_promoted_keeps_none_of_the_others(batch):
+def test_a_segment_that_cannot_be_promoted_stops_no_others(batch):
     pool = make_pool(segments=6)
     Segment.objects.update(status="quarantined", quarantined_until=timezone.now() - timedelta(hours=1))
     kept = {100, 101, 104}
@@ -248,7 +247,7 @@ def statuses():
 @pytest.mark.django_db(transaction=True)
 def test_the_next_run_is_scheduled_before_the_work(queue):
     seen = []
-    with patch.object(jobs, "promote_all", side_effect=lambda: seen.append(statuses())):
+    with patch.object(system, "promote_all", side_effect=lambda: seen.append(statuses())):
         LifeCycleJob.enqueue(immediate=True, interval=1)
     # One that runs without an interval was asked for by somebody.
     LifeCycleJob.enqueue(immediate=True)

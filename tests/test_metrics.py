@@ -1,5 +1,4 @@
 import re
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
@@ -12,23 +11,20 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 from prometheus_client import REGISTRY
-from prometheus_client.parser import text_string_to_metric_families
 
-from core.choices import JobStatusChoices
-from core.models import Job
 from netbox_vlan_manager import metrics, middleware
-from netbox_vlan_manager.choices import PoolLevelChoices, SegmentStatusChoices
+from netbox_vlan_manager.choices import PoolLevelChoices
 from netbox_vlan_manager.exceptions import AllocationNotFound, Busy, PoolExhausted, PoolNotFound
-from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob
+from netbox_vlan_manager.jobs import JOBS, DriftJob, LifeCycleJob
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate, allocate_many, allocate_stretched, release, set_clusters, share
 from netbox_vlan_manager.services.allocations.releasing import release_allocation
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.base import operations, transactions
-from netbox_vlan_manager.services.reporting import thresholds
+from netbox_vlan_manager.services.reporting import gauges
 from tests.factories import make_pool, make_user
+from tests.services.reporting.test_gauges import make_job, read_gauges
 
 PLUGIN = "netbox_vlan_manager"
 DOCS = Path(__file__).parent.parent / "docs"
@@ -69,9 +65,9 @@ def counted(settings, configure):
     """Metrics are on, by pool; a function that says what was counted since."""
     settings.METRICS_ENABLED = True
     configure(metrics_per_pool=True)
-    middleware.database_metrics.forget()
+    gauges.database_metrics.forget()
     yield Samples()
-    middleware.database_metrics.forget()
+    gauges.database_metrics.forget()
 
 
 @pytest.fixture
@@ -223,7 +219,7 @@ def test_pools_are_not_told_apart_unless_asked_to(counted, configure, committed,
         release("a", pool=pool, user=user)
     labels = {key[1] for key in counted() if not key[0].startswith("operation")}
     assert labels == {"all"}
-    assert "network1" not in middleware.database_metrics().decode()
+    assert "network1" not in gauges.database_metrics().decode()
 
 
 def test_off_counts_nothing_and_asks_nothing(settings, configure, django_capture_on_commit_callbacks, user):
@@ -259,82 +255,6 @@ def test_metrics_that_fail_fail_nothing_else(counted, committed, user, caplog):
     assert [record.getMessage() for record in caplog.records if record.name.endswith("metrics")] == [
         "What was done could not be told"
     ] * 2
-
-
-def read_gauges():
-    """Return {name and labels: value} of what the middleware adds."""
-    middleware.database_metrics.forget()
-    text = middleware.database_metrics().decode()
-    return {
-        (sample.name.removeprefix(f"{PLUGIN}_"), *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def make_job(runner, data=None, status=JobStatusChoices.STATUS_COMPLETED, completed=None):
-    job = Job.objects.create(name=runner.name, job_id=uuid.uuid4())
-    Job.objects.filter(pk=job.pk).update(data=data, status=status, completed=completed or timezone.now())
-    return job
-
-
-def test_gauges(counted, user):
-    pool = make_pool(segments=4, cooldown=60)
-    make_pool(scope="Site2", container="10.1.0.0/16")
-    for name in "abc":
-        allocate(name, pool=pool, user=user)
-    release("a", pool=pool, user=user)
-    Segment.objects.filter(vid=103).update(status="disabled")
-    thresholds.refresh()
-    ended = timezone.now()
-    make_job(LifeCycleJob, completed=ended)
-    make_job(LifeCycleJob, status=JobStatusChoices.STATUS_ERRORED)
-    make_job(DriftJob, {"1": ["a", "b"], "2": ["c"]})
-    make_job(DriftJob, {"1": ["x"] * 100}, status=JobStatusChoices.STATUS_RUNNING)
-    gauges = read_gauges()
-    drift_ended = gauges.pop(("job_last_success_timestamp_seconds", "drift"))
-    assert drift_ended == pytest.approx(ended.timestamp(), abs=60)
-    assert gauges == {
-        ("database_up",): 1,
-        ("pool_capacity", "network1-site1"): 4,
-        ("pool_capacity", "network1-site2"): 0,
-        ("pool_segments", "network1-site1", "available"): 0,
-        ("pool_segments", "network1-site1", "allocated"): 2,
-        ("pool_segments", "network1-site1", "quarantined"): 1,
-        ("pool_segments", "network1-site1", "disabled"): 1,
-        **{("pool_segments", "network1-site2", status): 0 for status in SegmentStatusChoices.values()},
-        ("pool_utilization_ratio", "network1-site1"): 0.5,
-        ("pool_utilization_ratio", "network1-site2"): 0,
-        ("pools", "normal"): 1,
-        ("pools", "warning"): 0,
-        ("pools", "critical"): 0,
-        ("pools", "exhausted"): 1,
-        ("job_last_success_timestamp_seconds", "life_cycle"): pytest.approx(ended.timestamp()),
-        ("drift_findings",): 3,
-    }
-
-
-def test_gauges_of_an_empty_database(counted, configure):
-    configure(metrics_per_pool=False)
-    gauges = read_gauges()
-    assert gauges["pool_capacity", "all"] == gauges["pool_utilization_ratio", "all"] == 0
-    # A job that never ran has no time, and what nobody looked for is not known to be nothing.
-    assert not any(name in ("job_last_success_timestamp_seconds", "drift_findings") for name, *_labels in gauges)
-
-
-def test_gauges_take_a_fixed_number_of_queries_and_are_kept_for_a_second(counted, django_assert_num_queries):
-    for number in range(3):
-        make_pool(scope=f"Site{number}", container=f"10.{number}.0.0/16", segments=1)
-        middleware.database_metrics.forget()
-        with django_assert_num_queries(7):
-            middleware.database_metrics()
-    with django_assert_num_queries(0):
-        middleware.database_metrics()
-
-
-def test_database_down(counted):
-    with patch.object(middleware, "usage_of_pools", side_effect=DatabaseError):
-        assert read_gauges() == {("database_up",): 0}
 
 
 def test_only_the_page_of_metrics_is_added_to(counted):
@@ -375,6 +295,6 @@ def test_alerts_and_docs_name_metrics_that_exist(counted):
         # What to do is on the page.
         assert f"`{rule['alert']}`" in page
     jobs = {job for rule in rules for job in re.findall(r'_seconds\{job="(\w+)"', rule["expr"])}
-    assert jobs == set(middleware.JOBS)
+    assert jobs == set(JOBS)
     levels = {level for rule in rules for level in re.findall(r'level="(\w+)"', rule["expr"])}
     assert levels <= set(PoolLevelChoices.values())

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied
 from django.utils.translation import gettext as _
 
+from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 
 from ..exceptions import VIDUnavailable
@@ -23,7 +24,8 @@ def add_service_error(form, error):
     else:
         # It belongs to the VLAN ID field only if the user filled that in.
         asked = isinstance(error, VIDUnavailable) and form.cleaned_data.get("vid")
-        errors = {"vid" if asked else None: get_error_texts(error)}
+        request = current_request.get()
+        errors = {"vid" if asked else None: get_error_texts(error, request and request.user)}
     for field, messages in errors.items():
         if field in form.fields:
             form.add_error(field, messages)

@@ -113,7 +113,7 @@ class SegmentPoolAdoptView(ResendMixin, BaseObjectView):
                 dry_run=dry_run,
             )
         except SERVICE_ERRORS as error:
-            messages.error(request, " ".join(get_error_texts(error)))
+            messages.error(request, " ".join(get_error_texts(error, request.user)))
             return self._list(request, pool, request.POST)
         if not dry_run and result.adopted:
             messages.success(

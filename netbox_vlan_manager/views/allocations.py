@@ -258,7 +258,7 @@ class AllocationActionView(ConfirmView):
         return "netbox_vlan_manager.view_allocation"
 
     def refuse(self, allocation, form, error):
-        messages.error(self.request, " ".join(get_error_texts(error)))
+        messages.error(self.request, " ".join(get_error_texts(error, self.request.user)))
         return redirect(allocation.get_absolute_url())
 
 
@@ -400,7 +400,7 @@ class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView
                 messages.error(
                     self.request,
                     _("{allocation} was not released: {reason}").format(
-                        allocation=allocation, reason=" ".join(get_error_texts(error))
+                        allocation=allocation, reason=" ".join(get_error_texts(error, self.request.user))
                     ),
                 )
         if released:

@@ -176,7 +176,7 @@ class BulkAvailabilityView(
             except SERVICE_ERRORS as error:
                 refused.append(
                     _("{segment} was left as it is: {reason}").format(
-                        segment=segment, reason=" ".join(get_error_texts(error))
+                        segment=segment, reason=" ".join(get_error_texts(error, self.request.user))
                     )
                 )
         for text in refused[:REFUSED_LISTED]:

@@ -397,7 +397,7 @@ class ConfirmView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
 
     def refuse(self, instance, form, error):
         """Return the answer to what a service refused."""
-        messages.error(self.request, " ".join(get_error_texts(error)))
+        messages.error(self.request, " ".join(get_error_texts(error, self.request.user)))
         return redirect(self.get_return_url(self.request, instance))
 
     def render(self, instance, form):

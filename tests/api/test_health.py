@@ -27,6 +27,7 @@ from tests.api.base import url_of
 from tests.factories import make_pool, make_user
 
 VIEW = "netbox_vlan_manager.api.views.health"
+SERVICE = "netbox_vlan_manager.services.reporting.health"
 FINE = {
     "status": "ok",
     "database": "ok",
@@ -89,14 +90,18 @@ class HealthTestCase(TestCase):
     def test_database_down(self):
         down = {"status": "unavailable", "database": "down", "migrations": "unknown", "pools_low": None}
         for error in (OperationalError, InterfaceError):
-            for name in ("count_low_pools", "_is_migrated", "_check_jobs"):
-                with patch(f"{VIEW}.{name}", side_effect=error):
+            for name in (
+                f"{SERVICE}.count_low_pools",
+                f"{SERVICE}._is_migrated",
+                "netbox_vlan_manager.jobs.system.LifeCycleJob.last_success",
+            ):
+                with patch(name, side_effect=error):
                     self.assertEqual(self.ask(503), FINE | down)
 
     def test_migrations_pending(self):
         latest = MigrationRecorder.Migration.objects.filter(app="netbox_vlan_manager").latest("name")
         latest.delete()
-        with patch(f"{VIEW}.count_low_pools", side_effect=ProgrammingError("no such column")):
+        with patch(f"{SERVICE}.count_low_pools", side_effect=ProgrammingError("no such column")):
             self.assertEqual(
                 self.ask(503), FINE | {"status": "unavailable", "migrations": "pending", "pools_low": None}
             )

@@ -33,7 +33,7 @@ def test_sql_has_no_values_in_it():
         # The names of a branch's schema, a table and its trigger, quoted by Django.
         ("branching.py", "'DROP TRIGGER IF EXISTS {} ON {}.{}'.format(*names)"),
         # Placeholders alone are put in: as many as there are keys.
-        ("services/base/audit.py", "LOOK_UP.format(keys=', '.join(['(%s, %s)'] * len(keys)) or '(NULL, NULL)')"),
+        ("services/base/audit/known.py", "LOOK_UP.format(keys=', '.join(['(%s, %s)'] * len(keys)) or '(NULL, NULL)')"),
         # Names of tables and columns, quoted by Django; compiled by Django.
         ("services/base/prepared_queries.py", "_insert_sql(model, len(objects), connection.alias)"),
         ("services/base/prepared_queries.py", "_update_sql(model, tuple(names), connection.alias)"),

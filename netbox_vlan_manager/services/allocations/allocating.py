@@ -24,8 +24,8 @@ from ...models import Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import ClusterName
 from ..base import audit, custom_fields, operations, transactions
-from ..base.prepared_queries import fetch_object
-from ..base.resolution import place_key
+from ..base.places import place_key
+from ..base.prepared_queries import fetch_object, placeholder
 from ..reporting import thresholds
 from ..segments import quarantine
 from ..segments.criteria import available_segments, lock_first
@@ -61,8 +61,8 @@ __all__ = (
     "write_allocation_locked",
 )
 
-# Placeholder in prepared queries for the id of a segment.
-PK = 2**63 - 1
+# The id of the segment in a prepared query.
+PK = placeholder("segment", "bigint")
 
 
 class AllocationResult(NamedTuple):

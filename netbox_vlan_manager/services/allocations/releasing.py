@@ -21,7 +21,7 @@ from ...exceptions import AllocationNotFound, SegmentInUse
 from ...models import Allocation, Segment
 from ...validators import ClusterName, clean_purpose
 from ..base import audit, operations, transactions
-from ..base.prepared_queries import fetch_rows
+from ..base.prepared_queries import fetch_rows, placeholder
 from ..segments.criteria import matching
 from ..segments.guards import disabling
 from ..segments.prefix_status import prefix_status
@@ -40,8 +40,8 @@ __all__ = (
     "take_back_locked",
 )
 
-# Placeholder in prepared queries for the id of a pool.
-PK = 2**63 - 1
+# The id of the pool in a prepared query.
+PK = placeholder("pool", "bigint")
 
 # How many allocations whose time is over one transaction ends.
 BATCH_SIZE = 200

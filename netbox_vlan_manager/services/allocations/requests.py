@@ -26,8 +26,9 @@ from ...exceptions import Busy, LimitReached, PoolPaused, VIDUnavailable
 from ...models import ANY_PLACE, Allocation, SegmentPool
 from ...validators import ClusterName, clean_purpose
 from ..base import operations
-from ..base.prepared_queries import fetch_objects, fetch_rows
-from ..base.resolution import not_permitted, place_key, places_around, resolve_pool, usable_pools
+from ..base.places import place_key, places_around
+from ..base.prepared_queries import fetch_objects, fetch_rows, placeholder
+from ..base.resolution import not_permitted, resolve_pool, usable_pools
 from ..segments.criteria import SegmentCriteria, clean_criteria
 from .clusters import clusters_named
 
@@ -48,8 +49,9 @@ __all__ = (
     "new_places",
 )
 
-# Placeholders in prepared queries for the values of a call.
-CLUSTER, PURPOSE, VRF = "\x01cluster", "\x01purpose", 2**63 - 1
+# In prepared queries.
+CLUSTER, PURPOSE = placeholder("cluster name", "text"), placeholder("purpose", "text")
+VRF = placeholder("VRF", "bigint")
 
 # Keys of the locks for limits, in place of a purpose: callers that count against one limit run one at a time.
 CLUSTER_LIMIT, TENANT_LIMIT = "\0cluster", "\0tenant"

@@ -1,4 +1,4 @@
-"""What names of clusters are compared by."""
+"""The keys that names of clusters are compared by."""
 
 from django.db import connection
 
@@ -7,17 +7,17 @@ __all__ = (
     "cluster_keys",
 )
 
-# Up to about so many names of clusters each process remembers what they are compared by, which never changes.
+# About how many keys each process remembers. The key of a name never changes.
 KEYS_REMEMBERED = 50_000
 _keys = {}
 
 
 def cluster_keys(names):
     """
-    Return {name: what it is compared by} of names of clusters: UPPER() of PostgreSQL, which our unique index has.
+    Return {name: key} of names of clusters. The key is UPPER() of PostgreSQL, as in the unique index.
 
-    What that makes of a letter depends on the database's locale, which Python does not know. It takes one query, or
-    none where all names have been asked about lately.
+    UPPER() depends on the database's locale, which Python does not know. It takes one query, or none if the process
+    remembers all of the names.
     """
     names = set(names)
     keys = {name: _keys[name] for name in names if name in _keys}
@@ -32,5 +32,5 @@ def cluster_keys(names):
 
 
 def cluster_key(name):
-    """Return what one name of a cluster is compared by. Who has many names asks about all with `cluster_keys` first."""
+    """Return the key of one name of a cluster. A caller with many names calls `cluster_keys` with all of them first."""
     return cluster_keys([name])[name]

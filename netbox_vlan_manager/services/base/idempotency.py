@@ -1,4 +1,4 @@
-"""How long answers to calls with an Idempotency-Key are kept (see `api/idempotency.py`)."""
+"""The stored answers to calls with an Idempotency-Key (see `api/idempotency.py`), which are kept for 24 hours."""
 
 from datetime import timedelta
 

@@ -2,7 +2,7 @@
 Reports every operation to the log and to Prometheus.
 
     >>> with operations.track("allocate", pool=pool) as operation:
-    ...     with timing.part("locks"):
+    ...     with operations.part("locks"):
     ...         ...
     ...     operation.outcome = "created"
 
@@ -20,11 +20,9 @@ from time import perf_counter
 
 from django.core.exceptions import ValidationError
 
-from netbox.context import current_request
-
 from ... import metrics
 from ...exceptions import VLANManagerError
-from ...logs import as_text
+from ...logs import as_text, get_request_id
 from ...settings import get_setting
 
 __all__ = (
@@ -36,14 +34,14 @@ __all__ = (
 logger = logging.getLogger("netbox_vlan_manager.slow")
 operations_logger = logging.getLogger("netbox_vlan_manager.operations")
 
-# How much of a value a line shows.
+# The most characters of a value in a line.
 VALUE_LENGTH = 100
 
 _current = ContextVar("netbox_vlan_manager_operation", default=None)
 
 
 class _Operation:
-    """What is known of an operation: every moment of it belongs to one part, named by `part`."""
+    """An operation that is under way: its outcome, and the seconds of its parts. Each moment belongs to one part."""
 
     def __init__(self, about):
         self.about = about
@@ -57,7 +55,7 @@ class _Operation:
         return sum(self.parts.values())
 
     def switch(self, part):
-        """Count the time from here on as `part`, and return what it was counted as before."""
+        """Count the time from here on as `part`, and return the part before."""
         now = perf_counter()
         self.parts[self.part] = self.parts.get(self.part, 0) + now - self.since
         previous, self.part, self.since = self.part, part, now
@@ -67,16 +65,16 @@ class _Operation:
 @contextmanager
 def track(name, *, dry_run=False, level=logging.INFO, **about):
     """
-    Time the block, and tell of it. Yields an object whose `outcome` the block may set; what an error sets it to is the
-    error's code.
+    Time the block, and report it as an operation. Yields an object whose `outcome` the block may set. If the block
+    raises an error, the outcome is the error's code.
 
-    One inside another is a part of that: a single line tells of both.
+    An operation inside another is a part of that one: both are one line.
 
     Args:
-        name: What the log and the metrics call it.
-        dry_run: Whether all of it is rolled back.
-        level: The level of its line in the log.
-        about: What it was done to, and by whom, named in the log as text; None is left out.
+        name: The name in the log and in the metrics.
+        dry_run: Whether the block is rolled back.
+        level: The level of the line in the log.
+        about: The objects and the user, which the line has as text; None is left out.
     """
     if (around := _current.get()) is not None:
         with part(name):
@@ -117,7 +115,7 @@ def part(name):
 
 
 def note(**about):
-    """Add to what the operation that is under way, if any, is about; what is known of it already stays."""
+    """Add values to the line of the operation that is under way, if any; those that it has stay."""
     if (timed := _current.get()) is not None:
         timed.about |= {key: value for key, value in about.items() if timed.about.get(key) is None}
 
@@ -129,13 +127,12 @@ def _code(error):
 
 
 def _request_id(timed):
-    """Return the request id under which the change log has what was done, or None."""
-    request = current_request.get()
-    return timed.about.get("request") if request is None else request.id
+    """Return the request id of the operation's changes in the change log, or None."""
+    return get_request_id() or timed.about.get("request")
 
 
 def _log(level, name, timed):
-    """Log what was done, once it is committed."""
+    """Log the operation once it is committed."""
     about = timed.about | {"request": _request_id(timed)}
     fields = {
         "operation": name.replace(" ", "_"),
@@ -153,7 +150,7 @@ def _log_if_slow(name, timed):
         return
     slowest_first = sorted(timed.parts.items(), key=lambda item: -item[1])
     parts = ", ".join(f"{part} {seconds * 1000:.1f}" for part, seconds in slowest_first)
-    # As repr: a name with a line end in it must not make a line of its own.
+    # As repr: a line end in a name must not begin a new line.
     about = timed.about | {"request": _request_id(timed)}
     values = "".join(f", {key}={str(value)[:VALUE_LENGTH]!r}" for key, value in about.items() if value is not None)
     logger.warning("Slow %s: %s after %.1f ms (%s)%s", name, timed.outcome, total, parts, values)

@@ -1,8 +1,13 @@
 """
-Caches the SQL of queries that run on every call: Django needs longer to compile them than PostgreSQL to run them.
+A cache of the SQL of queries that run on every call: Django needs longer to compile them than PostgreSQL to run them.
 
-A query is a function that returns a queryset in which placeholders stand for what a call gives: any values that no call
-can give itself. Nothing that a query finds is kept. PostgreSQL is left to plan each call afresh: what it prepares
+    >>> POOL = placeholder("pool", "bigint")
+    >>> def _segments_query():
+    ...     return Segment.objects.filter(pool=POOL)
+    >>> fetch_objects(_segments_query, {POOL: pool.pk})
+
+A query is a function that returns a queryset with placeholders in it. Each call gives the values of all its
+placeholders. Nothing that a query finds is kept. PostgreSQL plans each call afresh: a statement that it prepares
 belongs to a connection, and behind PgBouncer a transaction may get another one.
 """
 
@@ -22,22 +27,50 @@ __all__ = (
     "fetch_objects",
     "fetch_rows",
     "insert_objects",
+    "placeholder",
     "update_object",
 )
 
-# For more rows Django's own way is as fast.
+# Up to this number of rows a statement of its own is faster than Django's bulk_create().
 FEW = 10
 BATCH_SIZE = 1000
 
+# The largest value of PostgreSQL's types. No VLAN ID, prefix length or id comes near it.
+LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+
+# {stand-in value: name} of all placeholders.
+_names = {}
+
 
 class _Prepared(NamedTuple):
-    """A SELECT and how to read its rows."""
+    """
+    A SELECT and how to read its rows.
+
+    `parameters` are (value, whether it is a placeholder) pairs, in the order of the SQL; `placeholders` are those of
+    them that a call has to fill.
+    """
 
     alias: str
     sql: str
     parameters: tuple
+    placeholders: frozenset
     compiler: SQLCompiler
     converters: dict
+
+
+def placeholder(name, kind):
+    """
+    Return the stand-in value of a query for a value that each call gives.
+
+    Django puts it into the parameters of the SQL as it is, where `_prepare` finds it again.
+
+    Args:
+        name: What errors call it.
+        kind: "text", or the type of the column that it is compared with: "smallint", "integer" or "bigint".
+    """
+    value = f"\x01{name}\x01{len(_names)}" if kind == "text" else LARGEST[kind] - len(_names)
+    _names[value] = name
+    return value
 
 
 def fetch_object(query, values):
@@ -53,7 +86,10 @@ def fetch_objects(query, values):
 
     Args:
         query: A function that returns a queryset of one model's objects.
-        values: What a call gives, by placeholder.
+        values: {placeholder: the value of this call}, for all placeholders of the query.
+
+    Raises:
+        KeyError: A placeholder of the query has no value, or a value has no placeholder in the query.
     """
     prepared = _prepare(query)
     rows = _fetch(prepared, values)
@@ -82,14 +118,17 @@ def fetch_rows(query, values, *shape):
 
     Args:
         query: A function that takes `shape` and returns a queryset of values_list().
-        values: What a call gives, by placeholder.
-        shape: What the query itself, and not only its values, depends on.
+        values: {placeholder: the value of this call}, for all placeholders of the query.
+        shape: What the SQL itself depends on, and not only its parameters.
+
+    Raises:
+        KeyError: A placeholder of the query has no value, or a value has no placeholder in the query.
     """
     return _fetch(_prepare(query, *shape), values)
 
 
 def update_object(instance, names):
-    """Write the named fields of `instance`, which the database has, as QuerySet.update() does. No signal is sent."""
+    """Write the named fields of a stored `instance`, as QuerySet.update() does. No signal is sent."""
     model = type(instance)
     connection = connections[router.db_for_write(model)]
     fields = [model._meta.get_field(name) for name in names]
@@ -111,7 +150,7 @@ def insert_objects(objects):
     connection = connections[router.db_for_write(model)]
     fields = _inserted_fields(model)
     for instance in objects:
-        # What was assigned before it was saved itself has its id now.
+        # A related object that was assigned unsaved has its id when this runs.
         instance._prepare_related_fields_for_save(operation_name="bulk_create")
     values = [
         field.get_db_prep_save(field.pre_save(instance, True), connection) for instance in objects for field in fields
@@ -126,20 +165,33 @@ def insert_objects(objects):
 
 @cache
 def _prepare(query, *shape):
-    # It is kept for all calls to come, of which others may be made in other branches or in none.
+    # The SQL is kept for all later calls, which may run in another branch or in none.
     with branching.on_main():
         queryset = query(*shape)
         alias = queryset.db
     compiler = queryset.query.get_compiler(alias)
     sql, parameters = compiler.as_sql()
+    parameters = tuple((parameter, parameter in _names) for parameter in parameters)
+    placeholders = frozenset(parameter for parameter, is_placeholder in parameters if is_placeholder)
     converters = compiler.get_converters([column for column, *_rest in compiler.select])
-    return _Prepared(alias, sql, parameters, compiler, converters)
+    return _Prepared(alias, sql, parameters, placeholders, compiler, converters)
 
 
 def _fetch(prepared, values):
+    parameters = _fill(prepared, values)
     with connections[prepared.alias].cursor() as cursor:
-        cursor.execute(prepared.sql, [values.get(parameter, parameter) for parameter in prepared.parameters])
+        cursor.execute(prepared.sql, parameters)
         return cursor.fetchall()
+
+
+def _fill(prepared, values):
+    """Return the parameters of the SQL with `values` in place of the placeholders."""
+    if values.keys() != prepared.placeholders:
+        wrong = values.keys() ^ prepared.placeholders
+        raise KeyError(
+            f"Unfilled or unknown placeholders: {', '.join(sorted(str(_names.get(one, one)) for one in wrong))}"
+        )
+    return [values[parameter] if is_placeholder else parameter for parameter, is_placeholder in prepared.parameters]
 
 
 @cache

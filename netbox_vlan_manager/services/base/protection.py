@@ -1,4 +1,4 @@
-"""What stands in the way of a deletion, in words. What the user may not view is neither named nor counted."""
+"""Texts for the objects that block a deletion. Objects that the user may not view are neither named nor counted."""
 
 from django.db.models import ProtectedError, RestrictedError
 from django.utils.translation import gettext as _
@@ -12,15 +12,15 @@ __all__ = (
     "protected_conflicts",
 )
 
-# What Django raises where something else needs what is deleted.
+# The errors that Django raises if another object needs the deleted one.
 PROTECTED_ERRORS = (ProtectedError, RestrictedError)
 
-# How many of the objects in the way are named.
+# The most objects that are named.
 NAMED = 20
 
 
 def describe_protected(error, user):
-    """Return what one of PROTECTED_ERRORS lists as text, as far as `user` may view it; None may view all."""
+    """Return a text with the objects of one of PROTECTED_ERRORS that `user` may view; None may view all."""
     viewed, hidden = get_viewed(_objects(error), user)
     names = [f"{instance} ({instance.pk})" for instance in viewed[:NAMED]]
     if more := len(viewed) - len(names):
@@ -43,6 +43,6 @@ def protected_conflicts(error, user):
 
 
 def _objects(error):
-    """Return the objects in the way, always in the same order."""
+    """Return the objects that block the deletion, always in the same order."""
     objects = error.protected_objects if isinstance(error, ProtectedError) else error.restricted_objects
     return sorted(objects, key=lambda instance: (type(instance).__name__, instance.pk or 0))

@@ -1,8 +1,7 @@
-"""What services refuse a call with, and what it says."""
+"""The errors that services refuse a call with, and their texts."""
 
 from django.core.exceptions import PermissionDenied, ValidationError
 
-from netbox.context import current_request
 from utilities.exceptions import AbortRequest
 
 from ...exceptions import VLANManagerError
@@ -13,15 +12,20 @@ __all__ = (
     "get_error_texts",
 )
 
-# What a caller has to expect of a service. AbortRequest comes from NetBox's signals, and those of other plugins.
+# The errors that a service may raise. AbortRequest comes from receivers of NetBox and of other plugins.
 SERVICE_ERRORS = (ValidationError, VLANManagerError, AbortRequest, *PROTECTED_ERRORS)
 
 
-def get_error_texts(error):
-    """Return what one of SERVICE_ERRORS, or a PermissionDenied, says, as a list of texts."""
+def get_error_texts(error, viewer):
+    """
+    Return the texts of an error as a list.
+
+    Args:
+        error: One of SERVICE_ERRORS, or a PermissionDenied.
+        viewer: The User who reads them. They name no objects that the user may not view; None may view all.
+    """
     if isinstance(error, ValidationError):
         return error.messages
     if isinstance(error, PROTECTED_ERRORS):
-        request = current_request.get()
-        return [describe_protected(error, request and request.user)]
+        return [describe_protected(error, viewer)]
     return [str(error) if isinstance(error, PermissionDenied) else str(error.message)]

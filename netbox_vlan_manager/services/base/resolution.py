@@ -1,74 +1,70 @@
 """
-Turns the names that a caller gives into a pool, and says who may use it.
+The pool for the names that a caller gives, and the check that the user may use it.
 
 `site` and `vrf` match an id, slug, name or RD without case. An id alone is a site's; "location:5", "site:2",
-"site_group:7" and "region:3" name any place by its id. A place with no pool of its own finds the nearest enclosing one:
-location, site, site group, region. Two matches are an error that names both, never a guess. Only pools that the user
-may view are named in any error.
+"site_group:7" and "region:3" name any place by its id. A place with no pool of its own has the pool of the nearest
+enclosing place: location, site, site group, region. Two matches are an error that names both, never a guess. Errors
+name only pools that the user may view.
 """
 
 import logging
-import re
 from collections import Counter
 from functools import reduce
 from operator import or_
 from typing import NamedTuple
 
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Exists, OuterRef, Q, Value
 from django.utils.translation import gettext as _
 
-from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VRF
 
 from ...exceptions import AmbiguousPool, PoolNotFound
 from ...models import SegmentPool
 from ...settings import get_setting
+from ...validators import UNSTORABLE
 from . import operations
-from .prepared_queries import fetch_objects, fetch_rows
+from .places import (
+    PLACE_ID,
+    PLACE_TYPES,
+    clean_id,
+    enclosing_places,
+    key_of,
+    place_key,
+    places_of,
+    type_id_of,
+    typed_name,
+)
+from .prepared_queries import fetch_objects, fetch_rows, placeholder
 from .visibility import pools_permitting
 
 __all__ = (
-    "PLACE_TYPES",
     "ResolvedPool",
     "check_pool_permission",
     "combinations",
-    "enclosing_places",
     "not_permitted",
-    "place_condition",
-    "place_key",
-    "places_around",
     "resolve_pool",
     "resolve_pool_by_name",
     "serving_pools",
     "usable_pools",
     "visible_pools",
-    "vrf_condition",
 )
 
-SCOPE_MODELS = (Location, Site, SiteGroup, Region)
-# How a caller names the kind of place whose id it gives, as in "location:5".
-PLACE_TYPES = {"location": Location, "site": Site, "site_group": SiteGroup, "region": Region}
-PLACE_ID = re.compile(r"(location|site|site_group|region):([0-9]{1,18})", re.ASCII | re.IGNORECASE)
-# How many combinations an error lists.
+# The most combinations that an error lists.
 COMBINATIONS_LISTED = 50
 
-# NUL and lone surrogates, which JSON can carry.
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-
-
-# What stands in a prepared query for the values of a call.
-SITE, VRF_NAME = "\x01site", "\x01vrf"
-SITE_ID, VRF_ID, SCOPE_ID = 2**63 - 1, 2**63 - 2, 2**63 - 3
-SCOPE_TYPE_ID = 2**31 - 1
+SITE, VRF_NAME = placeholder("site", "text"), placeholder("vrf", "text")
+SITE_ID, VRF_ID = placeholder("id of the site", "bigint"), placeholder("id of the VRF", "bigint")
+SCOPE_TYPE_ID, SCOPE_ID = placeholder("type of the scope", "integer"), placeholder("id of the scope", "bigint")
 
 
 class ResolvedPool(NamedTuple):
     """
-    A pool, what answers call the place that it was asked for (see the setting `site_in_answers`), and the keys of the
-    places that were meant (see `place_key`); none where the pool itself was named. `serves` is False where it does not
-    serve them, and a cluster holds a segment of it for them.
+    The pool that answers a request, and the places that the request names.
+
+    `site` is the name of the place in answers (see the setting `site_in_answers`). `places` are the texts of the keys
+    of the places (see `place_key`), none if the request names the pool itself. `serves` is False if the pool does not
+    serve the places, and answers because a cluster holds a segment of it for them.
     """
 
     pool: SegmentPool
@@ -78,7 +74,7 @@ class ResolvedPool(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What a name of a place matched."""
+    """A place that a name matches."""
 
     name: str
     slug: str
@@ -94,9 +90,9 @@ def resolve_pool(site, vrf, user=None, action=None, holding=None):
         vrf: Id (an int), or id, name or RD (text), of a VRF.
         user: Whose view decides which pools exist; None sees all.
         action: "allocate" or "release", which the user must be permitted to do in the pool; for a release that means
-            some of its allocations (see `permissions.may_release`).
-        holding: A function that is asked before one of the last three is raised: given the keys of the places, the ids
-            of the VRFs, the user and the action, it returns the pool that answers, or None.
+            some of its allocations (see `visibility.may_release`).
+        holding: A function that is called before one of the last three errors is raised, with the texts of the places'
+            keys, the ids of the VRFs, the user and the action. It returns the pool that answers, or None.
 
     Raises:
         ValidationError: A value is missing, or is neither an id nor a name.
@@ -104,7 +100,7 @@ def resolve_pool(site, vrf, user=None, action=None, holding=None):
         AmbiguousPool: Several do.
         PermissionDenied: The user may see the pool, but not do `action` in it.
     """
-    # It changes nothing: hardly anybody wants a line for each.
+    # At level DEBUG: it changes nothing, and a line for each call would be too many.
     with operations.track("resolve", level=logging.DEBUG, site=site, vrf=vrf, user=user):
         site, vrf = _clean_names(site=site, vrf=vrf)
         if user is not None and user.is_active and user.is_superuser:
@@ -165,19 +161,19 @@ def _innermost(places):
     """Return the keys of those of `places` that are around no other of them."""
     if len(places) < 2:
         return list(places)
-    around = {_key(outer) for place in _instances(places) for outer in enclosing_places(place)}
+    around = {key_of(outer) for place in places_of(places) for outer in enclosing_places(place)}
     return [key for key in places if key not in around]
 
 
 def _called(name, slug, asked):
-    """Return what answers call a place."""
+    """Return the name of a place in answers."""
     return {"slug": slug, "name": name, "asked": str(asked)}[get_setting("site_in_answers")]
 
 
 def _describe_match(pool, keys):
-    """Return the name of a pool, and the names that mean it and no other."""
+    """Return the name of a pool, with the names that make it unique."""
     return _("{pool} (site {site!r}, VRF {vrf!r}, pool {pk})").format(
-        pool=pool, site=_typed_id(*keys[0]), vrf=_distinct_vrf(pool), pk=pool.pk
+        pool=pool, site=typed_name(*keys[0]), vrf=_distinct_vrf(pool), pk=pool.pk
     )
 
 
@@ -186,8 +182,8 @@ def resolve_pool_by_name(value, user=None, action=None):
     Return the ResolvedPool of a pool that is named itself.
 
     Args:
-        value: Id (an int), or id, slug or name (text), of a pool; compared without case. The very slug of a pool means
-            that one, so that what an export wrote is never ambiguous.
+        value: Id (an int), or id, slug or name (text), of a pool; compared without case. An exact slug comes first, so
+            that exported files are never ambiguous.
         user, action: As in `resolve_pool`.
 
     Raises:
@@ -199,7 +195,7 @@ def resolve_pool_by_name(value, user=None, action=None):
     (value,) = _clean_names(pool=value)
     if user is not None and user.is_active and user.is_superuser:
         user = action = None
-    pk = _as_id(value)
+    pk = clean_id(value)
     condition = Q(pk=0 if pk is None else pk)
     if isinstance(value, str):
         condition |= Q(slug__iexact=value) | Q(name__iexact=value)
@@ -230,11 +226,11 @@ def serving_pools(place, user):
     place, a few for those around it, and two for the pools.
     """
     pools = SegmentPool.objects.annotate(visible=_among(SegmentPool.objects.restrict(user, "view")))
-    return [pool for pool in _serving(pools, [_key(place)], ()) if pool.visible]
+    return [pool for pool in _serving(pools, [key_of(place)], ()) if pool.visible]
 
 
 def visible_pools(user):
-    """Return the pools that `user` may know of: to view, allocate from or release to; all of them for None."""
+    """Return the pools that `user` may view, allocate from or release to; all of them for None."""
     if user is None:
         return SegmentPool.objects.all()
     viewed = SegmentPool.objects.restrict(user, "view")
@@ -246,7 +242,7 @@ def visible_pools(user):
 
 def check_pool_permission(user, pool, action):
     """
-    Make sure that `user` may do `action` ("allocate" or "release") on `pool`, as `permissions.pools_permitting` says.
+    Make sure that `user` may do `action` ("allocate" or "release") on `pool`, as `visibility.pools_permitting` says.
 
     Locks nothing.
 
@@ -300,7 +296,7 @@ def combinations(user=None):
     return sorted(
         _named_pair(pool)
         if counts[_named_pair(pool)] == 1
-        else (_typed_id(pool.scope_type_id, pool.scope_id), _distinct_vrf(pool))
+        else (typed_name(pool.scope_type_id, pool.scope_id), _distinct_vrf(pool))
         for pool in pools
     )
 
@@ -311,18 +307,6 @@ def _named_pair(pool):
 
 def _distinct_vrf(pool):
     return pool.vrf.rd or str(pool.vrf_id)
-
-
-def place_key(key):
-    """Return what an Allocation keeps of a place that it was asked for, such as "dcim.site:12"."""
-    type_id, pk = key
-    return f"{ContentType.objects.get_for_id(type_id).model_class()._meta.label_lower}:{pk}"
-
-
-def _typed_id(type_id, pk):
-    """Return a name that means this place and no other, such as "site_group:7"."""
-    model = ContentType.objects.get_for_id(type_id).model_class()
-    return next(f"{name}:{pk}" for name, named in PLACE_TYPES.items() if named is model)
 
 
 def _clean_names(**values):
@@ -337,7 +321,7 @@ def _clean_names(**values):
 
 
 def _unstorable(value):
-    """Whether `value` is a text that PostgreSQL cannot even be asked about."""
+    """Whether `value` is a text that no query can have as a parameter."""
     return isinstance(value, str) and bool(UNSTORABLE.search(value))
 
 
@@ -345,49 +329,26 @@ def _matches(site, vrf):
     """
     Return what the two match: {key of the Place: the Place}, and the VRFs' ids; one query.
 
-    An id given for a site is a site's, unless it says whose it is: the other kinds of place answer to slug and name.
+    An id without a kind is a site's. The other kinds of places match by slug and name.
     """
     typed = PLACE_ID.fullmatch(site) if isinstance(site, str) else None
-    site_type, site_id = (typed[1].lower(), int(typed[2])) if typed else ("site", _as_id(site))
-    vrf_id = _as_id(vrf)
-    rows = fetch_rows(
-        _match_query,
-        {SITE: site, SITE_ID: site_id, VRF_NAME: vrf, VRF_ID: vrf_id},
-        *(isinstance(site, str) and not typed, site_id is not None and site_type),
-        *(isinstance(vrf, str), vrf_id is not None),
-    )
+    site_type, site_id = (typed[1].lower(), int(typed[2])) if typed else ("site", clean_id(site))
+    values = {
+        SITE: site if isinstance(site, str) and not typed else None,
+        SITE_ID: site_id,
+        VRF_NAME: vrf if isinstance(vrf, str) else None,
+        VRF_ID: clean_id(vrf),
+    }
+    values = {stand_in: value for stand_in, value in values.items() if value is not None}
+    site_id_type = site_type if SITE_ID in values else None
+    rows = fetch_rows(_match_query, values, SITE in values, site_id_type, VRF_NAME in values, VRF_ID in values)
     places, vrf_ids = {}, []
     for type_id, pk, name, slug in rows:
-        if type_id == _type_id(VRF):
+        if type_id == type_id_of(VRF):
             vrf_ids.append(pk)
         else:
             places[type_id, pk] = Place(name, slug)
     return places, vrf_ids
-
-
-def _as_id(value):
-    """Return `value` as an id that the database can have, or None."""
-    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= 18):
-        return None
-    return int(value) if 0 <= int(value) < 2**63 else None
-
-
-def place_condition(kind, text):
-    """
-    Return the condition for the places of a kind, one of PLACE_TYPES, that a text names as `resolve_pool` takes it.
-    """
-    if typed := PLACE_ID.fullmatch(text):
-        return Q(pk=int(typed[2])) if typed[1].lower() == kind else Q(pk__in=())
-    condition = Q(slug__iexact=text) | Q(name__iexact=text)
-    number = _as_id(text) if kind == "site" else None
-    return condition if number is None else condition | Q(pk=number)
-
-
-def vrf_condition(text):
-    """Return the condition for the VRFs that a text names as `resolve_pool` takes it."""
-    condition = Q(name__iexact=text) | Q(rd__iexact=text)
-    number = _as_id(text)
-    return condition if number is None else condition | Q(pk=number)
 
 
 def _match_query(site_is_text, site_id_type, vrf_is_text, vrf_has_id):
@@ -396,17 +357,17 @@ def _match_query(site_is_text, site_id_type, vrf_is_text, vrf_has_id):
 
     Args:
         site_is_text, vrf_is_text: Whether it is compared with names.
-        site_id_type: Which of PLACE_TYPES its id is compared with, or False.
+        site_id_type: Which of PLACE_TYPES its id is compared with, or None.
         vrf_has_id: Whether it may be an id.
     """
 
     def match(model, *fields, text, number):
-        # Ids begin at 1. What cannot match still has to be SQL.
+        # Ids begin at 1: 0 matches nothing.
         condition = Q(pk=0 if number is None else number)
         if text is not None:
             condition |= reduce(or_, (Q(**{f"{field}__iexact": text}) for field in fields))
         slug = "slug" if hasattr(model, "slug") else Value("")
-        return model.objects.filter(condition).order_by().values_list(Value(_type_id(model)), "pk", "name", slug)
+        return model.objects.filter(condition).order_by().values_list(Value(type_id_of(model)), "pk", "name", slug)
 
     site, vrf = SITE if site_is_text else None, VRF_NAME if vrf_is_text else None
     queries = [
@@ -429,7 +390,7 @@ def _serving(pools, places, vrfs, is_restricted=True):
     by_scope = _by_scope_alone(*places, *vrfs) if is_one and not is_restricted else _by_scope(pools, places)
     if is_one and len(by_scope) == 1:
         return {pool: [key] for key, (pool,) in by_scope.items()}
-    around = {_key(place): [_key(outer) for outer in enclosing_places(place)] for place in _instances(places)}
+    around = {key_of(place): [key_of(outer) for outer in enclosing_places(place)] for place in places_of(places)}
     enclosing = set().union(*around.values())
     by_scope |= _by_scope(pools, enclosing - set(places))
     found = {}
@@ -467,56 +428,6 @@ def _by_scope_alone(key, vrf_id):
 def _pool_query():
     pools = SegmentPool.objects.filter(scope_type=SCOPE_TYPE_ID, scope_id=SCOPE_ID, vrf=VRF_ID)
     return pools.select_related("vrf").order_by()
-
-
-def _instances(keys):
-    """Return the places of `keys`."""
-    return [
-        place
-        for model in SCOPE_MODELS
-        if (pks := [pk for type_id, pk in keys if type_id == _type_id(model)])
-        for place in model.objects.filter(pk__in=pks)
-    ]
-
-
-def _key(place):
-    return _type_id(type(place)), place.pk
-
-
-def _type_id(model):
-    return ContentType.objects.get_for_model(model).pk
-
-
-def enclosing_places(place):
-    """Yield the places around `place`, nearest first."""
-    if isinstance(place, Location):
-        yield from _ancestors(place)
-        yield place.site
-        place = place.site
-    if isinstance(place, Site):
-        for outer in (place.group, place.region):
-            if outer:
-                yield outer
-                yield from _ancestors(outer)
-    else:
-        yield from _ancestors(place)
-
-
-def places_around(keys):
-    """Return the keys (see `place_key`) of these places and of those around them, the nearest first."""
-    ids = {}
-    for label, pk in (key.split(":") for key in keys):
-        ids.setdefault(label, []).append(int(pk))
-    around = []
-    for model in SCOPE_MODELS:
-        for place in model.objects.filter(pk__in=ids.get(model._meta.label_lower, ())):
-            around += [place_key(_key(outer)) for outer in (place, *enclosing_places(place))]
-    return around
-
-
-def _ancestors(node):
-    """Return the ancestors of a tree node, the nearest first."""
-    return node.get_ancestors(ascending=True) if node.parent_id else ()
 
 
 def _describe_combinations(known):

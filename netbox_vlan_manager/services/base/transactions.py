@@ -1,8 +1,8 @@
 """
 Transactions, locks and retries of the services, and nothing about segments.
 
-All locks belong to the transaction: session-scoped ones stop excluding behind PgBouncer in transaction pooling, and
-leases lose safety when they run out. The order of locks is the same everywhere: an idempotency key, cluster keys
+All locks belong to the transaction. Locks of a session exclude nobody behind PgBouncer in transaction pooling, and
+leases are unsafe once they run out. The order of locks is the same everywhere: an idempotency key, cluster keys
 sorted, then spaces (VRFs, then VLAN groups, each by id, then the keys of NetBox's endpoints), then segments by (pool,
 vid). Every function here expects READ COMMITTED.
 """
@@ -45,7 +45,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 UNIQUE_VIOLATION = "23505"
 RETRYABLE = frozenset((DEADLOCK_DETECTED, SERIALIZATION_FAILURE, LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION))
 RETRIES = 3
-# How many functions one SELECT calls; PostgreSQL takes up to 1,664 columns.
+# The most functions that one SELECT calls; PostgreSQL takes up to 1,664 columns.
 CALLS_MAX = 1000
 # Seconds, on an average.
 LONGEST_PAUSE = 1
@@ -63,7 +63,7 @@ IDEMPOTENCY_SPACE = 0x564C4944
 
 
 class _DryRun(Exception):
-    """Rolls back what was done to see what would be."""
+    """Rolls back a dry run; has its result."""
 
     def __init__(self, result):
         self.result = result
@@ -79,15 +79,15 @@ def run(work, dry_run=False):
     Call `work` in a transaction, or in a savepoint of the caller's, and return what it returns. A dry run is then
     undone, its events included.
 
-    A deadlock, a serialisation failure, a lock not had in time, or a row that somebody else wrote first is tried again
-    three times after a random pause, from a state as if the failed try had never been: its events are discarded too.
-    Inside another call, the whole of that one is tried again for want of a lock: only its end lets go of the locks that
-    others wait for.
+    After a deadlock, a serialisation failure, a lock timeout, or a row that another transaction wrote first, the call
+    is tried again up to three times after a random pause. A failed try leaves nothing behind, its events included.
+    Inside another call of `run`, the outer call is tried again after a failed lock: only its end releases the locks
+    that others wait for.
 
     Raises:
         BranchActive: A branch of netbox-branching is active.
-        Busy: The last try failed as well, for want of a lock.
-        IntegrityError: The last try failed as well, for a row that is there.
+        Busy: The last try failed as well, because of a lock.
+        IntegrityError: The last try failed as well, because of a row that exists.
     """
     branching.refuse()
     if dry_run:
@@ -118,10 +118,13 @@ def run(work, dry_run=False):
             _is_running.reset(token)
         logger.info("Trying again after SQLSTATE %s (try %d)", state, attempt + 1)
         metrics.count_retry(state)
-        with operations.part("pause"):
-            # A retry at once would meet the deadlock's winner at work: the pause is about as long as this try was.
-            took = min(time.monotonic() - started, LONGEST_PAUSE)
-            time.sleep(random.uniform(0.5, 1.5) * max(took, 0.02 * 2**attempt))
+        _pause(attempt, time.monotonic() - started)
+
+
+@operations.part("pause")
+def _pause(attempt, took):
+    """Wait about as long as a try took, in seconds: a retry at once would meet the deadlock's winner at work."""
+    time.sleep(random.uniform(0.5, 1.5) * max(min(took, LONGEST_PAUSE), 0.02 * 2**attempt))
 
 
 def _run_dry(work):
@@ -140,10 +143,10 @@ def _run_dry(work):
 @contextmanager
 def events_savepoint():
     """
-    Put NetBox's event queue, and its note of what the request has deleted, back to what they were when the block fails.
+    Restore NetBox's event queue, and its note of what the request has deleted, if the block fails.
 
-    NetBox's own `discard_events_on_rollback` empties the whole queue, and with it the events of what the request had
-    done before. What the note has is not change-logged again.
+    NetBox's own `discard_events_on_rollback` empties the whole queue, and with it the earlier events of the request.
+    NetBox does not log a deletion that the note has.
     """
     before = {key: copy.copy(event) for key, event in events_queue.get().items()}
     deleted = set(getattr(_signals_received, "pre_delete", ()))
@@ -156,7 +159,7 @@ def events_savepoint():
 
 
 def set_lock_timeout(milliseconds):
-    """Let each lock that the transaction waits for from here on run out after so many milliseconds."""
+    """Set the longest wait for each further lock of the transaction, in milliseconds."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
 
@@ -166,7 +169,7 @@ def lock_clusters(keys):
     """
     Keep other transactions from allocating or releasing for the same clusters until this one ends.
 
-    It is a statement of its own on purpose: only what is read after it sees what the last holder of the lock wrote.
+    It is a statement of its own: only statements after it see what the last holder of the lock wrote.
 
     Args:
         keys: (VRF id, cluster name, purpose) tuples; names are compared without case. The keys of limits have the
@@ -183,7 +186,7 @@ def lock_idempotency_key(user_id, key):
     """
     Keep other calls of the user with the same Idempotency-Key waiting until this transaction ends.
 
-    It is taken before any other lock. Two keys that share a number merely take turns.
+    It is taken before any other lock. Two keys that share a number run one at a time.
     """
     set_lock_timeout(get_setting("lock_timeout"))
     digest = hashlib.blake2b(f"{user_id}\0{key}".encode(), digest_size=4).digest()
@@ -196,13 +199,14 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
     """
     Keep other transactions from making or moving segments in these VRFs and VLAN groups until this one ends.
 
-    Overlap and free VLAN IDs are checked against what is there, so two that add to one space must take turns.
+    Overlap and free VLAN IDs are checked against the existing rows, so transactions that add to one space run one at a
+    time.
 
-    NetBox's own endpoints `available-prefixes` and `available-vlans` take turns by one key each, for all VRFs and all
-    groups. Services share that key, so that they wait for NetBox's endpoints and not for each other. It comes last,
-    so that nobody holds it who waits for a space. A dry run leaves nothing behind that NetBox could hand out too, and
-    does not take it. What IP addresses NetBox hands out does not depend on prefixes, so that their key is not taken
-    either.
+    NetBox's own endpoints `available-prefixes` and `available-vlans` run one at a time by one key each, for all VRFs
+    and all groups. Services share that key, so that they wait for NetBox's endpoints and not for each other. It comes
+    last, so that no transaction holds it while it waits for a space. A dry run leaves nothing behind that NetBox could
+    hand out as well, and does not take it. The key of NetBox's IP addresses is not taken either: these do not depend on
+    prefixes.
 
     Args:
         vrf_ids, vlan_group_ids: Ids.
@@ -211,7 +215,7 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
     """
     locks = [("set_config('lock_timeout', %s, true)", [f"{get_setting('lock_timeout')}ms"])]
     for space, ids in ((VRF_SPACE, vrf_ids), (VLAN_GROUP_SPACE, vlan_group_ids)):
-        # The two-key form takes 32-bit keys. Two ids that share them merely take turns.
+        # The two-key form takes 32-bit keys. Two ids that share one run one at a time.
         locks += [("pg_advisory_xact_lock(%s, %s)", [space, pk % 2**31]) for pk in sorted(set(ids))]
     if exclude_netbox and not _is_dry_run.get():
         for name, ids in (("available-prefixes", vrf_ids), ("available-vlans", vlan_group_ids)):
@@ -226,6 +230,6 @@ def lock_spaces(vrf_ids=(), vlan_group_ids=(), exclude_netbox=True):
 
 def _cluster_number(number, cluster_name, purpose):
     """Return the 64-bit key of a cluster's advisory lock."""
-    # Of names that are one to the database, by UPPER(), the key is one, whatever the database's locale.
+    # Names that are equal by the database's UPPER() have one key, in any locale.
     key = f"{number}\0{cluster_name.upper().casefold()}\0{purpose}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), signed=True)

@@ -1,4 +1,4 @@
-"""What users may do to objects, and what errors may name: no more than their reader may view."""
+"""What a user may do to which objects, and the objects that errors may name: those that the user may view."""
 
 from functools import reduce
 from operator import or_
@@ -7,10 +7,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from netbox.context import current_request
 from users.models import User
 
 from ...models import Allocation, SegmentPool
+from . import audit
 
 __all__ = (
     "check_change_of_others",
@@ -39,8 +39,8 @@ def releasable(user):
     """
     Return the condition for the allocations that `user` may release.
 
-    Those are all of the pools with `release`; of the pools with `release_own`, those that the user allocated, or
-    somebody who is in one of the user's groups now.
+    These are all allocations of the pools with `release`, and in pools with `release_own` those that the user or a
+    current member of one of the user's groups made.
     """
     everybodys, own = (
         Q(pool__in=SegmentPool.objects.restrict(user, action).order_by().values("pk")) for action in RELEASE_ACTIONS
@@ -49,13 +49,13 @@ def releasable(user):
 
 
 def known_allocations(user):
-    """Return the allocations that `user` may view, or was told of when they, or somebody of their groups, made them."""
+    """Return the allocations that `user` may view, and those that the user or a member of their groups made."""
     viewed = Allocation.objects.restrict(user, "view").order_by().values("pk")
     return Allocation.objects.filter(Q(pk__in=viewed) | _allocated_by(user))
 
 
 def _allocated_by(user):
-    """Return the condition for the allocations that `user` made, or somebody who is in one of their groups."""
+    """Return the condition for the allocations that `user` or a member of one of their groups made."""
     colleagues = User.objects.filter(groups__in=user.groups.order_by().values("pk")).order_by().values("pk")
     return Q(allocated_by=user.pk) | Q(allocated_by__in=colleagues)
 
@@ -64,7 +64,7 @@ def pools_permitting(user, action):
     """
     Return the pools in which `user` may do `action`: "allocate", or "release" of at least some allocations.
 
-    Which allocations those are is asked by `may_release`.
+    `may_release` checks a single allocation.
     """
     if action != "release":
         return SegmentPool.objects.restrict(user, action)
@@ -74,7 +74,7 @@ def pools_permitting(user, action):
 
 def may_release(user, allocation):
     """Return whether `user` may release `allocation`."""
-    # What most who release may do is asked first: it is the quicker question.
+    # Most users have this permission, and its query is the faster one.
     if SegmentPool.objects.restrict(user, "release").filter(pk=allocation.pool_id).exists():
         return True
     return Allocation.objects.filter(releasable(user), pk=allocation.pk).exists()
@@ -100,7 +100,7 @@ def check_renewal(user, allocation, expires_at):
     """
     Make sure that `user`, who may allocate in the pool, may let an active allocation end at `expires_at`.
 
-    To let it end earlier than it would is to release it later, and needs the same permission.
+    An earlier end is a release at that time, and needs the same permission.
 
     Raises:
         PermissionDenied: No object permission grants it.
@@ -114,13 +114,11 @@ def nameable(objects):
     """
     Return those of `objects`, a queryset or manager, that an error may name.
 
-    An error is for the user of the request that is served, or as whom a service works (see `audit.change_tracking`).
-    What the system does by itself it tells to those who run it.
+    They are those that the user of the call may view (see `audit.get_viewer`). Errors of the system's own work are for
+    administrators, who may view all.
     """
-    request = current_request.get()
-    if request is None or request.user is None:
-        return objects.all()
-    return objects.restrict(request.user, "view")
+    viewer = audit.get_viewer()
+    return objects.all() if viewer is None else objects.restrict(viewer, "view")
 
 
 def may_import(user):
@@ -143,12 +141,12 @@ def permitted_ids(model, user, action, ids):
 
 def check_change_of_others(pools, user, subject):
     """
-    Make sure that `user` may change each of the pools that live from what is about to change.
+    Make sure that `user` may change each of the pools that share an object which is about to change.
 
     Args:
-        pools: A queryset of SegmentPools, those beside the one that is changed.
+        pools: A queryset of the other SegmentPools.
         user: The User.
-        subject: What they live from, such as "VLAN group V". It begins the text of the error.
+        subject: The shared object, such as "VLAN group V". It begins the text of the error.
 
     Raises:
         PermissionDenied: The user may not change one of them. The error names those that they may view.

@@ -28,7 +28,7 @@ from ...validators import clean_cluster_name, clean_epg_name
 from ..allocations import recording
 from ..base import audit, operations, transactions
 from ..base.cluster_keys import cluster_keys
-from ..base.resolution import enclosing_places
+from ..base.places import enclosing_places
 from ..base.visibility import permitted_ids
 from ..segments import provisioning, usage
 from ..segments.prefix_status import status_when_available

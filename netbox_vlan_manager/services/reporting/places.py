@@ -8,7 +8,8 @@ from django.db.models.functions import Upper
 from dcim.models import Location, Region, Site, SiteGroup
 
 from ...models import ANY_PLACE, Allocation, SegmentPool
-from ..base.resolution import place_key, visible_pools
+from ..base.places import place_key
+from ..base.resolution import visible_pools
 from ..base.visibility import known_allocations, pools_permitting
 
 __all__ = (
@@ -24,7 +25,7 @@ class _Places:
 
     Args:
         pools: A queryset of the SegmentPools that count: to a user, no other pool is there.
-        keys: The keys of the places (see `resolution.place_key`).
+        keys: The keys of the places (see `base.places.place_key`).
     """
 
     def __init__(self, pools, keys):

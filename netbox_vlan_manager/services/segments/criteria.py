@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from ...choices import AllocationOrderChoices, SegmentStatusChoices
 from ...models import Segment
 from ...validators import clean_vid
-from ..base.prepared_queries import fetch_rows
+from ..base.prepared_queries import fetch_rows, placeholder
 
 __all__ = (
     "SegmentCriteria",
@@ -23,10 +23,15 @@ __all__ = (
     "matching",
 )
 
-# What stands in a prepared query for the values of a call.
-POOL, SEGMENT = 2**63 - 1, 2**63 - 2
-# These must fit into a smallint: VLAN IDs and prefix lengths that nobody can ask for.
-VID, VID_MIN, VID_MAX, LENGTH = 32767, 32766, 32765, 32764
+POOL = placeholder("pool", "bigint")
+# The placeholder of each field of a SegmentCriteria.
+PLACEHOLDERS = {
+    "vid": placeholder("vid", "smallint"),
+    "vid_min": placeholder("vid_min", "smallint"),
+    "vid_max": placeholder("vid_max", "smallint"),
+    "prefix_length": placeholder("prefix_length", "smallint"),
+    "segment": placeholder("segment", "bigint"),
+}
 
 ORDERS = {
     AllocationOrderChoices.LOWEST: ("vid",),
@@ -134,16 +139,9 @@ def lock_first(pool, criteria, skip_locked):
         criteria: A SegmentCriteria.
         skip_locked: Whether to skip rows that other transactions have locked, or to wait for them.
     """
-    values = {
-        POOL: pool.pk,
-        VID: criteria.vid,
-        VID_MIN: criteria.vid_min,
-        VID_MAX: criteria.vid_max,
-        LENGTH: criteria.prefix_length,
-        SEGMENT: criteria.segment,
-    }
-    asked = tuple(field.name for field in fields(criteria) if getattr(criteria, field.name) is not None)
-    rows = fetch_rows(_first_query, values, pool.allocation_order, asked, skip_locked)
+    asked = {name: value for name in PLACEHOLDERS if (value := getattr(criteria, name)) is not None}
+    values = {POOL: pool.pk, **{PLACEHOLDERS[name]: value for name, value in asked.items()}}
+    rows = fetch_rows(_first_query, values, pool.allocation_order, tuple(asked), skip_locked)
     return rows[0][0] if rows else None
 
 
@@ -154,8 +152,7 @@ def matching(criteria):
 
 
 def _first_query(order, asked, skip_locked):
-    values = {"vid": VID, "vid_min": VID_MIN, "vid_max": VID_MAX, "prefix_length": LENGTH, "segment": SEGMENT}
-    criteria = SegmentCriteria(**{name: values[name] for name in asked})
+    criteria = SegmentCriteria(**{name: PLACEHOLDERS[name] for name in asked})
     segments = Segment.objects.filter(matching(criteria), pool=POOL, status=SegmentStatusChoices.AVAILABLE)
     segments = segments.select_for_update(skip_locked=skip_locked, no_key=True, of=("self",))
     return segments.order_by(*ORDERS[order]).values_list("pk")[:1]

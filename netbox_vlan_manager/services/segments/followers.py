@@ -9,7 +9,6 @@ from copy import copy
 from django.utils import timezone
 
 from ipam.choices import VLANStatusChoices
-from netbox.context import current_request
 
 from ...models import Allocation, Segment
 from ..base import audit
@@ -73,8 +72,7 @@ def follow_segment(segment):
 
 
 def _save(instance, **values):
-    request = current_request.get()
-    if request is not None and request.user is None:
+    if audit.is_system():
         # A change by the system has no user, which NetBox's own change log needs.
         audit.update(instance, **values)
         return

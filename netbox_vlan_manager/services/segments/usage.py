@@ -24,7 +24,7 @@ from ipam.models import VLAN, IPAddress, IPRange, Prefix
 from vpn.models import L2VPNTermination
 
 from ...models import Segment
-from ..base.prepared_queries import fetch_rows
+from ..base.prepared_queries import fetch_rows, placeholder
 from .prefix_status import status_when_available
 
 __all__ = (
@@ -40,8 +40,8 @@ __all__ = (
 # The first and the last address of the network of `asked`.
 FIRST, LAST = "host(asked.network)::inet", "host(broadcast(asked.network))::inet"
 
-# Stands in a prepared query for the id of a VLAN.
-PK = 2**63 - 1
+# The id of the VLAN in a prepared query.
+VLAN_ID = placeholder("vlan", "bigint")
 
 # The conditions for rows of a table that overlap that network. NetBox's own indexes serve them.
 INSIDE = {
@@ -175,7 +175,7 @@ def _count_related(vlans, user):
     """Return (model, VLAN id, objects that have the VLAN, those of them that `user` may view) tuples."""
     vlans, relations = list(vlans), _relations()
     # A release asks about one VLAN: that query is prepared.
-    rows = fetch_rows(_related_query, {PK: vlans[0]}) if len(vlans) == 1 else _related(relations, vlans)
+    rows = fetch_rows(_related_query, {VLAN_ID: vlans[0]}) if len(vlans) == 1 else _related(relations, vlans)
     found = {(relations[number], vlan): count for number, vlan, count in rows}
     visible = found
     if found and user is not None and not user.is_superuser:
@@ -187,7 +187,7 @@ def _count_related(vlans, user):
 
 
 def _related_query():
-    return _related(_relations(), [PK])
+    return _related(_relations(), [VLAN_ID])
 
 
 def _related(relations, vlans, user=None):

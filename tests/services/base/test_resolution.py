@@ -229,7 +229,7 @@ def test_paused_pool_is_still_the_nearest(places):
 # Two matches
 
 
-def test_two_places_of_one_name_are_an_error_that_names_both_pools():
+def test_two_places_of_one_name_are_an_error_naming_both_pools():
     first = make_pool(scope=make_site("North"), name="First")
     second = make_pool(scope=make_region("North"), name="Second")
     with pytest.raises(AmbiguousPool) as caught:
@@ -243,7 +243,7 @@ def test_two_places_of_one_name_are_an_error_that_names_both_pools():
     assert caught.value.code == "invalid"
 
 
-def test_the_names_that_an_ambiguity_and_the_combinations_give_each_mean_one_pool():
+def test_names_in_ambiguities_and_combinations_mean_one_pool():
     pools = set()
     for rd, site in (("1:1", "Site1"), ("1:1", "Site2"), (None, "Site1"), (None, "Site2")):
         vrf = VRF.objects.get_or_create(name="Shared", rd=rd)[0]
@@ -281,7 +281,7 @@ def test_pool_named_like_the_id_of_another(pool):
     assert resolve_pool_by_name("other").pool == other
 
 
-def test_pool_that_is_hidden_is_not_there_and_one_that_is_only_viewed_is_refused(pool, hidden):
+def test_hidden_pool_is_not_there_and_a_viewed_one_is_refused(pool, hidden):
     user = permit(make_user("bob"), pool, "view")
     assert resolve_pool_by_name(pool.slug, user=user).pool == pool
     with pytest.raises(PermissionDenied):
@@ -322,7 +322,7 @@ def test_locations_of_one_name_with_a_pool_each_are_ambiguous():
         resolve("Hall")
 
 
-def test_location_with_a_pool_is_not_taken_for_its_namesake_that_another_pool_serves():
+def test_location_with_a_pool_is_not_its_namesake():
     make_pool(scope=make_location("Hall", make_site("Site1")), name="First")
     make_location("Hall", make_site("Site2"))
     make_pool(scope="Site2", name="Second")
@@ -352,7 +352,7 @@ def test_region_around_a_site_of_its_name_is_no_second_match():
     assert resolve("Berlin") == pool
 
 
-def test_region_with_a_pool_around_a_site_of_its_name_is_a_second_match():
+def test_region_with_a_pool_around_its_namesake_is_a_second_match():
     berlin = make_region("Berlin")
     make_pool(scope=berlin, name="Region")
     make_pool(scope=make_site("Berlin", region=berlin), name="Site")
@@ -377,7 +377,7 @@ def test_vrf_name_used_twice_is_ambiguous_for_an_enclosing_pool():
         resolve("Site1", "Shared")
 
 
-def test_vrf_name_used_twice_is_ambiguous_when_one_pool_is_nearer():
+def test_vrf_name_used_twice_is_ambiguous_if_a_pool_is_nearer():
     region = make_region("North")
     site = make_site("Site1", region=region)
     for rd, scope in (("1:1", site), ("1:2", region)):
@@ -453,7 +453,7 @@ def test_user_with_another_permission_does_not(pool, action):
         resolve("Site1", user=permit(make_user("bob"), SegmentPool, action))
 
 
-def test_pool_that_the_user_may_not_see_is_not_found_and_not_named(pool, hidden):
+def test_pool_that_the_user_may_not_see_is_not_found_or_named(pool, hidden):
     user = permit(make_user("bob"), pool, "view")
     with pytest.raises(PoolNotFound) as caught:
         resolve("Site2", user=user)
@@ -550,7 +550,7 @@ def test_direct_hit_of_a_user_takes_no_more(pool, django_assert_num_queries):
         resolve("Site1", user=user)
 
 
-def test_queries_for_an_enclosing_pool_do_not_grow_with_the_pools(places, django_assert_max_num_queries):
+def test_queries_for_an_enclosing_pool_do_not_grow(places, django_assert_max_num_queries):
     pool = make_pool(scope=places[6])
     for number in range(20):
         make_pool(scope=f"Site{number}", slug=f"pool-{number}")

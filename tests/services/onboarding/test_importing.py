@@ -348,7 +348,7 @@ def test_dry_run_leaves_nothing_behind(pool, django_capture_on_commit_callbacks)
     before = [list(model.objects.order_by("pk").values()) for model in tables]
 
     with (
-        patch("netbox_vlan_manager.services.base.audit.flush_events") as flushed,
+        patch("netbox_vlan_manager.services.base.audit.tracking.flush_events") as flushed,
         patch("netbox.context_managers.flush_events") as flushed_at_the_end,
         django_capture_on_commit_callbacks(execute=True) as callbacks,
     ):

@@ -12,8 +12,6 @@ from contextvars import ContextVar
 from django.db.models.functions import Upper
 from django.utils.translation import gettext as _
 
-from netbox.context import current_request
-
 from ....choices import SegmentStatusChoices
 from ....models import Allocation, Segment
 from ...allocations import availability
@@ -40,7 +38,7 @@ def paused():
         _is_paused.reset(token)
 
 
-def follow_prefix(segment, prefix):
+def follow_prefix(segment, prefix, user):
     """
     Carry what the first generation has written on a segment's prefix over to its allocations and its status.
 
@@ -49,12 +47,11 @@ def follow_prefix(segment, prefix):
     Args:
         segment: The Segment, of a pool on trial.
         prefix: The Prefix, as it was saved.
+        user: The User whom the change log names; None for the system.
     """
     if not getattr(prefix, "first_generation_change", False):
         return
     prefix.first_generation_change = False
-    request = current_request.get()
-    user = request and request.user
     with audit.change_tracking(user):
         transactions.run(lambda: _follow(segment.pk, prefix, user))
 

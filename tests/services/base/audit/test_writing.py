@@ -8,26 +8,12 @@ from django_prometheus.models import model_inserts
 from core.models import ObjectChange, ObjectType
 from extras.models import CachedValue, CustomField, Notification, Subscription, Tag
 from ipam.models import VLAN, Prefix
-from netbox.context import current_request
 from netbox_vlan_manager.models import Segment
-from netbox_vlan_manager.services import allocate, release
+from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.base.audit import change_tracking, create, update
 from tests.factories import make_pool, make_segment, make_user
 
 pytestmark = pytest.mark.django_db
-
-flushed = []
-
-
-def record_events(events):
-    flushed.extend((event["object_type"].model, event["event_type"]) for event in events)
-
-
-@pytest.fixture
-def events(settings):
-    flushed.clear()
-    settings.EVENTS_PIPELINE = [f"{__name__}.record_events"]
-    return flushed
 
 
 def logged(instance):
@@ -117,7 +103,7 @@ def change_of(instance):
     ).latest("pk")
 
 
-def test_update_notifies_subscribers_and_calls_other_plugins_receivers():
+def test_update_notifies_subscribers_and_calls_other_receivers():
     segment = make_segment(make_pool(), 100)
     subscriber = make_user("subscriber")
     Subscription.objects.create(user=subscriber, object=segment.prefix)
@@ -176,67 +162,6 @@ def test_create_takes_as_many_statements_for_many_as_for_few():
 
     statements(100, 1)
     assert statements(200, 2) == statements(300, 40)
-
-
-def test_every_write_of_allocate_and_release_is_logged_with_user_and_request():
-    pool, user = make_pool(segments=1), make_user("alice")
-    ObjectChange.objects.all().delete()
-    allocate("prod-01", pool=pool, user="alice")
-    release("prod-01", pool=pool, user=user)
-
-    changes = list(ObjectChange.objects.order_by("pk"))
-    assert [(change.changed_object_type.model, change.action) for change in changes] == [
-        ("segment", "update"),
-        ("prefix", "update"),
-        ("allocation", "create"),
-        ("allocation", "update"),
-        ("segment", "update"),
-        ("prefix", "update"),
-    ]
-    assert {change.user for change in changes} == {user}
-    assert len({change.request_id for change in changes[:3]}) == len({change.request_id for change in changes[3:]}) == 1
-    assert changes[0].request_id != changes[3].request_id
-    assert (changes[0].prechange_data["status"], changes[0].postchange_data["status"]) == ("available", "allocated")
-    assert (changes[1].prechange_data["status"], changes[1].postchange_data["status"]) == ("active", "reserved")
-    assert changes[3].prechange_data["released_at"] is None
-
-
-@pytest.mark.django_db(transaction=True)
-def test_events_leave_once_committed(events):
-    pool = make_pool(segments=1)
-    events.clear()
-    allocate("prod-01", pool=pool, user=make_user())
-
-    assert sorted(events) == [
-        ("allocation", "object_created"),
-        ("allocation", "vlan_manager_allocated"),
-        ("prefix", "object_updated"),
-        ("segment", "object_updated"),
-    ]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_caller_s_rollback_takes_events_and_changes_along(events):
-    pool = make_pool(segments=1)
-    events.clear()
-    changes = ObjectChange.objects.count()
-    with transaction.atomic():
-        allocate("prod-01", pool=pool, user=make_user())
-        transaction.set_rollback(True)
-
-    assert events == []
-    assert ObjectChange.objects.count() == changes
-    assert Segment.objects.get().status == "available"
-
-
-def test_failed_call_leaves_the_request_s_earlier_events_alone(events):
-    pool = make_pool(segments=1)
-    events.clear()
-    with change_tracking(make_user()), transaction.atomic():
-        allocate("prod-01", pool=pool, user=make_user())
-        with pytest.raises(Exception, match="no available segment"):
-            allocate("prod-02", pool=pool, user=make_user())
-    assert current_request.get() is None
 
 
 @override_settings(CUSTOM_VALIDATORS={"netbox_vlan_manager.allocation": [{"cluster_name": {"prohibited": True}}]})
