@@ -1,57 +1,57 @@
-"""A pool with a free and a held segment, and the ways to edit them in NetBox."""
+"""
+A pool with a free and a held segment, and the ways to edit them in NetBox.
+
+Where this folder is an argument of pytest, this file is imported before Django is set up: fixtures import what they need.
+"""
 
 import pytest
-from django.db import connection
-
-from ipam.models import VLAN, Prefix
-from netbox_vlan_manager.models import Segment
-from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.drift.consistency import find_drift
-from tests.factories import make_pool, make_user
-from tests.services.segments.world import REST, Pages, state
 
 
 @pytest.fixture
 def pool():
+    from tests.factories import make_pool
+
     return make_pool(segments=3)
 
 
 @pytest.fixture
 def free(pool):
     """A segment that nobody holds: VLAN 101 with 10.0.1.0/24."""
-    return Segment.objects.get(pool=pool, vid=101)
+    return pool.segments.get(vid=101)
 
 
 @pytest.fixture
 def held(pool):
     """A segment that prod-01 holds: VLAN 100 with 10.0.0.0/24."""
+    from netbox_vlan_manager.services import allocate
+    from tests.factories import make_user
+
     return allocate("prod-01", pool=pool, user=make_user()).allocation.segment
 
 
 @pytest.fixture
 def client(client):
     """A test client whose user is a superuser."""
+    from tests.factories import make_user
+
     client.force_login(make_user("root", is_superuser=True))
     return client
 
 
-@pytest.fixture(params=[REST, Pages], ids=["rest", "pages"])
+@pytest.fixture(params=["rest", "pages"])
 def netbox(request, client):
-    return request.param(client)
+    from tests.services.segments import world
+
+    return {"rest": world.REST, "pages": world.Pages}[request.param](client)
 
 
 @pytest.fixture
 def unchanged():
     """A function that makes sure that nothing was written since the test began to ask."""
-    before = []
+    from tests.services.segments import world
 
-    def check():
-        assert state() == before[0]
-        connection.check_constraints()
-        assert find_drift() == []
-
-    before.append(state())
-    return check
+    before = world.state()
+    return lambda: world.check_unchanged(before)
 
 
 @pytest.fixture
@@ -62,5 +62,7 @@ def container(pool):
 @pytest.fixture
 def stranger(pool):
     """A VLAN and a prefix beside those of the pool, in its group and VRF."""
+    from ipam.models import VLAN, Prefix
+
     vlan = VLAN.objects.create(vid=900, name="Not an EPG name", group=pool.vlan_group)
     return vlan, Prefix.objects.create(prefix="10.0.200.0/24", vrf=pool.vrf, vlan=vlan)

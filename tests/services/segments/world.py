@@ -1,13 +1,14 @@
 """What the tests of edits in NetBox share: NetBox's pages and REST API, scripts, and the state of all objects."""
 
 from django.contrib.messages import get_messages
-from django.db import transaction
+from django.db import connection, transaction
 from django.urls import reverse
 
 from core.models import ObjectChange
 from dcim.models import Location, Region, SiteGroup
 from ipam.models import VLAN, Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
+from netbox_vlan_manager.services.drift.consistency import find_drift
 from tests.factories import make_site
 from utilities.exceptions import AbortRequest
 
@@ -89,6 +90,13 @@ def state():
         list(model.objects.order_by("pk").values())
         for model in (SegmentPool, Segment, Allocation, VLAN, Prefix, VLANGroup, ObjectChange)
     ] + [list(SegmentPool.prefixes.through.objects.order_by("pk").values())]
+
+
+def check_unchanged(before):
+    """Make sure that nothing was written since `state` returned `before`."""
+    assert state() == before
+    connection.check_constraints()
+    assert find_drift() == []
 
 
 def nested_places():
