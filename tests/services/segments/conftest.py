@@ -1,7 +1,7 @@
 """
 A pool with a free and a held segment, and the ways to edit them in NetBox.
 
-Where this folder is an argument of pytest, this file is imported before Django is set up: fixtures import what they need.
+This file is imported before Django is set up where pytest is given this folder: fixtures import what they need.
 """
 
 import pytest
