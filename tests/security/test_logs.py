@@ -92,7 +92,7 @@ def test_jobs_of_users(log, monkeypatch):
     header = "site,vlan_id,epg_name,segment,vrf"
     asked = {"count": 1, "prefix_length": 24, "epg_template": f"EPG_{{vid}}{FORGED}"}
     result = RepairResult(f"vlan:{FORGED}", FAILED, FORGED)
-    monkeypatch.setattr(jobs, "repair_drift", lambda *args, **kwargs: [result])
+    monkeypatch.setattr(jobs.user, "repair_drift", lambda *args, **kwargs: [result])
     for texts in (
         run(jobs.SegmentImportJob, text=f'{header},"{FORGED}"\n1', atomic=True, dry_run=True),
         run(jobs.GenerateSegmentsJob, pool=pool.pk, asked=asked, dry_run=True),
@@ -110,8 +110,8 @@ def test_jobs_of_the_system(log, monkeypatch):
     def refuse_some():
         raise ExceptionGroup("Some", [SegmentInUse(FORGED)])
 
-    monkeypatch.setattr(jobs, "promote_all", refuse)
-    monkeypatch.setattr(jobs, "expire_due", refuse_some)
+    monkeypatch.setattr(jobs.system, "promote_all", refuse)
+    monkeypatch.setattr(jobs.system, "expire_due", refuse_some)
     texts = run(jobs.LifeCycleJob)
     assert sum("forged" in text for text in texts) == 2
     assert "".join(texts).isprintable()
