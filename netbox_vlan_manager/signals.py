@@ -24,6 +24,7 @@ from . import branching
 from .exceptions import Busy, VLANManagerError
 from .models import Allocation, Segment, SegmentPool
 from .services.allocations.clusters import link_clusters
+from .services.base import hooks
 from .services.base.audit import skipped_by_delete
 from .services.base.transactions import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, sqlstate
 from .services.onboarding.first_generation import following
@@ -206,6 +207,11 @@ def keep_scopes(instance, **kwargs):
 @refuses_deletion_of(Segment)
 def keep_held_segments(instance, **kwargs):
     guards.check_segment_deletion(instance)
+
+
+@receiver(post_delete, sender=Segment)
+def tell_of_deletion(instance, **kwargs):
+    hooks.send(hooks.segments_deleted, [instance.pk])
 
 
 @receiver(post_delete, sender=Segment)

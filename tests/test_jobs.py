@@ -15,15 +15,17 @@ from rq.timeouts import JobTimeoutException
 
 from core.choices import JobIntervalChoices, JobStatusChoices
 from core.models import Job, ObjectChange
+from ipam.models import VLANGroup
 from netbox.registry import registry
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.jobs import LifeCycleJob, system
+from netbox_vlan_manager.jobs.runners import UserJobRunner
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
 from netbox_vlan_manager.services.allocations import leases
 from netbox_vlan_manager.services.drift.consistency import find_drift
 from netbox_vlan_manager.services.segments import quarantine
-from tests.factories import make_pool, make_user
+from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db
 
@@ -322,3 +324,29 @@ def test_two_at_once(pool, caplog):
         done[message.split()[0]] += int("".join(filter(str.isdigit, message)))
     assert done == Counter({"Made": COOLDOWNS, "Released": LEASES, "Warned": 1, "Found": 1, "Forgot": 1})
     assert_done(pool)
+
+
+class DeletingJob(UserJobRunner):
+    """Deletes a VLAN group, which a pool protects."""
+
+    asked = ("group",)
+
+    class Meta:
+        name = "Delete a group"
+
+    def work(self, user, group):
+        VLANGroup.objects.get(pk=group).delete()
+
+
+@pytest.mark.parametrize("may_view", [True, False])
+def test_job_of_a_user_names_only_what_the_user_may_view(may_view):
+    pool, user = make_pool(name="zqx-pool"), make_user("alice")
+    if may_view:
+        permit(user, SegmentPool, "view")
+    job = DeletingJob.enqueue_for(user, group=pool.vlan_group_id)
+    DeletingJob.handle(job)
+    job = Job.objects.get(pk=job.pk)
+    assert job.status == JobStatusChoices.STATUS_FAILED
+    told = f"{job.data} {job.log_entries} {job.error}"
+    assert ("zqx-pool" in told) is may_view
+    assert ("something that you may not view" in told) is not may_view

@@ -128,9 +128,9 @@ class UserJobRunner(JobRunner):
         return job
 
     def run(self, *args, **kwargs):
+        # Read again: the job has the user as of when it was made, permissions included.
+        user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
         try:
-            # Read again: the job has the user as of when it was made, permissions included.
-            user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
             if user is None:
                 raise PermissionDenied(_("The user who started this may no longer log in."))
             # NetBox can queue a failed job again: the results of that run are no arguments.
@@ -138,7 +138,7 @@ class UserJobRunner(JobRunner):
             self.work(user, **self.job.data)
         except (*SERVICE_ERRORS, PermissionDenied) as error:
             is_by_field = hasattr(error, "error_dict")
-            errors = error.message_dict if is_by_field else {NON_FIELD_ERRORS: get_error_texts(error, None)}
+            errors = error.message_dict if is_by_field else {NON_FIELD_ERRORS: get_error_texts(error, user)}
             self.job.data["errors"] = errors
             for text in chain.from_iterable(errors.values()):
                 self.logger.error(as_line(str(text)))

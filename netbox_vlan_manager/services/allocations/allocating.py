@@ -23,7 +23,7 @@ from ...exceptions import Busy, PoolExhausted, VIDUnavailable, VLANManagerError
 from ...models import Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import ClusterName
-from ..base import audit, custom_fields, operations, transactions
+from ..base import audit, custom_fields, hooks, operations, transactions
 from ..base.places import place_key
 from ..base.prepared_queries import fetch_object, placeholder
 from ..reporting import thresholds
@@ -422,6 +422,7 @@ def write_allocation_locked(segment, request, user, shared=False):
         exclude=("segment", "pool", "cluster", "allocated_by"), validate_unique=False, validate_constraints=False
     )
     audit.write(updates=[] if shared else _allocated(segment), creates=[allocation], events=[(allocation, ALLOCATED)])
+    hooks.send(hooks.segments_held, [segment.pk])
     return allocation
 
 

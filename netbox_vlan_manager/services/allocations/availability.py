@@ -15,7 +15,7 @@ from ipam.choices import VLANStatusChoices
 from ...choices import SegmentStatusChoices
 from ...exceptions import SegmentInUse
 from ...models import Allocation, Segment
-from ..base import audit, operations, transactions
+from ..base import audit, hooks, operations, transactions
 from ..segments.guards import disabling
 from ..segments.locks import lock_segment
 from .releasing import end_overdue_locked
@@ -91,6 +91,7 @@ def _enable_locked(pk, changelog_message):
     segment = lock_segment(pk)
     if segment.status != SegmentStatusChoices.DISABLED:
         return AvailabilityResult(segment, changed=False)
+    hooks.check_vetoes(hooks.REUSE, [pk])
     if segment.vlan.status != VLANStatusChoices.STATUS_ACTIVE:
         audit.update(segment.vlan, status=VLANStatusChoices.STATUS_ACTIVE)
     return _write_locked(segment, changelog_message, status=SegmentStatusChoices.AVAILABLE, disabled_reason="")

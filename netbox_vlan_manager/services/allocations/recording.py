@@ -10,7 +10,7 @@ from virtualization.models import Cluster
 
 from ...choices import SegmentStatusChoices
 from ...models import ANY_PLACE, Allocation
-from ..base import audit
+from ..base import audit, hooks
 from ..base.cluster_keys import cluster_keys
 from ..segments.prefix_status import status_when_allocated
 
@@ -77,6 +77,7 @@ def write_allocations_locked(held):
                 allocation.segment = segment
                 creates.append(allocation)
         audit.write(updates=updates, creates=creates)
+        hooks.send(hooks.segments_held, {allocation.segment_id for allocation in creates})
 
 
 def prefix_updates(segment, status):

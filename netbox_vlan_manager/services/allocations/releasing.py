@@ -20,7 +20,7 @@ from ...events import EXPIRED, RELEASED
 from ...exceptions import AllocationNotFound, SegmentInUse
 from ...models import Allocation, Segment
 from ...validators import ClusterName, clean_purpose
-from ..base import audit, operations, transactions
+from ..base import audit, hooks, operations, transactions
 from ..base.prepared_queries import fetch_rows, placeholder
 from ..segments.criteria import matching
 from ..segments.guards import disabling
@@ -191,10 +191,11 @@ def _end_locked(allocation, user, changelog_message, reason, if_due, use=None):
             use = releases.find_use_that_matters(pool, segment.pk, user)
         if use and pool.release_in_use == ReleaseInUseChoices.REFUSE and reason != ReleaseReasonChoices.EXPIRED:
             raise _in_use(allocation, use)
-        freed = _freed(segment, released_at, use)
+        freed = _freed(segment, released_at, use or hooks.find_vetoes(hooks.REUSE, [segment.pk]))
         updates += [(segment, freed), *prefix_updates(segment, prefix_status(pool, freed["status"]))]
     event = EXPIRED if reason == ReleaseReasonChoices.EXPIRED else RELEASED
     audit.write(updates=updates, events=[(allocation, event)])
+    hooks.send(hooks.segments_released, [segment.pk])
     metrics.count_release(pool, reason)
     return ReleaseResult(allocation, released=True)
 
@@ -228,20 +229,20 @@ def _in_use(allocation, use):
     )
 
 
-def _freed(segment, released_at, use):
+def _freed(segment, released_at, held_back):
     """
     Return {field: value} of a segment that no cluster holds any more.
 
     Args:
         segment: The Segment, with its pool and VLAN.
         released_at: When its last cluster released it.
-        use: The usage.Use that keeps it from other clusters, or None.
+        held_back: What keeps it from other clusters until somebody ends that: a usage.Use or vetoes, if any.
     """
     if reasons := status_reasons(segment.vlan, ()):
         # Its VLAN was reserved or deprecated while it was held: it is not handed out, not after a cool-down either.
         return {**disabling(segment, ", ".join(reasons)), "last_released_at": released_at}
-    if use:
-        # Without an end: it is not known when the objects stop using the segment.
+    if held_back:
+        # Without an end: it is not known when the segment stops being used.
         return {"status": SegmentStatusChoices.QUARANTINED, "last_released_at": released_at}
     if segment.pool.cooldown:
         return {

@@ -20,7 +20,7 @@ from ipam.models import VLAN
 from ...choices import SegmentPoolStatusChoices
 from ...exceptions import Busy, Conflict, PoolConflict
 from ...models import Allocation, PoolSnapshot, Segment, SegmentPool, SegmentUsage
-from ..base import audit, operations, transactions
+from ..base import audit, hooks, operations, transactions
 from ..base.protection import PROTECTED_ERRORS, protected_conflicts
 from ..base.resolution import serving_pools
 from ..base.visibility import permitted_ids
@@ -117,6 +117,7 @@ def _merge_locked(pk, into_pk, user, changelog_message, dry_run):
         check_containers(into, [*into.prefixes.all(), *containers])
     into.prefixes.add(*containers)
     _move(segments, pool=into)
+    hooks.send(hooks.segments_changed, [segment.pk for segment in segments])
     # After the segments: a VLAN may go to the VLAN group of its segment's pool.
     _move(vlans, group=into.vlan_group)
     _move_allocations(pool, into)

@@ -11,7 +11,7 @@ from ...choices import SegmentStatusChoices
 from ...exceptions import SegmentInUse
 from ...models import Allocation, Segment
 from ...models.deletion import name_viewed_only
-from ..base import audit, operations, transactions
+from ..base import audit, hooks, operations, transactions
 from ..base.visibility import nameable
 from .hierarchy import delete_prefixes
 
@@ -38,6 +38,7 @@ def delete_segment(segment, *, user, changelog_message=""):
 
     Raises:
         SegmentInUse: A cluster holds the segment.
+        Vetoed: An optional part of the plugin refuses it.
         ProtectedError: Another object in NetBox uses its VLAN or a prefix; nothing was deleted.
         Busy: Locks were not had in time; nothing was deleted.
     """
@@ -54,6 +55,7 @@ def _delete_segment_locked(pk, changelog_message):
         if nameable(Segment.objects).filter(pk=pk).exists():
             text = _("Segment {segment} is allocated: release it before you delete it.")
         raise SegmentInUse(text.format(segment=segment))
+    hooks.check_vetoes(hooks.DELETE, [pk])
     segment._changelog_message = changelog_message
     segment.delete()
 
@@ -67,8 +69,10 @@ def delete_segments_locked(segments):
 
     Raises:
         ProtectedError: Another object in NetBox uses a VLAN or prefix.
+        Vetoed: An optional part of the plugin refuses one of the deletions.
     """
     for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
+        hooks.check_vetoes(hooks.DELETE, [segment.pk for segment in batch])
         unlink_allocations(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
         audit.delete(batch)
         delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])

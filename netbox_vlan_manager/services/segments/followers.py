@@ -11,7 +11,7 @@ from django.utils import timezone
 from ipam.choices import VLANStatusChoices
 
 from ...models import Allocation, Segment
-from ..base import audit
+from ..base import audit, hooks
 from . import usage
 from .guards import HANDED_OUT, disabling, find_segment_of
 from .locks import lock_status
@@ -61,7 +61,7 @@ def follow_prefix(prefix):
 
 
 def follow_segment(segment):
-    """Copy the VLAN ID, name and prefixes of `segment` to its active allocations."""
+    """Copy the VLAN ID, name and prefixes of `segment`, which have changed, to its active allocations."""
     names = ("vid", "epg_name", "prefix", "ipv6_prefix")
     for allocation in Allocation.objects.unreleased().filter(segment=segment).order_by():
         now = copy(allocation)
@@ -69,6 +69,7 @@ def follow_segment(segment):
         values = {name: getattr(now, name) for name in names}
         if values != {name: getattr(allocation, name) for name in names}:
             _save(allocation, **values)
+    hooks.send(hooks.segments_changed, [segment.pk])
 
 
 def _save(instance, **values):

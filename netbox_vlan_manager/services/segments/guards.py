@@ -19,7 +19,7 @@ from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool
 from ...models.deletion import protected_error
 from ...validators import clean_epg_name
-from ..base import transactions
+from ..base import hooks, transactions
 from ..base.visibility import nameable
 from . import usage
 from .first_generation_fields import check_followed
@@ -77,6 +77,8 @@ def check_vlan(vlan):
     if vlan.vid != segment.vlan.vid:
         if segment.status == SegmentStatusChoices.ALLOCATED:
             errors["vid"] = _("The VLAN's segment is allocated: release it before its VLAN ID changes.")
+        elif veto := hooks.find_vetoes(hooks.RENUMBER, [segment.pk]):
+            errors["vid"] = veto[segment.pk].message
         else:
             errors |= vid_range_errors(group, vlan.vid)
     if errors:
@@ -151,6 +153,8 @@ def _segment_prefix_errors(segment, prefix):
         lock_status(segment)
         if segment.status == SegmentStatusChoices.ALLOCATED:
             errors["prefix"] = _("The prefix's segment is allocated: release it before its prefix changes.")
+        elif veto := hooks.find_vetoes(hooks.RENUMBER, [segment.pk]):
+            errors["prefix"] = veto[segment.pk].message
         else:
             try:
                 containers = Containers(segment.pool)
@@ -316,7 +320,12 @@ def check_segment_deletion(segment):
 
     Raises:
         ProtectedError: A cluster holds the segment.
+        AbortRequest: An optional part of the plugin refuses the deletion.
     """
     Segment.objects.select_for_update(of=("self",)).filter(pk=segment.pk).order_by().first()
     if holders := list(Allocation.objects.unreleased().filter(segment=segment)):
         raise protected_error(_("Clusters hold this segment; release it first."), holders)
+    try:
+        hooks.check_vetoes(hooks.DELETE, [segment.pk])
+    except hooks.Vetoed as veto:
+        raise AbortRequest(veto.message) from veto

@@ -16,7 +16,7 @@ from ipam.models import VLAN, Prefix
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy
 from ...models import Segment, SegmentPool
-from ..base import audit, operations, transactions
+from ..base import audit, hooks, operations, transactions
 from ..base.visibility import nameable
 from . import usage
 from .hierarchy import create_prefixes
@@ -155,6 +155,7 @@ def _write_segments(segments):
     audit.write(updates=adopted)
     create_prefixes(owned)
     audit.create(segments)
+    hooks.send(hooks.segments_changed, [segment.pk for segment in segments])
 
 
 def _disable_used(specs, segments):

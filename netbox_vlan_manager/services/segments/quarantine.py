@@ -15,7 +15,7 @@ from rq.timeouts import BaseTimeoutException
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy
 from ...models import Segment
-from ..base import audit, operations, transactions
+from ..base import audit, hooks, operations, transactions
 from .criteria import matching
 from .locks import lock_segment
 
@@ -155,6 +155,7 @@ def end_quarantine(segment, *, user, changelog_message=""):
         The Segment, as it is now.
 
     Raises:
+        Vetoed: An optional part of the plugin refuses that the segment is handed out again.
         Busy: The lock was not had in time, or the segment was deleted; nothing was changed.
     """
     user = audit.get_user(user)
@@ -166,6 +167,7 @@ def end_quarantine(segment, *, user, changelog_message=""):
 def _end_quarantine_locked(pk, changelog_message):
     segment = lock_segment(pk)
     if segment.status == SegmentStatusChoices.QUARANTINED:
+        hooks.check_vetoes(hooks.REUSE, [pk])
         segment._changelog_message = changelog_message
         audit.update(segment, status=SegmentStatusChoices.AVAILABLE, quarantined_until=None)
     return segment

@@ -12,7 +12,7 @@ from ipam.models import VLAN, Prefix
 from ...choices import SegmentStatusChoices
 from ...exceptions import SegmentInUse
 from ...models import Segment
-from ..base import audit, custom_fields, operations, transactions
+from ..base import audit, custom_fields, hooks, operations, transactions
 from ..base.visibility import nameable
 from . import guards, usage
 from .deletion import detach_prefix
@@ -160,6 +160,7 @@ def _check_wanted(segment, now, wanted):
     Raises:
         ValidationError: The networks do not go together.
         SegmentInUse: VLAN ID or a prefix would change while a cluster holds the segment.
+        Vetoed: They would change, and an optional part of the plugin refuses that.
     """
     if errors := family_errors(wanted["prefix"], wanted["ipv6_prefix"]):
         raise ValidationError(errors)
@@ -169,6 +170,8 @@ def _check_wanted(segment, now, wanted):
         if nameable(Segment.objects).filter(pk=segment.pk).exists():
             text = _("Segment {segment} is allocated: release it before its VLAN ID or prefix changes.")
         raise SegmentInUse(text.format(segment=segment))
+    if renumbered:
+        hooks.check_vetoes(hooks.RENUMBER, [segment.pk])
 
 
 def _change_parts(segment, now, wanted, of_parts):
@@ -225,6 +228,7 @@ def _change_segment(segment, ipv6_network, values, of_parts):
         ipv6_prefix.delete()
     elif drops and segment.owns_vlan:
         detach_prefix(ipv6_prefix)
+    hooks.send(hooks.segments_changed, [segment.pk])
 
 
 def _change_custom_fields(instance, name, values):
