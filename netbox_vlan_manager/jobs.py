@@ -23,7 +23,8 @@ from .models import SegmentPool
 from .services.allocations.leases import expire_due, warn_expiring
 from .services.base.idempotency import forget_old_keys
 from .services.base.refusals import SERVICE_ERRORS, get_error_texts
-from .services.drift.repair import FAILED, STATUSES, announce_drift, repair_drift
+from .services.drift.repair import FAILED, STATUSES, repair_drift
+from .services.drift.reports import announce_drift
 from .services.onboarding.first_generation.actions import ACTIONS
 from .services.onboarding.import_files import parse_file
 from .services.onboarding.importing import import_segments

@@ -22,7 +22,7 @@ from netbox_vlan_manager.jobs import LifeCycleJob
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
 from netbox_vlan_manager.services.allocations import leases
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments import quarantine
 from tests.factories import make_pool, make_user
 

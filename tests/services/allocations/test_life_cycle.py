@@ -22,7 +22,7 @@ from netbox_vlan_manager.services import (
 )
 from netbox_vlan_manager.services.allocations.allocation import clean_request
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.reporting.thresholds import refresh
 from netbox_vlan_manager.services.segments.quarantine import promote_all
 from tenancy.models import Tenant

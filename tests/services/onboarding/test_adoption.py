@@ -17,7 +17,7 @@ from netbox_vlan_manager.services import (
     disable_segment,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import Decision, adopt, find_candidates
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from tests.factories import make_pool, make_segment, make_site, make_user, permit

@@ -14,7 +14,7 @@ from extras.models import EventRule, Webhook
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, create_pool, delete_segment, release
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation import migrating
 from netbox_vlan_manager.services.onboarding.first_generation.migrating import migrate
 from netbox_vlan_manager.services.onboarding.first_generation.reading import has_data

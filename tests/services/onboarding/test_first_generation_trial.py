@@ -24,7 +24,7 @@ from netbox_vlan_manager.services import (
     share,
     update_pool,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation.migrating import migrate
 from netbox_vlan_manager.services.onboarding.first_generation.undoing import finish, undo
 from tenancy.models import Tenant

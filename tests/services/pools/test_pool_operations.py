@@ -23,7 +23,7 @@ from netbox_vlan_manager.services import (
     share,
     update_pool,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.pools.merging import merge_pool
 from netbox_vlan_manager.services.pools.resizing import parse_vid_ranges, resize_pool

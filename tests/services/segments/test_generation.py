@@ -21,7 +21,7 @@ from netbox_vlan_manager.services import (
     update_pool,
 )
 from netbox_vlan_manager.services.allocations.allocation import clean_request
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.reporting.forecast import forecast
 from netbox_vlan_manager.services.reporting.thresholds import refresh
 from netbox_vlan_manager.services.segments.generation import find_networks, find_vids, with_room

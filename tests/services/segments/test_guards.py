@@ -20,7 +20,7 @@ from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, enable_segment, release, update_pool
 from netbox_vlan_manager.services.base import transactions
 from netbox_vlan_manager.services.base.audit import change_tracking
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.factories import make_pool, make_segment, make_site, make_user
 from utilities.exceptions import AbortRequest
 

@@ -18,7 +18,7 @@ from netbox_vlan_manager.services import (
     update_segment,
 )
 from netbox_vlan_manager.services.base.audit import change_tracking
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.provisioning import build_segments, clean_spec
 from netbox_vlan_manager.services.segments.spaces import Containers
 from tenancy.models import Tenant
