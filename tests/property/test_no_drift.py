@@ -82,7 +82,7 @@ class Caller:
 
     def adopt(self, pool, status, cluster):
         decision = Decision(cluster_name=cluster) if cluster else Decision(status)
-        adopt(pool_of(pool), user=USER, enforce=False, decision=decision)
+        adopt(pool_of(pool), user=USER, enforce=False, decisions={None: decision})
 
     def patch(self, number, values):
         update_segment(some(Segment, number), user=USER, **values)

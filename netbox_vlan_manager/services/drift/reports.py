@@ -76,12 +76,12 @@ def changeable_pools(drifts, user):
     return pks if user is None else permitted_ids(SegmentPool, user, "change", pks)
 
 
-def announce_drift(told):
+def announce_drift(announced):
     """
     Send the event `vlan_manager_drift_found` for each pool with new drift. The severity info is not announced.
 
     Args:
-        told: {pool id, as text: names of findings}, which the last call returned.
+        announced: {pool id, as text: names of findings}, which the last call returned.
 
     Returns:
         {pool id, as text: names of findings} of the drift that there is now.
@@ -91,7 +91,7 @@ def announce_drift(told):
         if drift.severity != DriftSeverityChoices.INFO:
             found[str(drift.pool.pk)].append(drift.item)
             pools[str(drift.pool.pk)] = drift.pool
-    news = [pools[pk] for pk, items in found.items() if not set(items) <= set(told.get(pk, ()))]
+    news = [pools[pk] for pk, items in found.items() if not set(items) <= set(announced.get(pk, ()))]
     with audit.change_tracking(None):
         audit.announce([(pool, DRIFT_FOUND) for pool in news])
     return dict(found)

@@ -118,7 +118,7 @@ def test_adopt(pool, pair):
     vlan = VLAN.objects.create(group=pool.vlan_group, vid=110, name="web")
     Prefix.objects.create(prefix="10.0.10.0/24", vrf=pool.vrf, vlan=vlan)
     decision = Decision(cluster_name=other)
-    result = adopt(pool, user="operator", enforce=False, decision=decision)
+    result = adopt(pool, user="operator", enforce=False, decisions={None: decision})
     assert (result.adopted, result.failed) == ((0, 1) if is_same else (1, 0))
 
 

@@ -26,7 +26,7 @@ IPV6 = "2001:db8::/64"
 
 # Each kind that can be repaired, and what brings it about: {name: (kinds, function, what shows that it is repaired)}
 REPAIRABLE = {
-    # No signal tells of it.
+    # bulk_create() sends no signal.
     "cluster": (
         ["cluster_link"],
         lambda: Cluster.objects.bulk_create(

@@ -109,7 +109,7 @@ def test_chain_of_renumbered_vlans_is_repaired_as_a_whole(pool, user):
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_what_follows_a_repair_by_the_system(pool, dry_run):
-    """A VLAN that is renamed brings its segment and the allocation up to date, with no user whom NetBox could name."""
+    """The repair of a VLAN's name updates its segment and the allocation; the change log names no user."""
     vlan(name="No EPG name")
     with unguarded():
         Segment.objects.filter(vid=100).update(vid=999)
@@ -155,7 +155,7 @@ def test_what_another_plugin_refuses_fails_alone(pool, user):
     assert ObjectChange.objects.count() == 1
 
 
-def test_repaired_by_somebody_else_meanwhile(pool, user):
+def test_repaired_by_another_user_before_the_lock(pool, user):
     prefix("10.0.1.0/24", status="reserved")
     lock = repair._lock
 
