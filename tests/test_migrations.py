@@ -19,7 +19,7 @@ from core.models import ObjectType
 from ipam.models import VLANGroup
 from netbox_vlan_manager.models import Allocation, SegmentPool
 from netbox_vlan_manager.services import release
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.factories import make_pool
 from tests.stack import StackError
 from tests.stack.database import Database

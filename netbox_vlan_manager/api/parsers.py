@@ -4,7 +4,7 @@ from django.utils.translation import gettext as _
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError, ValidationError
 
-from ..services.onboarding.import_files import MAX_SIZE
+from ..services.base.sheets import MAX_SIZE
 from ..validators import UNSTORABLE
 
 __all__ = (

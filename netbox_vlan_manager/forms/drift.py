@@ -4,7 +4,7 @@ from django.utils.translation import gettext_lazy as _
 from netbox.forms.mixins import ChangelogMessageMixin
 
 from ..choices import DriftSeverityChoices
-from ..services.drift.consistency import KINDS
+from ..services.drift.findings import KINDS
 
 __all__ = (
     "DriftFilterForm",

@@ -7,7 +7,8 @@ from core.forms.mixins import SyncedDataMixin
 from netbox.choices import ImportMethodChoices
 from utilities.forms.utils import restrict_form_fields
 
-from ..services.onboarding.import_files import MAX_SIZE, read_file
+from ..services.base.sheets import MAX_SIZE
+from ..services.onboarding.import_files import read_file
 
 __all__ = ("ImportSourceForm",)
 

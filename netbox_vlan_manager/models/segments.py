@@ -26,7 +26,7 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
     """
     One VLAN and its prefix, handed out as one unit. The EPG name is the VLAN's name.
 
-    `vid` repeats the VLAN's ID so that the free list is one index; `services.drift.consistency` compares the two.
+    `vid` repeats the VLAN's ID so that the free list is one index; `services.drift.vlan_checks` compares the two.
     `status` is "allocated" exactly while an active allocation exists, which a deferred trigger of the database holds.
     """
 

@@ -11,7 +11,8 @@ from ..choices import SegmentStatusChoices
 from ..models import SegmentPool
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.base.visibility import permitted_ids
-from ..services.onboarding.adoption import Decision, adopt, find_candidates
+from ..services.onboarding.adoption import Decision, adopt
+from ..services.onboarding.candidates import find_candidates
 from ..services.segments.specs import NEW_STATUSES
 from .mixins import ResendMixin
 
@@ -108,8 +109,7 @@ class SegmentPoolAdoptView(ResendMixin, BaseObjectView):
                 pool,
                 user=request.user,
                 prefixes=None if everything else chosen,
-                decision=decision,
-                decisions=decisions,
+                decisions={None: decision, **decisions},
                 dry_run=dry_run,
             )
         except SERVICE_ERRORS as error:

@@ -13,18 +13,16 @@ from utilities.views import ContentTypePermissionRequiredMixin
 
 from ..forms import DriftFilterForm, DriftRepairForm
 from ..jobs import REPAIRED_AT_ONCE, DriftRepairJob
-from ..services.drift.consistency import KINDS
+from ..services.drift.findings import KINDS
 from ..services.drift.repair import (
     FAILED,
     REPAIRED,
     SKIPPED,
     STATUSES,
     WOULD_REPAIR,
-    changeable_pools,
-    filter_drift,
     repair_drift,
-    report_drift,
 )
+from ..services.drift.reports import changeable_pools, filter_drift, report_drift
 from .mixins import KeepTypedMixin, ReturnURLMixin
 from .progress import answer_htmx, get_job, get_progress
 

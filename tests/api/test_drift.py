@@ -8,7 +8,7 @@ from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.jobs import DriftRepairJob
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.api.base import PlainTestCase, client_of, url_of
 from tests.factories import make_pool, make_user
 from tests.openapi import openapi_schema

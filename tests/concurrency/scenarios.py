@@ -50,7 +50,7 @@ from netbox_vlan_manager.services import (  # noqa: E402
 from netbox_vlan_manager.services.allocations.leases import expire_due  # noqa: E402
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest  # noqa: E402
 from netbox_vlan_manager.services.base import transactions  # noqa: E402
-from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
+from netbox_vlan_manager.services.drift.findings import find_drift  # noqa: E402
 from netbox_vlan_manager.services.onboarding.importing import import_segments  # noqa: E402
 from netbox_vlan_manager.services.reporting.export import segment_rows  # noqa: E402
 from netbox_vlan_manager.services.segments.quarantine import promote_all  # noqa: E402

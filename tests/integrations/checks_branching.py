@@ -33,7 +33,7 @@ from netbox_vlan_manager.services import (  # noqa: E402
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
+from netbox_vlan_manager.services.drift.findings import find_drift  # noqa: E402
 from tests.factories import make_pool, make_segment, make_user  # noqa: E402
 from utilities.exceptions import AbortRequest  # noqa: E402
 from virtualization.models import Cluster, ClusterType  # noqa: E402

@@ -45,7 +45,7 @@ from netbox_vlan_manager.services import (  # noqa: E402
 )
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring  # noqa: E402
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest  # noqa: E402
-from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
+from netbox_vlan_manager.services.drift.findings import find_drift  # noqa: E402
 from netbox_vlan_manager.services.reporting.thresholds import refresh  # noqa: E402
 from netbox_vlan_manager.services.segments.quarantine import promote_all  # noqa: E402
 from tenancy.models import Tenant  # noqa: E402

@@ -27,7 +27,7 @@ from netbox_vlan_manager.services import (
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import Decision, adopt
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.pools.merging import merge_pool
@@ -82,7 +82,7 @@ class Caller:
 
     def adopt(self, pool, status, cluster):
         decision = Decision(cluster_name=cluster) if cluster else Decision(status)
-        adopt(pool_of(pool), user=USER, enforce=False, decision=decision)
+        adopt(pool_of(pool), user=USER, enforce=False, decisions={None: decision})
 
     def patch(self, number, values):
         update_segment(some(Segment, number), user=USER, **values)

@@ -14,7 +14,7 @@ from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, disable_segment
 from netbox_vlan_manager.services.allocations.sharing import share
 from netbox_vlan_manager.services.base import audit, transactions
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_file, read_file
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.reporting.export import csv_chunks, json_chunks, segment_rows, xlsx_file

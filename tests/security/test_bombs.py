@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from netbox_vlan_manager.api.views.base import BATCH_MAX
 from netbox_vlan_manager.models import IdempotencyKey, Segment
-from netbox_vlan_manager.services.onboarding.import_files import MAX_SIZE
+from netbox_vlan_manager.services.base.sheets import MAX_SIZE
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_user
 

@@ -11,7 +11,7 @@ from core.models import Job, ObjectChange
 from ipam.models import VLAN, IPAddress, Prefix
 from netbox_vlan_manager.jobs import DriftRepairJob
 from netbox_vlan_manager.models import Segment, SegmentPool
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db

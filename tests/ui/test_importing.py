@@ -112,9 +112,9 @@ class TestForm:
         assert "no segment pool" not in text_of(response)
 
     def test_columns_are_those_of_the_service(self, pool):
-        assert tuple(importing.COLUMN_TEXTS) == segment_columns.COLUMNS
+        assert tuple(views.COLUMN_TEXTS) == segment_columns.COLUMNS
         result = importing.import_segments(
-            import_files.parse_csv(importing.EXAMPLE), user=make_user(), enforce=False, dry_run=True
+            import_files.parse_csv(views.EXAMPLE), user=make_user(), enforce=False, dry_run=True
         )
         assert {column for row in result.results for column in row.errors} == {"segment"}
 

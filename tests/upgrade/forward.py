@@ -18,7 +18,7 @@ from dcim.models import Location  # noqa: E402
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool  # noqa: E402
 from netbox_vlan_manager.services import allocate, release, share, update_pool, update_segment  # noqa: E402
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring  # noqa: E402
-from netbox_vlan_manager.services.drift.consistency import find_drift  # noqa: E402
+from netbox_vlan_manager.services.drift.findings import find_drift  # noqa: E402
 from netbox_vlan_manager.services.reporting.snapshots import take_snapshots  # noqa: E402
 from netbox_vlan_manager.services.reporting.statistics import pool_statistics  # noqa: E402
 from netbox_vlan_manager.services.reporting.thresholds import refresh  # noqa: E402

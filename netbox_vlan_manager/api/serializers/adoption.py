@@ -88,8 +88,7 @@ class AdoptSerializer(RequestSerializer):
                 raise serializers.ValidationError({"candidates": errors}) from None
         return {
             "prefixes": None if data.get("all") else data.get("prefixes") or list(decisions),
-            "decision": Decision(data.get("as", "")),
-            "decisions": decisions,
+            "decisions": {None: Decision(data.get("as", "")), **decisions},
             "dry_run": data.get("dry_run", False),
         }
 

@@ -5,7 +5,7 @@ from rest_framework import serializers
 from utilities.api import get_serializer_for_model
 
 from ...choices import DriftSeverityChoices
-from ...services.drift.consistency import KINDS
+from ...services.drift.findings import KINDS
 from ...services.drift.repair import STATUSES
 from ..names import RequestSerializer
 from .pools import SegmentPoolSerializer
@@ -18,10 +18,17 @@ __all__ = (
 )
 
 
+class KindField(serializers.ChoiceField):
+    """The name of a kind of drift. Serializers copy their fields for each request, so the choices are current."""
+
+    def __init__(self, **kwargs):
+        super().__init__(choices=list(KINDS), **kwargs)
+
+
 class DriftFilterSerializer(serializers.Serializer):
     """What of the report is asked for; each may be given several times."""
 
-    kind = serializers.ListField(child=serializers.ChoiceField(choices=list(KINDS)), required=False)
+    kind = serializers.ListField(child=KindField(), required=False)
     severity = serializers.ListField(
         child=serializers.ChoiceField(choices=DriftSeverityChoices.values()), required=False
     )
@@ -33,7 +40,7 @@ class DriftFilterSerializer(serializers.Serializer):
 
 class DriftSerializer(serializers.Serializer):
     item = serializers.CharField(help_text=_("What a repair takes: kind, object type and object id, with colons"))
-    kind = serializers.ChoiceField(choices=list(KINDS))
+    kind = KindField()
     severity = serializers.ChoiceField(choices=DriftSeverityChoices.values())
     pool = SegmentPoolSerializer(nested=True)
     object_type = serializers.CharField(source="object._meta.label_lower", help_text=_("Application and model"))

@@ -4,7 +4,8 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from ...models import SegmentPool
-from ...services.onboarding.adoption import adopt, find_candidates
+from ...services.onboarding.adoption import adopt
+from ...services.onboarding.candidates import find_candidates
 from ..permissions import MayWrite
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, NOT_FOUND
 from ..serializers.adoption import AdoptResultSerializer, AdoptSerializer, CandidateSerializer

@@ -5,7 +5,8 @@ from rest_framework.response import Response
 
 from ...jobs import REPAIRED_AT_ONCE, DriftRepairJob
 from ...models import SegmentPool
-from ...services.drift.repair import STATUSES, clean_items, filter_drift, repair_drift, report_drift
+from ...services.drift.repair import STATUSES, clean_items, repair_drift
+from ...services.drift.reports import filter_drift, report_drift
 from ..permissions import ChangePermissions
 from ..schema import BUSY, DRY_RUN, FORBIDDEN, INVALID
 from ..serializers import (

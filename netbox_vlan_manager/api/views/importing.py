@@ -4,7 +4,8 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from ...services.onboarding.import_files import MAX_SIZE, as_rows, parse_csv, parse_file
+from ...services.base.sheets import MAX_SIZE
+from ...services.onboarding.import_files import as_rows, parse_csv, parse_file
 from ...services.onboarding.importing import import_segments
 from ..names import FORM_TOKEN, check_names, read_flags
 from ..parsers import CSVParser, JSONParser, OldYAMLParser, TextYAMLParser, XLSXParser, YAMLParser

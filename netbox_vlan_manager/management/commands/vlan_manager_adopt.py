@@ -26,7 +26,7 @@ class Command(ServiceCommand):
         if found is None:
             raise CommandError(f"There is no pool with the slug {pool!r}.")
         with self.service_errors():
-            result = adopt(found, user=user, decision=Decision(status), dry_run=dry_run, enforce=False)
+            result = adopt(found, user=user, decisions={None: Decision(status)}, dry_run=dry_run, enforce=False)
         for row in result.results:
             prefixes = ", ".join(str(prefix) for prefix in row.candidate.prefixes)
             texts = [

@@ -5,7 +5,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...choices import DriftSeverityChoices
 from ...logs import as_line
-from ...services.drift.repair import repair_drift, report_drift
+from ...services.drift.repair import repair_drift
+from ...services.drift.reports import report_drift
 
 
 class Command(BaseCommand):

@@ -1,8 +1,8 @@
 """
-Reports what no longer fits to those who may see it, and repairs it.
+Repairs drift.
 
 NetBox is the truth for VLAN IDs and prefixes where these are valid; allocations are the truth for statuses. A repair
-writes what the check has found, no more, and leaves to people what only they can decide.
+writes the values that the check found and no others. Findings that only a person can decide stay as they are.
 """
 
 from collections import defaultdict
@@ -17,13 +17,11 @@ from ipam.models import VLAN, Prefix
 from ipam.signals import handle_prefix_saved
 from utilities.exceptions import AbortRequest
 
-from ...choices import DriftSeverityChoices
-from ...events import DRIFT_FOUND
 from ...exceptions import VLANManagerError
 from ...models import Allocation, Segment, SegmentPool
 from ..base import audit, operations, transactions
-from ..base.visibility import permitted_ids
-from .consistency import KINDS, Drift, find_drift
+from .findings import KINDS, Drift, find_drift
+from .reports import changeable_pools, report_drift
 
 __all__ = (
     "FAILED",
@@ -31,105 +29,42 @@ __all__ = (
     "SKIPPED",
     "STATUSES",
     "WOULD_REPAIR",
-    "DriftReport",
     "RepairResult",
-    "announce_drift",
-    "changeable_pools",
     "clean_items",
-    "filter_drift",
     "repair_drift",
-    "report_drift",
 )
 
 REPAIRED, WOULD_REPAIR, SKIPPED, FAILED = STATUSES = ("repaired", "would_repair", "skipped", "failed")
 
-# The order in which the rows of a repair are locked, segments being first.
+# The order in which the rows of a repair are locked, after the segments.
 LOCKED_MODELS = (VLAN, Prefix, Allocation, SegmentPool)
 
 
 @dataclass(frozen=True)
-class DriftReport:
-    """What was found, by pool, and how much more is about objects that the user may not view."""
-
-    findings: list
-    hidden: int = 0
-
-
-@dataclass(frozen=True)
 class RepairResult:
-    """What became of one finding: one of STATUSES, and in words what was done, or why nothing was."""
+    """The result for one finding: one of STATUSES, and in words what was done or why nothing was done."""
 
     item: str
     status: str
     message: str
 
 
-def report_drift(user=None):
-    """
-    Return a DriftReport of all that no longer fits in pools that `user` may view; None may view all. Locks nothing.
-    """
-    drifts = find_drift()
-    hidden = 0
-    if user is None or user.is_superuser:
-        others = {drift.other[0] for drift in drifts if drift.other}
-    else:
-        pools = permitted_ids(SegmentPool, user, "view", {drift.pool.pk for drift in drifts})
-        drifts = [drift for drift in drifts if drift.pool.pk in pools]
-        by_model = defaultdict(set)
-        for drift in drifts:
-            by_model[type(drift.object)].add(drift.object.pk)
-        visible = {model: permitted_ids(model, user, "view", pks) for model, pks in by_model.items()}
-        others = permitted_ids(Prefix, user, "view", {drift.other[0] for drift in drifts if drift.other})
-        hidden = len(drifts)
-        drifts = [drift for drift in drifts if drift.object.pk in visible[type(drift.object)]]
-        hidden -= len(drifts)
-    drifts = [_name_other(drift) if drift.other and drift.other[0] in others else drift for drift in drifts]
-    # Sorting keeps the order of the kinds within a pool and severity.
-    severities = DriftSeverityChoices.values()
-    return DriftReport(sorted(drifts, key=lambda drift: (drift.pool.name, severities.index(drift.severity))), hidden)
-
-
-def _name_other(drift):
-    return replace(drift, message=f"{drift.message}: {drift.other[1]}")
-
-
-def filter_drift(drifts, *, kind=(), severity=(), pool_id=(), repairable=None):
-    """
-    Return those of `drifts` that are of one of the kinds and severities and of one of the pools; empty ones ask for
-    nothing.
-    """
-    return [
-        drift
-        for drift in drifts
-        if (not kind or drift.kind in kind)
-        and (not severity or drift.severity in severity)
-        and (not pool_id or drift.pool.pk in pool_id)
-        and repairable in (None, bool(drift.repair))
-    ]
-
-
-def changeable_pools(drifts, user):
-    """Return the ids of those pools of `drifts` in which `user` may repair; None may everywhere."""
-    pks = {drift.pool.pk for drift in drifts}
-    return pks if user is None else permitted_ids(SegmentPool, user, "change", pks)
-
-
 def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_message="", report=None):
     """
-    Repair what was reported, or say what that would do; what is already resolved is left alone.
+    Repair findings of the report, or say what a repair would do. A finding that is already resolved is left alone.
 
     Each repair is a transaction of its own: it locks the VRFs and the VLAN group of the pool, the cluster of an
-    allocation, and the rows that it writes, and looks again before it writes. So does a dry run, which rolls back.
-    Repairing all goes on as long as one repair makes another possible.
+    allocation, and the rows that it writes, and checks again before it writes. A dry run does the same and rolls it
+    back. Repairing all goes on as long as one repair makes another possible.
 
     Args:
         items: Names of findings (`Drift.item`); None for all.
-        user: The User, or the user name, whom the change log names; None for the system.
+        user: The User, or the user name, for the change log; None for the system.
         enforce: Hold the user to their object permissions: to view what is repaired, and to change its pool. Commands,
             whose users have the database anyway, do not.
         dry_run: Change nothing.
-        changelog_message: Why, for the change log.
-        report: Called before each repair with how many are done, and how many there are as far as is known.
+        changelog_message: The reason, for the change log.
+        report: Called before each repair with the number of repairs that are done and of all that are known.
 
     Returns:
         A list of RepairResult, one for each item, in the order given.
@@ -139,27 +74,38 @@ def repair_drift(items=None, *, user, enforce=True, dry_run=False, changelog_mes
     """
     user = audit.get_user(user)
     viewer = user if enforce else None
-    is_all = items is None
-    if not is_all:
+    if items is not None:
         items = clean_items(items)
-    about = {"items": "all" if is_all else len(items), "user": user}
-    with operations.track("repair", dry_run=dry_run, **about):
+    count = "all" if items is None else len(items)
+    with operations.track("repair", dry_run=dry_run, items=count, user=user), audit.change_tracking(user):
+        repair = partial(_repair, dry_run=dry_run, changelog_message=changelog_message)
+        return _repair_items(items, viewer, repair, report or (lambda done, known: None))
+
+
+def _repair_items(items, viewer, repair, report):
+    """
+    Return a list of RepairResult.
+
+    Args:
+        items: Names of findings; None for all, also those that a repair makes possible.
+        viewer: The User whose permissions decide; None may do everything.
+        repair: `_repair` with the arguments that are the same for all items.
+        report: See `repair_drift`.
+    """
+    found = {drift.item: drift for drift in report_drift(viewer).findings}
+    results = {}
+    wanted = list(found) if items is None else items
+    while wanted:
+        permitted = changeable_pools(found.values(), viewer)
+        done = [item for item in results if item not in wanted]
+        for number, item in enumerate(wanted, start=len(done)):
+            report(number, len(done) + len(wanted))
+            results[item] = repair(item, found.get(item), permitted)
+        if items is not None or not any(results[item].status == REPAIRED for item in wanted):
+            break
         found = {drift.item: drift for drift in report_drift(viewer).findings}
-        results = {}
-        wanted = list(found) if is_all else items
-        with audit.change_tracking(user):
-            while wanted:
-                permitted = changeable_pools(found.values(), viewer)
-                done = [item for item in results if item not in wanted]
-                for number, item in enumerate(wanted, start=len(done)):
-                    if report:
-                        report(number, len(done) + len(wanted))
-                    results[item] = _repair(item, found.get(item), permitted, dry_run, changelog_message)
-                if not is_all or not any(results[item].status == REPAIRED for item in wanted):
-                    break
-                found = {drift.item: drift for drift in report_drift(viewer).findings}
-                left = {item: drift for item, drift in found.items() if _is_open(results.get(item))}
-                wanted = list(left) if any(drift.repair for drift in left.values()) else []
+        left = {item: drift for item, drift in found.items() if _is_open(results.get(item))}
+        wanted = list(left) if any(drift.repair for drift in left.values()) else []
     return list(results.values())
 
 
@@ -169,10 +115,10 @@ def _is_open(result):
 
 def clean_items(items):
     """
-    Return names of findings (`Drift.item`) without those given twice.
+    Return names of findings (`Drift.item`), each once.
 
     Raises:
-        ValidationError: One is no name of a finding, or there are none.
+        ValidationError: An item is no name of a finding, or there are none.
     """
     unknown = [item for item in items if not _is_item(item)]
     if unknown:
@@ -190,7 +136,7 @@ def _is_item(item):
 
 
 def _repair(item, drift, permitted, dry_run, changelog_message):
-    """Return the RepairResult of an item; `drift` is None where the report has none of that name."""
+    """Return the RepairResult of an item; `drift` is None if the report has no finding of that name."""
     if drift is None:
         return RepairResult(item, SKIPPED, _("Already resolved."))
     if drift.pool.pk not in permitted:
@@ -199,7 +145,7 @@ def _repair(item, drift, permitted, dry_run, changelog_message):
     if not drift.repair:
         return RepairResult(item, SKIPPED, drift.advice)
     try:
-        result = transactions.run(partial(_repair_in_transaction, drift, changelog_message), dry_run)
+        result = transactions.run(partial(_repair_locked, drift, changelog_message), dry_run)
     except (ValidationError, AbortRequest, VLANManagerError) as error:
         messages = error.messages if isinstance(error, ValidationError) else [str(error.message)]
         return RepairResult(item, FAILED, " ".join(messages))
@@ -209,9 +155,10 @@ def _repair(item, drift, permitted, dry_run, changelog_message):
     return replace(result, status=WOULD_REPAIR) if dry_run and result.status == REPAIRED else result
 
 
-def _repair_in_transaction(drift, changelog_message):
+def _repair_locked(drift, changelog_message):
+    """Take the locks, check again, write, and return the RepairResult; the caller's transaction holds the locks."""
     _lock(drift)
-    # Under the locks: it may have been repaired, deleted or made worse since the report.
+    # Since the report, others may have repaired or changed it.
     now: Drift | None = next(
         (found for found in find_drift(drift.kind, drift.object.pk) if found.item == drift.item), None
     )
@@ -224,13 +171,13 @@ def _repair_in_transaction(drift, changelog_message):
     audit.write(updates=now.changes)
     for instance, values in now.changes:
         if isinstance(instance, Prefix) and "vrf" in values:
-            # The depths that NetBox caches, of the prefixes around it in both VRFs.
+            # Updates the cached depths of the prefixes around it in both VRFs.
             handle_prefix_saved(instance, created=False)
     return RepairResult(drift.item, REPAIRED, now.repair)
 
 
 def _lock(drift):
-    """Take the locks that the repair needs, in the order that all keep to."""
+    """Take the locks that the repair needs, in the order that all operations keep."""
     rows = defaultdict(set)
     for instance, _values in drift.changes:
         rows[type(instance)].add(instance.pk)
@@ -253,24 +200,3 @@ def _lock(drift):
 def _lock_rows(model, pks):
     if pks := {pk for pk in pks if pk}:
         list(model.objects.select_for_update(no_key=True, of=("self",)).filter(pk__in=pks).order_by("pk").values("pk"))
-
-
-def announce_drift(told):
-    """
-    Tell of the pools in which there is drift that has not been told of yet; what is merely worth knowing is not told.
-
-    Args:
-        told: {pool id: names of findings} of what the last call found, as it returned it.
-
-    Returns:
-        {pool id, as text: names of findings} of what there is now.
-    """
-    found, pools = defaultdict(list), {}
-    for drift in find_drift():
-        if drift.severity != DriftSeverityChoices.INFO:
-            found[str(drift.pool.pk)].append(drift.item)
-            pools[str(drift.pool.pk)] = drift.pool
-    news = [pools[pk] for pk, items in found.items() if not set(items) <= set(told.get(pk, ()))]
-    with audit.change_tracking(None):
-        audit.announce([(pool, DRIFT_FOUND) for pool in news])
-    return dict(found)

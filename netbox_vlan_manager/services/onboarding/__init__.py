@@ -1,1 +1,1 @@
-"""What is there already: files, VLANs and prefixes in NetBox, and what the first generation kept."""
+"""Makes segments of existing data: files, VLANs and prefixes in NetBox, and the data of the first generation."""

@@ -1,7 +1,7 @@
 """
-What the rows of an import ask for: their pool, and the values that they say, checked before any lock.
+Checks the rows of an import before any lock: finds their pools, and cleans their values.
 
-All that is wrong with a row is found at once.
+All errors of a row are found at once.
 """
 
 import re
@@ -36,7 +36,7 @@ __all__ = (
     "collect",
 )
 
-# The columns are the first generation's; the services have the design's words for the same things.
+# The columns have the first generation's names; the services have their own names for the same values.
 COLUMN_OF_FIELD = {"vid": "vlan_id", "prefix": "segment"}
 
 AVAILABLE = SegmentStatusChoices.AVAILABLE
@@ -44,20 +44,20 @@ HELD = SegmentStatusChoices.ALLOCATED
 DISABLED = SegmentStatusChoices.DISABLED
 QUARANTINED = SegmentStatusChoices.QUARANTINED
 
-# What says more of a status, and of which.
+# The columns with details of a status, and the status.
 STATUS_OF_COLUMN = {"disabled_reason": DISABLED, "quarantined_until": QUARANTINED}
-# What says more of the clusters: once for all of them, or for each in their order with commas between.
+# The columns with details of the clusters: one value for all of them, or one for each, with commas between.
 HOLDER_COLUMNS = ("purpose", "allocated_at", "expires_at")
 
 
 @dataclass
 class RowResult:
     """
-    What became of one row, or would become of it.
+    The result of one row.
 
-    `status` is created, updated, unchanged, failed, or skipped: nothing was wrong with the row, but an atomic import
-    changes nothing when another row fails. `changes` of an update is {column: {"old": value, "new": value}}; `warnings`
-    are texts.
+    `status` is created, updated, unchanged, failed, or skipped: the row has no errors, but an atomic import changes
+    nothing if another row fails. `changes` of an update is {column: {"old": value, "new": value}}; `warnings` are
+    texts.
     """
 
     index: int
@@ -69,7 +69,7 @@ class RowResult:
     warnings: list = field(default_factory=list)
 
     def as_json(self):
-        """Return what there is to tell of the row, as a dictionary that JSON can hold; its place is its index."""
+        """Return the values that are not empty as a dictionary that JSON can hold, without the index."""
         values = {name: value for name, value in vars(self).items() if value not in (None, {}, [])}
         del values["index"]
         return values
@@ -77,8 +77,8 @@ class RowResult:
 
 class Holder(NamedTuple):
     """
-    A cluster that shall hold the segment of a row; `key` is what its name is compared by. `purpose` is None where the
-    row has no such column.
+    A cluster that shall hold the segment of a row. Its name is compared by `key`. `purpose` is None if the row has no
+    such column.
     """
 
     name: str
@@ -90,25 +90,25 @@ class Holder(NamedTuple):
 
 @dataclass
 class Row:
-    """A row on its way from the file to its segment: what it says, cleaned, and what becomes of it."""
+    """A row on its way from the file to its segment: its cleaned values, and its result."""
 
     result: RowResult
     values: dict
     pool: object = None
     spec: object = None
-    # The clusters that shall hold the segment, the allocations of those that do not yet, and what these change where
-    # the segment is there.
+    # The clusters that shall hold the segment, the allocations of those that do not yet, and the change of the clusters
+    # if the segment exists.
     holders: list = field(default_factory=list)
     allocations: list = field(default_factory=list)
     joining: dict = field(default_factory=dict)
-    # The status that the segment shall have, with what the columns say beside; None leaves it as it is.
+    # The status that the segment shall have, with its details; None leaves it as it is.
     status: dict | None = None
     writes_segment: bool = False
 
 
 @operations.part("checks")
 def check_rows(rows, viewer):
-    """Find each row's pool and check its values, before any lock; what is wrong goes into the row's result."""
+    """Find the pool of each row and check its values, before any lock; errors go into the row's result."""
     pools, containers, seen = {}, {}, {}
     for row in rows:
         errors = row.result.errors
@@ -149,18 +149,18 @@ def check_rows(rows, viewer):
 
 @contextmanager
 def collect(errors, column=None):
-    """Add to `errors`, {column: texts}, what the block raises: about `column` where it does not say about what."""
+    """Add the ValidationError of the block to `errors`, {column: texts}; one without fields is about `column`."""
     try:
         yield
     except ValidationError as error:
         found = error.message_dict if column is None else {column: error.messages}
         for name, texts in by_column(found).items():
-            # What a value lacks is said once.
+            # The first error of a column is kept.
             errors.setdefault(name, texts)
 
 
 def _clean_columns(values, errors):
-    """Return the row's values as trimmed text by column, or None if it is no row; what is wrong goes into `errors`."""
+    """Return the row's values as trimmed text by column, or None if it is no row; errors go into `errors`."""
     if not isinstance(values, dict):
         errors["row"] = [_("This is no object with the columns {columns}.").format(columns=", ".join(COLUMNS))]
         return None
@@ -184,20 +184,20 @@ def _clean_columns(values, errors):
             if UNSTORABLE.search(cleaned[name]):
                 raise ValidationError(_("No value may have a NUL or half a surrogate pair."))
     if type(values.get("pool")) is int:
-        # A number of JSON is an id, where a text may be a slug.
+        # A number of JSON is an id; a text may be a slug.
         cleaned["pool"] = values["pool"]
     needed = REQUIRED_COLUMNS if cleaned.get("pool") else (*POOL_COLUMNS, *REQUIRED_COLUMNS)
     for name in needed:
         if not cleaned.get(name):
             errors.setdefault(name, [_("This column needs a value.")])
     if re.fullmatch(r"[0-9]{1,4}\.00?", cleaned.get("vlan_id", "")):
-        # A sheet has no whole numbers, and some programs show it. With three zeros it is a thousand to many people.
+        # A sheet has no whole numbers, and some programs write 100.0. Three zeros would mean a thousand to many people.
         cleaned["vlan_id"] = cleaned["vlan_id"].partition(".")[0]
     return cleaned
 
 
 def _clean_spec(row, values, containers):
-    """Return the SegmentSpec of a row, or raise a ValidationError with all that is wrong; None if it has no pool."""
+    """Return the SegmentSpec of a row, or raise a ValidationError with all errors; None if it has no pool."""
     names = {"vid": "vlan_id", "epg_name": "epg_name", "prefix": "segment", "ipv6_prefix": "ipv6_prefix"}
     if row.pool is not None:
         if row.pool.pk not in containers:
@@ -217,7 +217,7 @@ def _clean_spec(row, values, containers):
 
 
 def _pool(values, pools, viewer):
-    """Return the pool of a row, looked up once for each that is named."""
+    """Return the pool of a row; rows that name the same pool share one look-up."""
     key = tuple(values.get(name, "") for name in ("pool", *POOL_COLUMNS))
     if key not in pools:
         try:
@@ -227,7 +227,7 @@ def _pool(values, pools, viewer):
         except ValidationError as error:
             pools[key] = error
         else:
-            # Rows of one pool share its instance, and with it what is read through it.
+            # Rows of one pool share its instance, and the related objects that are read through it.
             pools[key] = next((pool for pool in pools.values() if pool == pools[key]), pools[key])
     if isinstance(pools[key], ValidationError):
         raise pools[key]
@@ -236,10 +236,10 @@ def _pool(values, pools, viewer):
 
 def _find_pool(name, site, vrf, viewer):
     """
-    Return the pool that is called `name`, or without a name the one that serves `site` in `vrf`.
+    Return the pool with this name, or without a name the pool that serves `site` in `vrf`.
 
     Raises:
-        ValidationError: Site or VRF are others than those of the pool.
+        ValidationError: The pool has another site or VRF.
         VLANManagerError: There is no such pool, or more than one.
     """
     if not name:
@@ -252,7 +252,7 @@ def _find_pool(name, site, vrf, viewer):
         )
     if site and not _is_one_of(site, pool.scope_id, pool.scope.name, getattr(pool.scope, "slug", None)):
         try:
-            # A place within the pool's.
+            # The site may be a place inside that of the pool.
             served = resolve_pool(site, pool.vrf_id, user=viewer).pool
         except VLANManagerError:
             served = None
@@ -270,7 +270,7 @@ def _is_one_of(text, *names):
 
 
 def _clean_holders(values, errors):
-    """Return the Holders of a row, without their keys; what is wrong goes into `errors`."""
+    """Return the Holders of a row, without their keys; errors go into `errors`."""
     names = [name for text in values.get("cluster_name", "").split(",") if (name := text.strip())]
     given = {column: values[column] for column in HOLDER_COLUMNS if values.get(column)}
     if not names:
@@ -307,7 +307,7 @@ def _clean_holders(values, errors):
 
 
 def _compare_holders(rows):
-    """Give the Holders of all rows their keys, and keep each cluster once in a row for each purpose; one query."""
+    """Give the Holders of all rows their keys, with one query, and keep each cluster and purpose of a row once."""
     keys = cluster_keys(holder.name for row in rows for holder in row.holders)
     for row in rows:
         once = {}
@@ -337,7 +337,7 @@ def _clean_end(text):
 
 
 def _clean_status(values, errors, has_holders):
-    """Return the status of a row with what it says beside (see Row), or None; what is wrong goes into `errors`."""
+    """Return the status of a row with its details (see Row), or None; errors go into `errors`."""
     status = values.get("status", "").lower()
     if status and status not in SegmentStatusChoices.values():
         errors["status"] = [
@@ -365,7 +365,7 @@ def _clean_status(values, errors, has_holders):
             if not values.get("quarantined_until"):
                 raise ValidationError(_("Say when the cool-down ends, such as 2026-01-31T12:00:00Z."))
             until = clean_time(values["quarantined_until"])
-            # One that is over makes the segment available, as it would have done by itself.
+            # A cool-down that is over makes the segment available, as it does by itself.
             is_over = until <= timezone.now()
             said = {"status": AVAILABLE} if is_over else {"status": QUARANTINED, "quarantined_until": until}
     return said

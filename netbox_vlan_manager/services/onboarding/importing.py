@@ -1,9 +1,9 @@
 """
-Imports segments in bulk, from rows of text: what REST, the pages and the command share.
+Imports segments in bulk from rows of text, for REST, the pages and the command.
 
-A row is keyed on its pool and VLAN ID. One that names a segment which is there updates it, or leaves it unchanged;
+Pool and VLAN ID identify the segment of a row. A row of a segment that exists updates it or leaves it unchanged, so
 importing the same file again changes nothing. All rows are written in one transaction. Clusters that a row names hold
-its segment afterwards; nobody is ever released by an import.
+its segment afterwards; an import releases no allocation.
 """
 
 from bisect import bisect_left
@@ -14,24 +14,21 @@ from datetime import datetime
 from functools import partial
 
 from django.core.exceptions import ValidationError
-from django.db.models.functions import Upper
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy, VLANManagerError
-from ...models import Allocation, Segment
-from ..allocations import recording
-from ..allocations.releasing import end_overdue_locked
+from ...models import Segment
 from ..base import audit, operations, transactions
 from ..base.cluster_keys import cluster_key
 from ..base.import_values import unify_lines
+from ..base.sheets import check_number
 from ..base.visibility import permitted_ids
 from ..reporting.places import holdings_elsewhere
 from ..segments import provisioning
 from ..segments.updating import update_segments_locked
-from .import_files import check_number
-from .import_rows import Row, RowResult, by_column, check_rows, collect
+from .import_holders import plan_holders_locked, write_holders_locked
+from .import_rows import Row, RowResult, by_column, check_rows
 
 __all__ = (
     "ImportResult",
@@ -39,26 +36,25 @@ __all__ = (
 )
 
 HELD = SegmentStatusChoices.ALLOCATED
-DISABLED = SegmentStatusChoices.DISABLED
 
 
 @dataclass
 class ImportResult:
-    """What became of each row, or would become of it."""
+    """The results of the rows of an import, or of a dry run."""
 
     results: list
 
     def count(self, status):
-        """Return how many rows ended with `status`."""
+        """Return the number of rows with a status."""
         return sum(result.status == status for result in self.results)
 
     def summary(self):
-        """Return how many rows ended with which status, in words for a log."""
+        """Return the numbers of rows by status, in words for a log."""
         return ", ".join(f"{self.count(status)} {status}" for status in ("created", "updated", "unchanged", "failed"))
 
 
 class _Undo(Exception):
-    """Rolls the transaction back; `denied` holds the rows whose segments the user may not write."""
+    """Rolls the transaction back; `denied` are the rows whose segments the user may not write."""
 
     def __init__(self, denied=()):
         self.denied = denied
@@ -68,17 +64,17 @@ def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, re
     """
     Create or update a segment for each row, or say what that would do.
 
-    Locks the VRFs and VLAN groups of all pools named until the transaction ends. So does a dry run: it does all that an
-    import does, takes as long, and then rolls it back. Only signal receivers of other plugins could tell.
+    Locks the VRFs and VLAN groups of all named pools until the transaction ends. A dry run does the same, takes as
+    long, and rolls it back. Only signal receivers of other plugins could see it.
 
     Args:
         rows: (line number or None, {column: value}) pairs; the columns are those of COLUMNS.
-        user: The User, or the user name, whom the change log names.
-        atomic: Change nothing if any row fails; otherwise the good rows land.
+        user: The User, or the user name, for the change log.
+        atomic: Change nothing if any row fails; otherwise the good rows are written.
         enforce: Hold the user to their object permissions: to view pools, to add and change segments, to allocate in
             the pools of rows that name clusters. Commands, whose users have the database anyway, do not.
-        dry_run: Change nothing; the results say what an import would come to. Segments to be created have no id.
-        report: Called with "checks" and "write" as these begin, outside any transaction of the import.
+        dry_run: Change nothing, and return what an import would do. New segments have no id.
+        report: Called with "checks" and "write" when these begin, outside any transaction of the import.
 
     Returns:
         ImportResult
@@ -99,18 +95,18 @@ def import_segments(rows, *, user, atomic=False, enforce=True, dry_run=False, re
 
 
 def _import(rows, user, atomic, enforce, dry_run, report):
-    """Return the ImportResult of a number of rows that may be."""
+    """Return the ImportResult of rows whose number is permitted."""
     viewer = user if enforce else None
     checked = [Row(RowResult(index=index, line=line), values) for index, (line, values) in enumerate(rows)]
     report("checks")
     check_rows(checked, viewer)
-    # Before the write, so that a dry run finds the same.
+    # Before the write, so that a dry run finds the same as an import.
     held = _held_elsewhere(checked, viewer)
     report("write")
     with audit.change_tracking(user):
         while True:
             try:
-                transactions.run(partial(_write, checked, user, viewer, atomic), dry_run)
+                transactions.run(partial(_write_locked, checked, user, viewer, atomic), dry_run)
             except _Undo as undo:
                 for row in undo.denied:
                     row.result.errors = {"vlan_id": [_("You may not write this segment: ask for the permission.")]}
@@ -128,7 +124,7 @@ def _import(rows, user, atomic, enforce, dry_run, report):
 
 
 def _held_elsewhere(rows, viewer):
-    """Return what the clusters of rows hold in other pools, as `holdings_elsewhere` does."""
+    """Return what the clusters of rows hold in other pools (see `holdings_elsewhere`)."""
     rows = [row for row in rows if row.holders and not row.result.errors]
     if not rows:
         return {}
@@ -137,7 +133,7 @@ def _held_elsewhere(rows, viewer):
 
 
 def _warn(rows, held):
-    """Say in the results of rows which of their new holders hold a segment of another pool for the same places."""
+    """Add warnings to rows about new holders that hold a segment of another pool for the same places."""
     text = _("Cluster {cluster} holds VLAN ID {vid} of pool {pool} for the same place, and this as well.")
     for row in rows:
         for allocation in row.allocations if held else ():
@@ -148,26 +144,53 @@ def _warn(rows, held):
                 )
 
 
-def _write(rows, user, viewer, atomic):
-    """Write the rows that have no errors; the caller's transaction holds all of it, or none after _Undo."""
+def _write_locked(rows, user, viewer, atomic):
+    """
+    Write the rows that have no errors. The caller's transaction holds the locks and all that is written.
+
+    Raises:
+        _Undo: The user may not write some of it, or an atomic import has a row that fails.
+    """
     good = [row for row in rows if not row.result.errors]
     failed_before = len(good) < len(rows)
     transactions.lock_spaces({row.pool.vrf_id for row in good}, {row.pool.vlan_group_id for row in good})
-    existing = {
-        (segment.pool_id, segment.vid): segment
-        for segment in Segment.objects.filter(
-            pool__in={row.pool.pk for row in good}, vid__in={row.spec.vid for row in good}
-        )
-        # Not by a join: right after an import PostgreSQL has no statistics for it, and may choose to read a table again
-        # for each row.
-        .prefetch_related("vlan", "prefix", "ipv6_prefix")
-        .order_by()
-    }
-    problems = _plan_holders([row for row in good if row.holders or row.status], existing, user)
-    new, changing = [], []
+    existing = _find_segments(good)
+    problems = plan_holders_locked([row for row in good if row.holders or row.status], existing, user)
+    new, changing = _compare([row for row in good if row.result.index not in problems], existing)
+    if viewer and changing:
+        permitted = permitted_ids(Segment, viewer, "change", [segment.pk for _row, segment in changing])
+        if denied := [row for row, segment in changing if segment.pk not in permitted]:
+            raise _Undo(denied)
+    for rows_and_segments in _moving_together(changing):
+        problems |= _update(rows_and_segments)
+    problems |= _create(new)
+    write_holders_locked([row for row in good if row.allocations and row.result.index not in problems])
+    if viewer and (denied := _denied(good, viewer)):
+        raise _Undo(denied)
     for row in good:
         if row.result.index in problems:
-            continue
+            row.result.errors = problems[row.result.index]
+            row.result.status, row.result.segment, row.result.changes = "failed", None, {}
+    if atomic and (problems or failed_before):
+        raise _Undo
+
+
+def _find_segments(rows):
+    """Return {(pool id, VLAN ID): Segment} of those segments of rows that exist."""
+    found = Segment.objects.filter(pool__in={row.pool.pk for row in rows}, vid__in={row.spec.vid for row in rows})
+    # Not by a join: right after an import PostgreSQL has no statistics for it, and may choose to read a table again for
+    # each row.
+    found = found.prefetch_related("vlan", "prefix", "ipv6_prefix").order_by()
+    return {(segment.pool_id, segment.vid): segment for segment in found}
+
+
+def _compare(rows, existing):
+    """
+    Write into the results of rows what changes, and return the rows of new segments, and (row, Segment) pairs of those
+    to be changed.
+    """
+    new, changing = [], []
+    for row in rows:
         segment = existing.get((row.pool.pk, row.spec.vid))
         changes = _changes(segment, row) if segment else {}
         row.writes_segment = bool(changes) or segment is None
@@ -180,42 +203,34 @@ def _write(rows, user, viewer, atomic):
         row.result.status = "updated" if row.writes_segment or row.allocations else "unchanged"
         if row.writes_segment:
             changing.append((row, segment))
-    if viewer and changing:
-        permitted = permitted_ids(Segment, viewer, "change", [segment.pk for _row, segment in changing])
-        if denied := [row for row, segment in changing if segment.pk not in permitted]:
-            raise _Undo(denied)
-    for rows_and_segments in _moving_together(changing):
-        problems |= _update(rows_and_segments)
+    return new, changing
 
-    # Those that come with holders are allocated from the first.
-    held = {row.result.index for row in new if row.allocations}
+
+def _create(rows):
+    """
+    Make the segments of rows; those with holders are allocated at once.
+
+    Returns:
+        {index: {column: texts}} for the rows that cannot be written.
+    """
     specs = [
-        replace(row.spec, status=HELD) if row.result.index in held else replace(row.spec, **row.status or {})
-        for row in new
+        replace(row.spec, status=HELD) if row.allocations else replace(row.spec, **row.status or {}) for row in rows
     ]
+    problems = {}
     segments, errors = provisioning.build_segments(specs)
-    for row, segment, problem in zip(new, segments, errors, strict=True):
+    for row, segment, problem in zip(rows, segments, errors, strict=True):
         if problem:
             problems[row.result.index] = by_column(problem)
         else:
             row.result.status, row.result.segment = "created", segment.pk
-    _write_allocations([row for row in good if row.allocations and row.result.index not in problems])
-
-    if viewer and (denied := _denied(good, viewer)):
-        raise _Undo(denied)
-    for row in good:
-        if row.result.index in problems:
-            row.result.errors = problems[row.result.index]
-            row.result.status, row.result.segment, row.result.changes = "failed", None, {}
-    if atomic and (problems or failed_before):
-        raise _Undo
+    return problems
 
 
 def _moving_together(changing):
     """
-    Return (row, segment) pairs in lists: the rows of one list take EPG names or networks that others of it give up.
+    Return (row, segment) pairs in lists: the rows of a list take EPG names or networks from each other.
 
-    Any order of the rows would do for a chain, but two that change places have none.
+    They are written together, since two segments that swap a name or a network have no order.
     """
     together = list(range(len(changing)))
 
@@ -245,7 +260,7 @@ def _moving_together(changing):
     for number, (row, _segment) in enumerate(changing):
         together[find(number)] = find(names.get((row.pool.vlan_group_id, row.spec.epg_name), number))
     for vrf, version, first, last, number in wanted:
-        # The networks of segments do not overlap: only the one before can reach into this.
+        # The networks of segments do not overlap: of those that begin before this, only the last can reach into it.
         position = max(bisect_left(spans, (vrf, version, first)) - 1, 0)
         while position < len(spans) and spans[position][:3] <= (vrf, version, last):
             *place, _first, end, other = spans[position]
@@ -260,15 +275,15 @@ def _moving_together(changing):
 
 def _update(rows_and_segments):
     """
-    Write rows of segments that are there: all of them together, or else those that can be.
+    Write rows of segments that exist: all together, or if that fails each that can be written.
 
     Returns:
-        {index: {column: texts}} for the rows that cannot be.
+        {index: {column: texts}} for the rows that cannot be written.
     """
     try:
-        transactions.run(partial(_update_in_transaction, rows_and_segments))
+        transactions.run(partial(_update_locked, rows_and_segments))
     except Busy:
-        # Of the whole import, which is tried again.
+        # This ends the try of the whole import, which is repeated.
         raise
     except (ValidationError, VLANManagerError) as error:
         if len(rows_and_segments) > 1:
@@ -283,8 +298,8 @@ def _update(rows_and_segments):
     return {}
 
 
-def _update_in_transaction(rows_and_segments):
-    # Of copies: what is rolled back stays as it was in the segments too.
+def _update_locked(rows_and_segments):
+    # Copies are written, so that the segments stay as they are if this is rolled back.
     audit.write(
         updates=[
             (copy(segment), _status_values(row)) for row, segment in rows_and_segments if "status" in row.result.changes
@@ -299,157 +314,12 @@ def _update_in_transaction(rows_and_segments):
 
 
 def _status_values(row):
-    """Return what a segment's columns become with the status that a row says."""
+    """Return {field: value} of a segment for the status of its row."""
     return {"disabled_reason": "", "quarantined_until": None, **row.status}
 
 
-def _plan_holders(rows, existing, user):
-    """
-    Give each row the allocations of those of its clusters that do not hold its segment yet, as a change where there is
-    one, and see whether its segment can have the status that it says. Locks the rows of the segments that are there.
-
-    Returns:
-        {index: {column: texts}} for the rows that cannot be.
-    """
-    problems = {}
-    if not rows:
-        return problems
-    pools = {row.pool.pk for row in rows}
-    end_overdue_locked(Allocation.objects.filter(pool__in=pools))
-    segments = [existing[key] for row in rows if (key := (row.pool.pk, row.spec.vid)) in existing]
-    locked = Segment.objects.select_for_update(no_key=True).filter(pk__in=[segment.pk for segment in segments])
-    names = ("status", "disabled_reason", "quarantined_until")
-    now_of = {values["pk"]: values for values in locked.order_by("pool_id", "vid").values("pk", *names)}
-    for segment in segments:
-        for name in names:
-            setattr(segment, name, now_of[segment.pk][name])
-    holders, segment_of = {}, {}
-    active = Allocation.objects.unreleased().filter(pool__in=pools).order_by("pk")
-    for pool, name, key, purpose, expires_at, segment in active.values_list(
-        "pool", "cluster_name", Upper("cluster_name"), "purpose", "expires_at", "segment"
-    ):
-        holders.setdefault(segment, {})[key, purpose] = name, expires_at
-        segment_of[pool, key, purpose] = segment
-    clusters = recording.find_clusters({holder.name for row in rows for holder in row.holders})
-    for row in rows:
-        row.allocations, row.joining = [], {}
-        segment = existing.get((row.pool.pk, row.spec.vid))
-        held_by = holders.get(segment.pk, {}) if segment else {}
-        errors = {}
-        if row.status and (text := _status_error(row, segment)):
-            errors["status"] = [text]
-        if row.holders:
-            joining, texts = _find_joining(row, segment, held_by, segment_of)
-            if texts:
-                errors["cluster_name"] = texts
-            if text := _expiry_error(row, held_by):
-                errors["expires_at"] = [text]
-            if not errors:
-                with collect(errors, "cluster_name"):
-                    row.allocations = _make_allocations(row, segment, joining, bool(held_by), clusters, user)
-            if segment and joining:
-                old = [name for name, _expires_at in held_by.values()]
-                new = [*old, *(holder.name for holder in joining)]
-                row.joining = {"cluster_name": {"old": ", ".join(old), "new": ", ".join(new)}}
-        if errors:
-            problems[row.result.index] = errors
-    return problems
-
-
-def _status_error(row, segment):
-    """Return why the segment of a row, None if it is new, cannot have the status that the row says, or None."""
-    is_held = segment is not None and segment.status == HELD
-    if row.status["status"] == HELD:
-        if row.holders or is_held:
-            return None
-        return _("The row names no cluster: name the one that holds the segment, or say disabled to keep it unused.")
-    if is_held:
-        return _("The segment is allocated: release it first, or leave this empty.")
-    return None
-
-
-def _find_joining(row, segment, held_by, segment_of):
-    """
-    Return the Holders of a row that do not hold its segment yet, and what keeps them from it.
-
-    Args:
-        row: The row.
-        segment: Its segment, or None if it is new.
-        held_by: Who holds the segment, by cluster key and purpose.
-        segment_of: {(pool id, cluster key, purpose): what the cluster holds, or will}, to which they are added.
-    """
-    held_keys = {key for key, _purpose in held_by}
-    named = {(holder.key, holder.purpose) for holder in row.holders}
-    # A file that has no purposes means a cluster by its name.
-    joining = [
-        holder
-        for holder in row.holders
-        if holder.key not in held_keys or (holder.purpose is not None and (holder.key, holder.purpose) not in held_by)
-    ]
-    texts = []
-    if any((key, purpose) not in named and (key, None) not in named for key, purpose in held_by):
-        texts.append(_("Other clusters hold the segment: name them too, or release it first."))
-    if joining and segment and segment.status == DISABLED:
-        texts.append(_("The segment is disabled: enable it first."))
-    for holder in joining:
-        key = row.pool.pk, holder.key, holder.purpose or ""
-        if key in segment_of:
-            text = _("Cluster {cluster} holds another segment of the pool: release that first.")
-            if holder.purpose is None:
-                text = _(
-                    "Cluster {cluster} holds another segment of the pool: release that first, or give this a purpose."
-                )
-            texts.append(text.format(cluster=holder.name))
-        segment_of[key] = row
-    return joining, texts
-
-
-def _expiry_error(row, held_by):
-    """Return why the times of a row cannot be those of clusters that hold its segment already, or None."""
-    for holder in row.holders:
-        held = held_by.get((holder.key, holder.purpose or ""))
-        # A file has no fractions of a second.
-        if held and holder.expires_at and holder.expires_at != (held[1] and held[1].replace(microsecond=0)):
-            return _("Cluster {cluster} holds the segment until another time: renew it, or leave this empty.").format(
-                cluster=holder.name
-            )
-    return None
-
-
-def _make_allocations(row, segment, joining, is_held, clusters, user):
-    ipv6_prefix = row.spec.ipv6_prefix
-    if segment and "ipv6_prefix" not in row.values:
-        ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
-    return [
-        recording.make_allocation(
-            row.pool,
-            cluster_name=holder.name,
-            cluster_id=clusters.get(holder.key),
-            purpose=holder.purpose or "",
-            allocated_at=holder.allocated_at or timezone.now(),
-            expires_at=holder.expires_at,
-            allocated_by=user,
-            shared=is_held or number > 0,
-            vid=row.spec.vid,
-            epg_name=row.spec.epg_name,
-            prefix=row.spec.prefix,
-            ipv6_prefix=ipv6_prefix,
-        )
-        for number, holder in enumerate(joining)
-    ]
-
-
-def _write_allocations(rows):
-    """Write the allocations of rows whose segments have been written."""
-    segments = Segment.objects.prefetch_related("vlan", "prefix", "ipv6_prefix").order_by()
-    segments = segments.in_bulk([row.result.segment for row in rows]) if rows else {}
-    for row in rows:
-        segments[row.result.segment].pool = row.pool
-    recording.write_allocations_locked([(segments[row.result.segment], row.allocations) for row in rows])
-
-
 def _changes(segment, row):
-    """Return {column: {"old", "new"}} for what the row says and the segment is not yet."""
+    """Return {column: {"old", "new"}} for the values in which the row differs from the segment."""
     pairs = {
         "epg_name": (segment.epg_name, row.spec.epg_name),
         "segment": (str(segment.prefix.prefix), str(row.spec.prefix)),
@@ -466,7 +336,7 @@ def _changes(segment, row):
 
 
 def _status_changes(segment, row):
-    """The same for the status, which is among them whenever anything that belongs to it is."""
+    """Return the same for the status and its details; with a detail, the status is always included."""
     if not row.status or row.status["status"] == HELD or row.holders:
         return {}
     new = row.status if segment.status == row.status["status"] else _status_values(row)

@@ -1,14 +1,13 @@
 """
-Writes segments and statistics as CSV, JSON or XLSX, with a memory that does not grow with the number of rows.
+Writes segments and statistics as CSV, JSON or XLSX. The memory does not grow with the number of rows.
 
-Rows are tuples of plain values. A CSV or XLSX that is opened in a spreadsheet runs no formula that somebody hid in a
-description: see `defuse`, and `arm` for the way back.
+Rows are tuples of plain values. A spreadsheet that opens a CSV or XLSX runs no formula that a description contains (see
+`base.formulas`).
 """
 
 import csv
 import io
 import json
-import re
 from datetime import datetime
 from itertools import batched
 from tempfile import TemporaryFile
@@ -25,15 +24,14 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from ...choices import SegmentStatusChoices
 from ...models import Allocation, Segment
 from ...models.pools import scope_name
+from ..base.formulas import escape_formula
 from ..base.import_values import unify_lines
 from .places import held_elsewhere
 from .statistics import iterate_statistics
 
 __all__ = (
     "STATISTICS_COLUMNS",
-    "arm",
     "csv_chunks",
-    "defuse",
     "json_chunks",
     "segment_rows",
     "statistics_rows",
@@ -55,94 +53,90 @@ STATISTICS_COLUMNS = {
     "held_elsewhere": "Held Elsewhere",
 }
 
-# How many rows are fetched, and written, at a time: few enough that a small export takes as much memory as a large one.
-CHUNK_SIZE = 200
-# How long a text may be in a cell of an XLSX; openpyxl would cut it.
-CELL_MAX = 32767
+# What is read of a segment for its row.
+SEGMENT_VALUES = (
+    "site",
+    "pool__vrf__name",
+    "vid",
+    "vlan__name",
+    "prefix__prefix",
+    "dhcp",
+    "description",
+    "holders",
+    "released_at",
+    "status",
+    "ipv6_prefix__prefix",
+    "pool__slug",
+    "disabled_reason",
+    "quarantined_until",
+    "comments",
+)
 
-# Where a formula begins, with the apostrophes that are there already: at a cell's begin, and where a spreadsheet that
-# takes semicolons or tabs for the delimiter, or quotes for text, sees a cell begin. Some read the wide characters too.
-FORMULA_START = re.compile(r"(^|[;\t\r\n])('*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-DEFUSED_START = re.compile(r"(^|[;\t\r\n])'('*)(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+# The number of rows that are fetched, and written, at a time: so few that a small and a large export take as much
+# memory.
+CHUNK_SIZE = 200
+# The longest text in a cell of an XLSX; openpyxl would cut longer ones.
+CELL_MAX = 32767
 
 
 def segment_rows(segments, viewer=None):
     """
     Yield a row of `segment_columns.EXPORTED` for each segment, by pool and VLAN ID.
 
-    Cluster, Purpose, Allocated At and Expires At are those of the allocations that hold the segment (see `_joined`),
-    Released At is that of the last one which did, when none does now.
+    Cluster, Purpose, Allocated At and Expires At are those of the allocations that hold the segment (see `_joined`). If
+    none does, Released At is that of the last one.
 
     Args:
-        segments: A queryset of those that the caller may see.
+        segments: A queryset of the segments that the caller may view.
         viewer: The user whose view decides which allocations appear; None sees all.
     """
+    for row in _read_segments(segments, viewer).iterator(CHUNK_SIZE):
+        yield _segment_row(*row)
+
+
+def _read_segments(segments, viewer):
+    """Return a queryset of the values that `_segment_row` takes."""
     allocations = Allocation.objects.all() if viewer is None else Allocation.objects.restrict(viewer, "view")
     history = allocations.filter(segment=OuterRef("pk"))
-    # The first is who did not come to share it, as in an import.
+    # The cluster that did not come to share the segment is first, as in an import.
     holders = history.active().order_by("shared", "pk")
-    rows = (
-        # A query of its own: the filters may have joined and sorted by whatever they like.
-        Segment.objects.filter(pk__in=segments.order_by().values("pk"))
-        .annotate(
-            site=scope_name("pool__"),
-            holders=ArraySubquery(
-                holders.values(
-                    holder=JSONObject(
-                        name="cluster_name", purpose="purpose", allocated_at="allocated_at", expires_at="expires_at"
-                    )
-                )
-            ),
-            released_at=Subquery(
-                history.filter(released_at__isnull=False).order_by("-released_at").values("released_at")[:1]
-            ),
-        )
-        .order_by("pool_id", "vid")
-        .values_list(
-            "site",
-            "pool__vrf__name",
-            "vid",
-            "vlan__name",
-            "prefix__prefix",
-            "dhcp",
-            "description",
-            "holders",
-            "released_at",
-            "status",
-            "ipv6_prefix__prefix",
-            "pool__slug",
-            "disabled_reason",
-            "quarantined_until",
-            "comments",
-        )
+    holder = JSONObject(name="cluster_name", purpose="purpose", allocated_at="allocated_at", expires_at="expires_at")
+    released = history.filter(released_at__isnull=False).order_by("-released_at").values("released_at")
+    # A query of its own: the filters of `segments` may have any joins and any order.
+    rows = Segment.objects.filter(pk__in=segments.order_by().values("pk")).annotate(
+        site=scope_name("pool__"),
+        holders=ArraySubquery(holders.values(holder=holder)),
+        released_at=Subquery(released[:1]),
     )
-    for row in rows.iterator(CHUNK_SIZE):
-        *values, prefix, dhcp, description, holders, released_at, status, ipv6_prefix, pool, reason, until, comments = (
-            row
-        )
-        # NULL where the viewer may view no allocation at all: then there is no subquery.
-        holders = holders or ()
-        yield (
-            *values,
-            str(prefix),
-            dhcp,
-            unify_lines(description),
-            ", ".join(holder["name"] for holder in holders),
-            _joined(_timestamp(_time(holder["allocated_at"])) for holder in holders),
-            "" if status == SegmentStatusChoices.ALLOCATED else _timestamp(released_at),
-            status,
-            str(ipv6_prefix or ""),
-            pool,
-            _joined(holder["purpose"] for holder in holders),
-            _joined(_timestamp(_time(holder["expires_at"])) for holder in holders),
-            unify_lines(reason),
-            _timestamp(until),
-            unify_lines(comments),
-        )
+    return rows.order_by("pool_id", "vid").values_list(*SEGMENT_VALUES)
+
+
+def _segment_row(*values):
+    """Return the row of a segment; `values` are SEGMENT_VALUES."""
+    *first, prefix, dhcp, description, holders, released_at, status, ipv6_prefix, pool, reason, until, comments = values
+    # NULL if the viewer may view no allocation at all: then there is no subquery.
+    holders = holders or ()
+    return (
+        *first,
+        str(prefix),
+        dhcp,
+        unify_lines(description),
+        ", ".join(holder["name"] for holder in holders),
+        _joined(_timestamp(_time(holder["allocated_at"])) for holder in holders),
+        "" if status == SegmentStatusChoices.ALLOCATED else _timestamp(released_at),
+        status,
+        str(ipv6_prefix or ""),
+        pool,
+        _joined(holder["purpose"] for holder in holders),
+        _joined(_timestamp(_time(holder["expires_at"])) for holder in holders),
+        unify_lines(reason),
+        _timestamp(until),
+        unify_lines(comments),
+    )
 
 
 def _joined(texts):
-    """Return what each of the clusters has, in their order with commas between, or once where all have the same."""
+    """Return the texts of the clusters, with commas between, or a text that is the same for all once."""
     texts = list(texts)
     return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
@@ -157,7 +151,7 @@ def statistics_rows(pools, viewer):
     Yield a row of STATISTICS_COLUMNS for each of `pools`, by name.
 
     Args:
-        pools: A queryset of those that the viewer may see.
+        pools: A queryset of the pools that the viewer may view.
         viewer: The User.
     """
     held = held_elsewhere(dict(pools.order_by().values_list("pk", "vrf")), viewer)
@@ -187,7 +181,7 @@ def csv_chunks(columns, rows):
     for batch in batched(rows, CHUNK_SIZE):
         buffer.seek(0)
         buffer.truncate()
-        writer.writerows(map(defuse, batch))
+        writer.writerows(map(escape_formula, row) for row in batch)
         yield buffer.getvalue()
 
 
@@ -217,7 +211,7 @@ def xlsx_file(columns, rows):
                 "A cell of an XLSX holds at most {most} characters, and some comments are longer: use CSV or JSON."
             )
             raise ValidationError({"format": text.format(most=CELL_MAX)})
-        sheet.append(defuse(map(_printable, row)))
+        sheet.append([escape_formula(_printable(value)) for value in row])
     file = TemporaryFile()  # noqa: SIM115 - the caller closes it
     workbook.save(file)
     file.seek(0)
@@ -231,13 +225,3 @@ def _timestamp(value):
 def _printable(value):
     """Return `value` without the control characters that no XLSX may have."""
     return ILLEGAL_CHARACTERS_RE.sub("", value) if isinstance(value, str) else value
-
-
-def defuse(row):
-    """Return the values with an apostrophe before what a spreadsheet would take for a formula."""
-    return [FORMULA_START.sub(r"\1'\2", value) if isinstance(value, str) else value for value in row]
-
-
-def arm(value):
-    """Return a text of an export as it was before, so that an import stores what was exported."""
-    return DEFUSED_START.sub(r"\1\2", value)

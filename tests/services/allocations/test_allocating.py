@@ -10,7 +10,7 @@ from netbox_vlan_manager.exceptions import PoolExhausted, VIDUnavailable
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, allocate_many, release, set_clusters, share
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.pools.merging import merge_pool
 from netbox_vlan_manager.services.reporting.thresholds import refresh
 from tests.factories import make_pool, make_segment, make_user

@@ -15,7 +15,7 @@ from netbox_vlan_manager.services import allocate, release, set_clusters, share
 from netbox_vlan_manager.services.allocations.recording import find_clusters
 from netbox_vlan_manager.services.base.cluster_keys import cluster_key, cluster_keys
 from netbox_vlan_manager.services.base.transactions import _cluster_number
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import Decision, adopt
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.validators import clean_cluster_name
@@ -118,7 +118,7 @@ def test_adopt(pool, pair):
     vlan = VLAN.objects.create(group=pool.vlan_group, vid=110, name="web")
     Prefix.objects.create(prefix="10.0.10.0/24", vrf=pool.vrf, vlan=vlan)
     decision = Decision(cluster_name=other)
-    result = adopt(pool, user="operator", enforce=False, decision=decision)
+    result = adopt(pool, user="operator", enforce=False, decisions={None: decision})
     assert (result.adopted, result.failed) == ((0, 1) if is_same else (1, 0))
 
 

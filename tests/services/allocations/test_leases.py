@@ -7,7 +7,7 @@ from django.utils import timezone
 from netbox_vlan_manager.models import Allocation
 from netbox_vlan_manager.services import allocate, release_allocation, renew
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.factories import make_pool, make_user
 from tests.services.allocations.base import moved, status_of
 

@@ -23,7 +23,7 @@ from netbox_vlan_manager.services import (
 )
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.pools.retiring import retire_pool
 from netbox_vlan_manager.services.reporting.export import segment_rows
 from netbox_vlan_manager.services.reporting.vlan_map import vlan_map

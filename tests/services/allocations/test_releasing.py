@@ -8,7 +8,7 @@ from ipam.models import Prefix
 from netbox_vlan_manager.exceptions import PoolExhausted
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate, end_quarantine, release, release_allocation
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.quarantine import promote_all
 from tests.factories import make_pool, make_user
 from tests.services.allocations.base import configure, moved, status_of

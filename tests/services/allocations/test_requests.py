@@ -10,7 +10,7 @@ from netbox_vlan_manager.exceptions import LimitReached
 from netbox_vlan_manager.models import Allocation
 from netbox_vlan_manager.services import allocate, allocate_many, release, set_clusters
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest, look_up_cluster
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.validators import ClusterName
 from tenancy.models import Tenant
 from tests.api.base import client_of, url_of

@@ -4,7 +4,7 @@ from django.core.exceptions import ValidationError
 from netbox_vlan_manager.exceptions import PoolPaused, VIDUnavailable
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, release, set_clusters, share
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.factories import make_pool, make_user
 from tests.services.allocations.base import configure, status_of
 

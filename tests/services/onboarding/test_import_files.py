@@ -52,7 +52,7 @@ def test_every_format_gives_the_same_rows():
 
 
 def test_sheet_as_people_make_it():
-    """With empty lines and columns, headings of an export, numbers that have a point, and notes beside."""
+    """With empty lines and columns, headings of an export, numbers with a point, and notes in a column."""
     content = xlsx(
         (),
         ("Site", "VLAN ID", "EPG Name", "Segment", "VRF", "Allocated At", None),
@@ -97,7 +97,7 @@ def without_sheet():
     return file.getvalue()
 
 
-# Nine levels, each nine times the one below: 10 ** 9 entries for whoever follows them all.
+# Nine levels, each nine times the one below: 10 ** 9 entries for a reader that follows them all.
 ALIASES = "- &a0 [x]\n" + "".join(f"- &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
 
 

@@ -15,7 +15,7 @@ from netbox.context_managers import event_tracking
 from netbox.signals import post_clean
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from tests.factories import make_pool, make_segment, make_user, permit
@@ -125,7 +125,7 @@ def test_atomic_import_changes_nothing_when_a_row_fails(pool):
     assert before == (ObjectChange.objects.count(), VLAN.objects.count(), Prefix.objects.count())
 
 
-def test_atomic_import_changes_nothing_when_a_row_fails_in_the_database(pool):
+def test_atomic_import_changes_nothing_if_the_database_fails(pool):
     make_segment(pool, 500, prefix="10.5.0.0/24")
     result = load(HEADER + GOOD + "Site1,101,EPG_101,10.5.0.0/25,Network1,,\n", atomic=True)
 
@@ -254,7 +254,7 @@ def test_changes_are_logged_as_the_user_s_under_one_request(pool):
 
 
 @pytest.mark.parametrize(("model", "column"), [(VLAN, "vlan_id"), (Prefix, "segment"), (Segment, "vlan_id")])
-def test_custom_validation_sees_each_object_once_and_may_refuse_its_row(pool, model, column):
+def test_custom_validation_sees_each_object_once(pool, model, column):
     seen = []
 
     def refuse_the_second(instance, **kwargs):
@@ -289,7 +289,7 @@ def test_row_says_all_that_custom_validators_refuse(pool):
     assert {column: len(texts) for column, texts in errors.items()} == {"segment": 1, "vlan_id": 2}
 
 
-def test_depths_and_child_counts_are_those_that_netbox_would_count(pool):
+def test_depths_and_child_counts_are_those_of_netbox(pool):
     for prefix in ("10.0.0.0/16", "10.0.0.0/16", "10.0.3.0/28", "10.0.3.0/29", "10.1.0.0/16", "fd00::/32"):
         Prefix.objects.create(prefix=prefix, vrf=pool.vrf, status="container" if prefix.endswith("/16") else "active")
     Prefix.objects.create(prefix="10.0.0.0/12")

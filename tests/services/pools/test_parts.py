@@ -9,7 +9,7 @@ from extras.validators import CustomValidator
 from ipam.models import VRF, VLANGroup
 from netbox_vlan_manager.models import SegmentPool
 from netbox_vlan_manager.services import create_pool
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.api.base import client_of, url_of
 from tests.factories import make_site, make_user, make_vrf
 

@@ -17,7 +17,7 @@ from netbox_vlan_manager.services import (
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.reporting.export import segment_rows

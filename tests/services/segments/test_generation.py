@@ -13,7 +13,7 @@ from netbox_vlan_manager.services import (
     generate_segments,
     update_pool,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.free_space import find_networks
 from tests.factories import make_pool, make_segment, make_user, permit
 

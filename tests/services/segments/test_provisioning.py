@@ -12,7 +12,7 @@ from netbox_vlan_manager.services import (
     update_pool,
 )
 from netbox_vlan_manager.services.base.audit import change_tracking
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.provisioning import build_segments
 from netbox_vlan_manager.services.segments.spaces import Containers
 from netbox_vlan_manager.services.segments.specs import clean_spec

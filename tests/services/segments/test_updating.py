@@ -8,7 +8,7 @@ from netbox_vlan_manager.services import (
     allocate,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.factories import make_pool, make_segment, make_user
 
 pytestmark = pytest.mark.django_db

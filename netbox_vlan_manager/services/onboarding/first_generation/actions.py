@@ -1,5 +1,5 @@
 """
-What there is to do about the first generation, by the name that REST, pages, jobs and the command have for it.
+The actions on the first generation's data, by their names in REST, pages, jobs and the command.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ __all__ = ("ACTIONS", "check_any_permission", "permitted_actions")
 
 
 class Action(NamedTuple):
-    """`work` does it; `check_permission` raises PermissionDenied for a user who may not do it at all."""
+    """The function `work` does it; `check_permission` raises PermissionDenied for a user without the permission."""
 
     work: object
     check_permission: object
@@ -27,7 +27,7 @@ ACTIONS = {
 
 
 def permitted_actions(user):
-    """Return the names of what `user` may do."""
+    """Return the names of the actions that `user` may take."""
     names = []
     for name, action in ACTIONS.items():
         try:
@@ -40,10 +40,10 @@ def permitted_actions(user):
 
 def check_any_permission(user):
     """
-    Make sure that `user` may do any of it.
+    Make sure that `user` may take at least one of the actions.
 
     Raises:
-        PermissionDenied: They may not; the text is about migrating.
+        PermissionDenied: The user may take none; the text is about migrating.
     """
     if not permitted_actions(user):
         check_permission(user)

@@ -1,5 +1,5 @@
 """
-Finds or plans the containers around the first generation's prefixes, which need not have any.
+Finds the containers around the first generation's prefixes, or plans new ones: a prefix need not have any.
 """
 
 from bisect import bisect_left
@@ -11,8 +11,8 @@ from ipam.models import Prefix
 
 __all__ = ("find_containers", "plan_containers")
 
-# A container that is made around several prefixes is no shorter than this, by IP version: what lies far apart gets
-# several. Around a single prefix it is one bit shorter than that.
+# The shortest container that is made around several prefixes, by IP version: prefixes that lie far apart get several.
+# A container around a single prefix is one bit shorter than the prefix.
 SHORTEST_CONTAINER = {4: 16, 6: 32}
 
 
@@ -22,7 +22,7 @@ def find_containers(vrf, containers, rows):
 
     Args:
         vrf: The VRF.
-        containers: The pool's Prefixes; what lies in these needs no other.
+        containers: The pool's Prefixes; rows inside these need no other.
         rows: Rows
     """
     own = {_position(prefix.prefix, prefix.prefix.prefixlen): prefix for prefix in containers}
@@ -48,8 +48,8 @@ def plan_containers(vrf, rows, known):
     """
     Return the networks of new containers that hold the rows, and the set of those networks that none can hold.
 
-    They overlap nothing else in the VRF, or where this cannot be, nothing but other prefixes of the first generation:
-    two sites whose networks lie between each other get one container, which both pools hand out of.
+    They overlap nothing else in the VRF, or if that is impossible only other prefixes of the first generation: two
+    sites with interleaved networks get one container, which belongs to both pools.
 
     Args:
         vrf: The VRF.
@@ -65,18 +65,18 @@ def plan_containers(vrf, rows, known):
     if alone:
         more, alone = _cover(alone, _Foreign(prefixes, inside=known))
         covers += more
-    # Found for one after the other, two may be the same, or one inside another.
+    # The two calls may find the same container, or one inside another.
     covers = [one for one in dict.fromkeys(covers) if not any(one != other and one in other for other in covers)]
     return covers, set(alone)
 
 
 def _position(network, length):
-    """Return what identifies the network of that length around, or at, `network`."""
+    """Return a key of the network with that prefix length around `network`, or of itself."""
     return network.version, length, network.first >> ((32 if network.version == 4 else 128) - length)
 
 
 class _Foreign:
-    """Prefixes, as (id, network), that no new container may overlap, but for those of the ids that may lie inside."""
+    """The prefixes, as (id, network), that no new container may overlap; those with ids in `inside` may lie inside."""
 
     def __init__(self, prefixes, inside):
         self.positions = {_position(network, network.prefixlen) for _pk, network in prefixes}
@@ -113,7 +113,7 @@ def _cover(networks, foreign):
     else:
         lower_half = next(iter(around.subnet(around.prefixlen + 1)))
         first = [network for network in networks if network in lower_half]
-    # Where one network holds the others, they are all in one half.
+    # If one network holds the others, they are all in one half.
     if len(first) in (0, len(networks)):
         first = networks[: len(networks) // 2]
     covers, alone = [], []

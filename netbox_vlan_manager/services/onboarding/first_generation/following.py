@@ -1,9 +1,9 @@
 """
-While a pool is on trial, the first generation and the plugin both hand out of it.
+Keeps the first generation and the plugin up to date while a pool is on trial: both hand out its segments.
 
-What the first generation writes on a prefix, its status and Cluster, is an allocation or a release here; `fields` has
-refused what could be neither. What changes here is written on the prefix. Each write is one transaction with what it
-stands for, so that neither hands out what the other holds.
+A status or Cluster that the first generation writes on a prefix becomes an allocation or a release;
+`first_generation_fields` has refused values that are neither. Allocations of the plugin are written on the prefix. Each
+write and its copy are one transaction, so neither hands out what the other holds.
 """
 
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ _is_paused = ContextVar("netbox_vlan_manager_following_paused", default=False)
 
 @contextmanager
 def paused():
-    """Write nothing back in the block, which writes the prefixes itself."""
+    """Write nothing back within the block, which writes the prefixes itself."""
     token = _is_paused.set(True)
     try:
         yield
@@ -40,9 +40,10 @@ def paused():
 
 def follow_prefix(segment, prefix, user):
     """
-    Carry what the first generation has written on a segment's prefix over to its allocations and its status.
+    Copy what the first generation has written on a segment's prefix to its allocations and its status.
 
-    Locks the keys of the clusters and the segment's row, which `fields.check_followed` has locked in a transaction.
+    Locks the keys of the clusters and the segment's row; in a transaction, `first_generation_fields.check_followed` has
+    locked them already.
 
     Args:
         segment: The Segment, of a pool on trial.
@@ -53,20 +54,20 @@ def follow_prefix(segment, prefix, user):
         return
     prefix.first_generation_change = False
     with audit.change_tracking(user):
-        transactions.run(lambda: _follow(segment.pk, prefix, user))
+        transactions.run(lambda: _follow_locked(segment.pk, prefix, user))
 
 
-def _follow(pk, prefix, user):
+def _follow_locked(pk, prefix, user):
     segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").order_by()
     segment = segments.select_for_update(no_key=True, of=("self",)).get(pk=pk)
     unreleased = Allocation.objects.unreleased().filter(segment=segment).select_related("pool")
     held = {cluster_key(one.cluster_name): one for one in unreleased}
     wanted = {cluster_key(name): name for name in read_holders(prefix).names}
     if held and prefix.status == FREE:
-        # Released with its name left behind, which `write_back` takes away.
+        # A release that left the name behind; `write_back` removes it.
         wanted = {}
     message = _("Written by the first generation")
-    # A cluster that is named although its time is over holds the segment from this moment on, without an end.
+    # A cluster that is named although its allocation has expired gets a new one, without an end.
     kept = {key for key, one in held.items() if key in wanted and not one.is_over}
     for key, one in held.items():
         if key not in kept:
@@ -77,12 +78,12 @@ def _follow(pk, prefix, user):
         availability.disable_segment(segment, user=user, reason=DISABLED_REASON, changelog_message=message)
     for key, name in wanted.items():
         if key not in kept:
-            _hand_over(segment, name, user, message)
+            _hand_over_locked(segment, name, user, message)
     write_back(segment.pool, pk)
 
 
-def _hand_over(segment, name, user, message):
-    """Allocate the segment, which others may hold, to a cluster, which may hold others."""
+def _hand_over_locked(segment, name, user, message):
+    """Allocate the segment to a cluster; other clusters may hold it, and the cluster may hold others."""
     pool = segment.pool
     others = Allocation.objects.of_cluster(name).filter(pool=pool)
     end_overdue_locked(others)
@@ -98,15 +99,15 @@ def _hand_over(segment, name, user, message):
 
 def write_back(pool, pk):
     """
-    Write on the prefixes of a segment, and on those of what its clusters hold beside, what the first generation reads.
+    Write what the first generation reads on the prefixes of a segment, and of the other segments of its clusters.
 
     Args:
-        pool: The SegmentPool; one that is not on trial is left alone.
+        pool: The SegmentPool; without a trial, nothing is written.
         pk: The segment's id.
     """
     if pool is None or not pool.is_on_trial or _is_paused.get() or not has_cluster_field():
         return
-    # What is over by the clock keeps its segment, and the status of its prefix, until it is released.
+    # An expired allocation keeps its segment, and the status of its prefix, until it is released.
     unreleased = Allocation.objects.unreleased().filter(pool=pool).annotate(key=Upper("cluster_name")).order_by()
     keys = list(unreleased.filter(segment=pk).values_list("key", flat=True))
     pks = {pk, *unreleased.filter(key__in=keys).values_list("segment", flat=True)}
@@ -115,6 +116,6 @@ def write_back(pool, pk):
         held.setdefault(one.segment_id, []).append(one)
     segments = Segment.objects.filter(pk__in=pks).select_related("pool", "prefix", "ipv6_prefix").order_by("pk")
     changes, _notes = plan_prefixes({segment: held.get(segment.pk, []) for segment in segments})
-    # A script that edits a VLAN tracks no changes.
+    # A caller such as a script that edits a VLAN may track no changes.
     with audit.change_tracking(None):
         audit.write(updates=changes)

@@ -1,5 +1,5 @@
 """
-Reads the first generation's prefixes, group by group, and says what is wrong with each.
+Reads the first generation's prefixes, group by group, and finds the errors of each.
 """
 
 from collections import defaultdict
@@ -11,6 +11,7 @@ from django.db.models import Q, TextField, Value
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.models import ObjectChange
 from ipam.choices import PrefixStatusChoices
@@ -31,6 +32,7 @@ from ...segments.first_generation_fields import (
 from .writing import read_dhcp
 
 __all__ = (
+    "MESSAGE",
     "Group",
     "Row",
     "allocation_times",
@@ -39,14 +41,17 @@ __all__ = (
     "segment_of",
 )
 
+# For the change log.
+MESSAGE = gettext_lazy("Migrated from the first generation")
+
 
 @dataclass
 class Row:
-    """One prefix of the first generation, and what is wrong with it."""
+    """One prefix of the first generation, with its clusters, its errors and its notes."""
 
     prefix: Prefix
     clusters: list = field(default_factory=list)
-    # How it names them (see `fields`).
+    # The way in which the prefix names them (see `first_generation_fields`).
     form: int = EXACT
     dhcp: bool = False
     errors: list = field(default_factory=list)
@@ -56,7 +61,7 @@ class Row:
 
     @property
     def status(self):
-        """The status that its segment gets. A cluster's name counts more than the prefix's status."""
+        """The status that its segment gets. The name of a cluster overrides the prefix's status."""
         if self.clusters:
             return SegmentStatusChoices.ALLOCATED
         if self.prefix.status == PrefixStatusChoices.STATUS_RESERVED:
@@ -72,13 +77,13 @@ class Group:
     vrf: object
     site: str
     rows: list = field(default_factory=list)
-    # Of its VRF: the ids of the prefixes in all such groups, and the networks of containers that a dry run has planned.
+    # Shared by the groups of a VRF: the ids of their prefixes, and the containers that a dry run has planned.
     known: set = field(default_factory=set)
     planned: set = field(default_factory=set)
 
 
 def has_data(user=None):
-    """Whether there is anything of the first generation's that `user` may view; None sees all."""
+    """Return whether there are prefixes of the first generation that `user` may view; None may view all."""
     return _visible(_first_generation(), user).exists()
 
 
@@ -93,7 +98,7 @@ def _first_generation():
 
 
 def find_rows(viewer):
-    """Return the Groups, and the Rows that belong to none and are in no segment."""
+    """Return the Groups, and the Rows that belong to no Group and are in no segment."""
     prefixes = list(
         _visible(_first_generation(), viewer)
         .select_related("vrf", "vlan__group", "tenant", "role", "segment", "ipv6_segment")
@@ -124,7 +129,7 @@ def find_rows(viewer):
 
 
 def _misplaced(prefix, match):
-    """Return why a prefix belongs to no group, or None; `match` is that of its VLAN group's name."""
+    """Return why a prefix belongs to no Group, or None; `match` is the match of its VLAN group's name."""
     if prefix.vrf_id is None:
         return _("The prefix is in no VRF.")
     if prefix.vlan_id is None:
@@ -143,7 +148,7 @@ def _misplaced(prefix, match):
 
 
 def _without_vlan(groups, known, viewer):
-    """Return Rows for prefixes with DHCP but neither VLAN nor cluster, where the first generation has others."""
+    """Return Rows of prefixes with DHCP, without VLAN and cluster, at the places of the groups."""
     places = {(group.vrf.pk, row.prefix.scope_type_id, row.prefix.scope_id) for group in groups for row in group.rows}
     prefixes = (
         _visible(Prefix.objects.all(), viewer)
@@ -161,7 +166,7 @@ def _without_vlan(groups, known, viewer):
 
 
 def _check_namesakes(groups):
-    """Add errors to the rows of VLAN groups of one name, which NetBox allows at several scopes: they are one pool."""
+    """Add errors to rows of VLAN groups with the same name, which NetBox allows at several scopes: a pool has one."""
     by_name = {}
     for group in groups:
         by_name.setdefault((group.vrf.pk, group.site.casefold()), []).append(group)
@@ -178,10 +183,9 @@ def _check_namesakes(groups):
 
 def _check_moved(groups):
     """
-    Add errors to the rows of which VLAN and prefix are at two sites: the first generation moves a VLAN without its
-    prefix.
+    Add errors to the rows whose VLAN and prefix are at two sites: the first generation moves a VLAN without its prefix.
 
-    It finds the prefix of a cluster by the scope, so that a cluster keeps it where the VLAN goes back there.
+    It finds the prefix of a cluster by its scope, so a cluster keeps it if the VLAN goes back to that site.
     """
     by_site = {(group.vrf.pk, group.site.casefold()): group for group in groups}
     for group in groups:
@@ -198,7 +202,7 @@ def _check_moved(groups):
 
 
 def segment_of(prefix):
-    """Return the segment that has a prefix as one of its two, or None."""
+    """Return the segment of a prefix, or None."""
     return getattr(prefix, "segment", None) or getattr(prefix, "ipv6_segment", None)
 
 
@@ -230,9 +234,9 @@ def _read_fields(row):
 
 def allocation_times(rows):
     """
-    Return {(prefix id, cluster_key): when the cluster came to hold it}, by the change log as far as that goes back.
+    Return {(prefix id, cluster key): the time since which the cluster holds it}, from the change log.
 
-    A name that the oldest entry knows already has the time of that entry.
+    A name that is in the oldest entry already has the time of that entry.
     """
     empty = Value("")
     before, after = (

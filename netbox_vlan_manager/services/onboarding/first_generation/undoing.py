@@ -1,10 +1,10 @@
 """
-Ends what `migrating` has begun: gives pools back to the first generation, or ends their trial in favour of the plugin.
+Ends a migration: gives pools back to the first generation, or ends their trial in favour of the plugin.
 """
 
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import batched
+from typing import NamedTuple
 
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -20,17 +20,16 @@ from ....choices import FirstGenerationChoices, ReleaseReasonChoices, SegmentSta
 from ....exceptions import Busy, VLANManagerError
 from ....models import Allocation, Segment, SegmentPool
 from ...base import audit, operations, transactions
-from ...base.visibility import permitted_ids
 from ...pools import retiring
 from ...segments.first_generation_fields import CLUSTER_FIELD
 from ...segments.hierarchy import delete_prefixes
 from ...segments.prefix_status import status_when_available
 from ...segments.unmigrated import find_unmigrated
-from .migrating import Problem, no_events
+from .migrating import check_permitted, no_events
+from .results import EndedPool, Ending, Problem
 from .writing import has_cluster_field, plan_prefixes
 
 __all__ = (
-    "Ending",
     "check_finish_permission",
     "check_undo_permission",
     "finish",
@@ -46,61 +45,8 @@ UNDO_PERMISSIONS = tuple(
 BATCH = 500
 
 
-@dataclass
-class EndedPool:
-    """What became of a pool, or would: its segments by what they are, and how many prefixes were written for that."""
-
-    name: str
-    pool: int | None = None
-    segments: int = 0
-    allocated: int = 0
-    available: int = 0
-    disabled: int = 0
-    written: int = 0
-    containers: list = field(default_factory=list)
-    problems: list = field(default_factory=list)
-    error: str = ""
-
-
-@dataclass
-class Ending:
-    """What `undo` or `finish` did, or would do."""
-
-    dry_run: bool
-    pools: list
-
-    def count(self, name):
-        """Return the sum of a number over all pools: segments, allocated, available, disabled, written."""
-        return sum(getattr(pool, name) for pool in self.pools)
-
-    @property
-    def failed(self):
-        """How many pools were left as they are."""
-        return sum(bool(pool.error) for pool in self.pools)
-
-    @property
-    def _counts(self):
-        names = ("segments", "allocated", "available", "disabled", "written")
-        return {"done": len(self.pools) - self.failed, "failed": self.failed} | {
-            name: self.count(name) for name in names
-        }
-
-    def summary(self):
-        """Return the counts in words for a log."""
-        counts = self._counts
-        return (
-            f"{counts['done']} pools, {counts['failed']} failed; {counts['segments']} segments: "
-            f"{counts['allocated']} allocated, {counts['available']} available, {counts['disabled']} disabled; "
-            f"{counts['written']} prefixes written"
-        )
-
-    def as_json(self):
-        """Return it as a dictionary that JSON can hold."""
-        return {"dry_run": self.dry_run, **self._counts, "pools": [asdict(pool) for pool in self.pools]}
-
-
 def has_pools(user=None):
-    """Whether there are pools that were migrated from the first generation and `user` may view; None sees all."""
+    """Return whether there are migrated pools that `user` may view; None may view all."""
     return _pools(user).exists()
 
 
@@ -111,7 +57,7 @@ def _pools(user):
 
 def check_undo_permission(user):
     """
-    Make sure that `user` may undo the migration at all.
+    Make sure that `user` has the permission to undo the migration.
 
     Raises:
         PermissionDenied: No object permission grants it.
@@ -127,7 +73,7 @@ def check_undo_permission(user):
 
 def check_finish_permission(user):
     """
-    Make sure that `user` may end a trial at all.
+    Make sure that `user` has the permission to end a trial.
 
     Raises:
         PermissionDenied: No object permission grants it.
@@ -138,18 +84,18 @@ def check_finish_permission(user):
 
 def undo(*, user, enforce=True, dry_run=False, report=None):
     """
-    Give the pools that were migrated back to the first generation, or say what that would do.
+    Give the migrated pools back to the first generation, or say what that would do.
 
-    Its prefixes come to say what the plugin says: Reserved with the clusters in Cluster where segments are held,
-    Reserved without where they are disabled, else Active without. Then pools and segments are deleted; VLANs and
-    prefixes stay, those that the plugin has made since included. Allocations end, and stay as history. Containers that
-    were made for a pool are deleted.
+    Prefixes get the state that the plugin has: Reserved with the clusters in Cluster if the segment is held, Reserved
+    without clusters if it is disabled, else Active. Then pools and segments are deleted. VLANs and prefixes stay, also
+    those that the plugin has made since. Allocations end, and stay as history. Containers that were made for a pool are
+    deleted.
 
-    Each pool is one transaction, which locks its VRF, its VLAN group and its segments' rows. All is change-logged; no
-    events are sent, for in the network nothing changes.
+    Each pool is one transaction, which locks its VRF, its VLAN group and its segments' rows. All writes are
+    change-logged. No events are sent, because nothing in the network changes.
 
     Args:
-        user: The User, or the user name, whom the change log names.
+        user: The User, or the user name, for the change log.
         enforce: Hold the user to their object permissions: to view, delete and release from the pools, and to delete
             their segments. Commands, whose users have the database anyway, do not.
         dry_run: Change nothing.
@@ -159,17 +105,17 @@ def undo(*, user, enforce=True, dry_run=False, report=None):
         Ending
 
     Raises:
-        PermissionDenied: The user may do none of it.
+        PermissionDenied: The user lacks one of the permissions.
     """
-    return _end("undo", _undo, check_undo_permission, user, enforce, dry_run, report)
+    return _end(UNDO, user, enforce, dry_run, report)
 
 
 def finish(*, user, enforce=True, dry_run=False, report=None):
     """
     End the trial of the pools that are on it: from then on only the plugin hands out, and Cluster is not written.
 
-    A pool of which prefixes could not be migrated that a cluster holds stays on trial. Arguments are those of `undo`;
-    it takes the permission to change the pools.
+    A pool stays on trial if a cluster holds one of its prefixes that could not be migrated. Arguments are those of
+    `undo`; it takes the permission to change the pools.
 
     Returns:
         Ending
@@ -177,23 +123,24 @@ def finish(*, user, enforce=True, dry_run=False, report=None):
     Raises:
         PermissionDenied: The user may change no pool.
     """
-    return _end("finish", _finish, check_finish_permission, user, enforce, dry_run, report)
+    return _end(FINISH, user, enforce, dry_run, report)
 
 
-def _end(name, work, check_permission, user, enforce, dry_run, report):
+def _end(way, user, enforce, dry_run, report):
+    """Return the Ending of all pools; arguments but the first are those of `undo`."""
     user = audit.get_user(user)
     viewer = user if enforce else None
     if viewer:
-        check_permission(viewer)
-    with operations.track(name, dry_run=dry_run, user=user) as operation:
+        way.check_permission(viewer)
+    with operations.track(way.name, dry_run=dry_run, user=user) as operation:
         pools = _pools(viewer)
-        if work is _finish:
+        if way.only_trial:
             pools = pools.filter(first_generation=FirstGenerationChoices.TRIAL)
         pools, outcomes = list(pools.order_by("name")), []
         for number, pool in enumerate(pools):
             if report:
                 report(number, len(pools))
-            outcomes.append(_try(work, pool, user, viewer, dry_run))
+            outcomes.append(_try(way.end_locked, pool, user, viewer, dry_run))
         ending = Ending(dry_run, outcomes)
         operation.outcome = ending.summary()
         return ending
@@ -209,13 +156,14 @@ def _try(work, pool, user, viewer, dry_run):
         return EndedPool(pool.name, pool.pk, error=text)
 
 
-def _undo(pk, user, viewer):
-    """Do one pool in the caller's transaction, and return its EndedPool."""
+def _undo_locked(pk, user, viewer):
+    """End one pool in the caller's transaction, and return its EndedPool."""
     pool, segments = _lock(pk)
     outcome = _count(EndedPool(pool.name), segments)
     if viewer:
-        _check_permitted(viewer, "delete", pool, segments)
-        _check_permitted(viewer, "release", pool)
+        check_permitted(viewer, "delete", SegmentPool, [pool.pk])
+        check_permitted(viewer, "delete", Segment, [segment.pk for segment in segments])
+        check_permitted(viewer, "release", SegmentPool, [pool.pk])
     if outcome.allocated and not has_cluster_field():
         raise ValidationError(
             _("Prefixes have no custom field {name}, where the first generation looks: add it, a text.").format(
@@ -227,7 +175,7 @@ def _undo(pk, user, viewer):
     unreleased = list(Allocation.objects.unreleased().filter(pool=pool).order_by("shared", "allocated_at", "pk"))
     by_pk = {segment.pk: segment for segment in segments}
     for one in unreleased:
-        # What has ended by the clock is free to the first generation.
+        # An expired allocation is free to the first generation.
         if one.expires_at is None or one.expires_at > now:
             held[by_pk[one.segment_id]].append(one)
     changes, notes = plan_prefixes(held)
@@ -235,14 +183,14 @@ def _undo(pk, user, viewer):
     outcome.problems = [
         Problem(segment.prefix_id, str(segment.prefix.prefix), text, failed=False) for segment, text in notes.items()
     ]
-    # Before all else: what follows is no longer written back.
+    # This comes first, so that `following` does not write back what follows.
     audit.update(pool, first_generation="")
     _write(changes)
     for one in unreleased:
         one.pool = pool
         one._changelog_message = _("Given back to the first generation")
     _write([(one, _ending_values(one, pool, user, now)) for one in unreleased])
-    # They stay, no matter who made them.
+    # VLANs and prefixes stay, also those that the plugin made.
     Segment.objects.filter(pool=pool).update(owns_vlan=False, owns_prefix=False, owns_ipv6_prefix=False)
     containers = list(pool.prefixes.all())
     made = _made_with_pools(containers)
@@ -251,12 +199,12 @@ def _undo(pk, user, viewer):
     return outcome
 
 
-def _finish(pk, user, viewer):
-    """Do one pool in the caller's transaction, and return its EndedPool."""
+def _finish_locked(pk, user, viewer):
+    """End one pool in the caller's transaction, and return its EndedPool."""
     pool, segments = _lock(pk)
     outcome = _count(EndedPool(pool.name, pool.pk), segments)
     if viewer:
-        _check_permitted(viewer, "change", pool)
+        check_permitted(viewer, "change", SegmentPool, [pool.pk])
     if count := len(find_unmigrated([pool])):
         raise ValidationError(
             _("{count} prefixes that clusters hold could not be migrated: mend them and migrate again first.").format(
@@ -303,22 +251,6 @@ def _count(outcome, segments):
     return outcome
 
 
-def _check_permitted(viewer, action, pool, segments=()):
-    """
-    Make sure that the user may do that with a pool and its segments.
-
-    Raises:
-        PermissionDenied: They may not with all of it.
-    """
-    for model, pks in ((SegmentPool, [pool.pk]), (Segment, [segment.pk for segment in segments])):
-        if len(permitted_ids(model, viewer, action, pks)) < len(pks):
-            raise PermissionDenied(
-                _("You may not {action} the {objects} of this pool: ask for the permission.").format(
-                    action=action, objects=model._meta.verbose_name_plural
-                )
-            )
-
-
 def _write(updates):
     for batch in batched(updates, BATCH):
         audit.write(updates=batch)
@@ -336,7 +268,7 @@ def _ending_values(one, pool, user, now):
 
 
 def _made_with_pools(containers):
-    """Return the ids of those containers that were made in a request which changed a pool, by the change log."""
+    """Return the ids of those containers that were made in a request that changed a pool, by the change log."""
     changes = ObjectChange.objects.order_by()
     of_pools = changes.filter(changed_object_type=ContentType.objects.get_for_model(SegmentPool))
     made = changes.filter(
@@ -352,8 +284,8 @@ def _remove_containers(pool, containers, made):
     """
     Delete the containers of the deleted pool that were made for pools and no other pool has; return their networks.
 
-    One whose making the change log has forgotten loses the tenant and the scope that older versions gave it: with both
-    the first generation takes it for a segment without a VLAN.
+    A container that is no longer in the change log loses the tenant and the scope that older versions gave it: with
+    both, the first generation takes it for a segment without a VLAN.
     """
     used = set(SegmentPool.prefixes.through.objects.filter(prefix__in=containers).values_list("prefix", flat=True))
     gone = [prefix for prefix in containers if prefix.pk in made - used]
@@ -366,3 +298,16 @@ def _remove_containers(pool, containers, made):
             prefix.save()
     delete_prefixes(gone)
     return [str(prefix.prefix) for prefix in gone]
+
+
+class _Way(NamedTuple):
+    """A way to end a trial or a migration: its name, the permission it takes, and the function that ends one pool."""
+
+    name: str
+    check_permission: object
+    end_locked: object
+    only_trial: bool
+
+
+UNDO = _Way("undo", check_undo_permission, _undo_locked, only_trial=False)
+FINISH = _Way("finish", check_finish_permission, _finish_locked, only_trial=True)

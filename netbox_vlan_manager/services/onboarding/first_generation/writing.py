@@ -1,5 +1,5 @@
 """
-What a prefix has to say for the first generation to answer as the plugin does.
+The values that prefixes need so that the first generation answers as the plugin does.
 """
 
 from django.core.exceptions import ValidationError
@@ -37,7 +37,7 @@ def read_dhcp(prefix):
     Return whether DHCP serves a prefix.
 
     Raises:
-        ValidationError: The custom field says neither.
+        ValidationError: The custom field is neither true nor false.
     """
     text = as_text(prefix.custom_field_data.get(DHCP_FIELD)).strip().lower()
     try:
@@ -55,7 +55,7 @@ def has_cluster_field():
 
 
 class _Plan:
-    """What the prefix of a segment shall say about those that hold it."""
+    """The text about the clusters that the prefix of a segment needs."""
 
     def __init__(self, segment, allocations):
         self.segment, self.allocations = segment, allocations
@@ -79,13 +79,13 @@ class _Plan:
 
 def plan_prefixes(held):
     """
-    Return what the first generation has to find on prefixes to answer each cluster as the plugin does.
+    Return the values that prefixes need so that the first generation answers each cluster as the plugin does.
 
     Args:
         held: {Segment: its active Allocations}, with all segments of a pool that a cluster among them holds.
 
     Returns:
-        (Prefix, {field: value}) pairs of what has to be written, and {Segment: text} of those of which the first
+        (Prefix, {field: value}) pairs to be written, and {Segment: text} for the segments in place of which the first
         generation would answer another one.
     """
     names = (one.cluster_name for allocations in held.values() for one in allocations)
@@ -102,7 +102,7 @@ def plan_prefixes(held):
             continue
         for plan, allocation in found:
             if plan is not leading and plan.order < leading.order and plan.form == EXACT:
-                # Written as a list of one, it comes after the exact name.
+                # The first generation looks for lists, such as this one of one name, after exact names.
                 plan.set(f"{allocation.cluster_name},")
         first = min((plan for plan, _allocation in found), key=lambda plan: plan.order)
         if first is not leading:
@@ -114,7 +114,7 @@ def plan_prefixes(held):
 
 
 def _prefix_changes(plan):
-    """Yield (Prefix, {field: value}) for the prefixes of a segment that say something else."""
+    """Yield (Prefix, {field: value}) for the prefixes of a segment whose values differ from the plan."""
     segment = plan.segment
     is_held = bool(plan.allocations) or segment.status == SegmentStatusChoices.DISABLED
     for prefix in filter(None, (segment.prefix, segment.ipv6_prefix)):
@@ -123,7 +123,7 @@ def _prefix_changes(plan):
             values["status"] = HELD if is_held else FREE
         fields = {}
         known = prefix.custom_field_data.get(CLUSTER_FIELD)
-        # An IPv6 prefix beside need not name the clusters, but must not name others.
+        # The IPv6 prefix of a segment with both need not name the clusters, but must not name others.
         text = plan.text if prefix is segment.prefix else as_text(known).strip() if plan.allocations else ""
         if text != as_text(known).strip():
             fields[CLUSTER_FIELD] = [one for one in text.split(",") if one] if isinstance(known, list) else text or None
@@ -136,7 +136,7 @@ def _prefix_changes(plan):
 
 
 def _dhcp_change(segment):
-    """Return {custom field: value} if the prefix of a segment says otherwise about DHCP."""
+    """Return {custom field: value} if the prefix of a segment has another value of DHCP, else {}."""
     known = segment.prefix.custom_field_data.get(DHCP_FIELD)
     try:
         if known is None or read_dhcp(segment.prefix) == segment.dhcp:

@@ -9,49 +9,60 @@ from django.utils import timezone
 
 from core.events import OBJECT_CREATED
 from core.models import Job, ObjectChange, ObjectType
-from dcim.models import SiteGroup
 from extras.models import EventRule, Webhook
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, create_pool, delete_segment, release
-from netbox_vlan_manager.services.drift.consistency import find_drift
+from netbox_vlan_manager.services import allocate, delete_segment, release
+from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation import migrating
 from netbox_vlan_manager.services.onboarding.first_generation.migrating import migrate
 from netbox_vlan_manager.services.onboarding.first_generation.reading import has_data
 from tests.factories import make_user, permit
 from tests.first_generation import make_fields, make_group, make_prefix, make_world
+from tests.services.onboarding.first_generation.base import assert_failed, problems_of, run
 from virtualization.models import Cluster, ClusterType
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def user():
-    return make_user("alice")
+def assert_statuses(migration, world):
+    for status in ("available", "allocated", "disabled"):
+        expected = {
+            "available": world.available,
+            "allocated": [*world.allocated, *world.shared],
+            "disabled": world.disabled,
+        }[status]
+        found = Segment.objects.filter(status=status).values_list("prefix", flat=True)
+        assert sorted(found) == sorted(prefix.pk for prefix in expected)
+        assert migration.count(status) == len(expected)
+    assert set(Segment.objects.filter(status="disabled").values_list("disabled_reason", flat=True)) == {
+        "reserved without a cluster in the first generation"
+    }
 
 
-@pytest.fixture
-def group():
-    make_fields()
-    return make_group()
+def assert_holders(world):
+    holders = {}
+    for prefix, name, shared in Allocation.objects.order_by("pk").values_list(
+        "segment__prefix", "cluster_name", "shared"
+    ):
+        assert shared == (prefix in holders)
+        holders.setdefault(prefix, []).append(name)
+    assert holders == {
+        prefix.pk: [name.strip() for name in prefix.custom_field_data["Cluster"].split(",")]
+        for prefix in (*world.allocated, *world.shared)
+    }
 
 
-def run(**kwargs):
-    return migrate(enforce=False, **{"user": "alice", **kwargs})
-
-
-def problems_of(migration):
-    """Return {network: (text, whether it failed)}."""
-    return {problem.network: (problem.text, problem.failed) for pool in migration.pools for problem in pool.problems}
-
-
-def assert_failed(migration, prefix, text):
-    found, failed = problems_of(migration)[str(prefix.prefix)]
-    assert failed
-    assert text in found
-    assert not Segment.objects.filter(prefix=prefix).exists()
-    now = Prefix.objects.get(pk=prefix.pk)
-    assert (now.status, now.vlan_id) == (prefix.status, prefix.vlan_id)
+def assert_fields():
+    """Make sure that segments and pools have the values of their VLANs and prefixes."""
+    for segment in Segment.objects.select_related("prefix", "vlan", "pool__vrf", "pool__tenant", "pool__role"):
+        assert (segment.owns_vlan, segment.owns_prefix) == (False, False)
+        assert segment.dhcp == segment.prefix.custom_field_data["DHCP"]
+        assert segment.description == segment.prefix.description
+        assert segment.pool.vlan_group_id == segment.vlan.group_id
+        assert segment.pool.vrf_id == segment.prefix.vrf_id
+        assert segment.pool.scope == segment.prefix.scope
+        assert (segment.pool.tenant.name, segment.pool.role.name) == ("Platform", "Cluster network")
 
 
 @pytest.mark.slow("2,000 prefixes")
@@ -77,36 +88,9 @@ class TestTwoThousand:
             prefix.pk for prefix in dirty
         }
         assert SegmentPool.objects.count() == 4
-        for status in ("available", "allocated", "disabled"):
-            expected = {
-                "available": world.available,
-                "allocated": [*world.allocated, *world.shared],
-                "disabled": world.disabled,
-            }[status]
-            found = Segment.objects.filter(status=status).values_list("prefix", flat=True)
-            assert sorted(found) == sorted(prefix.pk for prefix in expected)
-            assert migration.count(status) == len(expected)
-        assert set(Segment.objects.filter(status="disabled").values_list("disabled_reason", flat=True)) == {
-            "reserved without a cluster in the first generation"
-        }
-        holders = {}
-        for prefix, name, shared in Allocation.objects.order_by("pk").values_list(
-            "segment__prefix", "cluster_name", "shared"
-        ):
-            assert shared == (prefix in holders)
-            holders.setdefault(prefix, []).append(name)
-        assert holders == {
-            prefix.pk: [name.strip() for name in prefix.custom_field_data["Cluster"].split(",")]
-            for prefix in (*world.allocated, *world.shared)
-        }
-        for segment in Segment.objects.select_related("prefix", "vlan", "pool__vrf", "pool__tenant", "pool__role"):
-            assert (segment.owns_vlan, segment.owns_prefix) == (False, False)
-            assert segment.dhcp == segment.prefix.custom_field_data["DHCP"]
-            assert segment.description == segment.prefix.description
-            assert segment.pool.vlan_group_id == segment.vlan.group_id
-            assert segment.pool.vrf_id == segment.prefix.vrf_id
-            assert segment.pool.scope == segment.prefix.scope
-            assert (segment.pool.tenant.name, segment.pool.role.name) == ("Platform", "Cluster network")
+        assert_statuses(migration, world)
+        assert_holders(world)
+        assert_fields()
         assert dict(Prefix.objects.values_list("pk", "status")) == before
         # As autovacuum does within a minute. Without statistics PostgreSQL may take minutes over the checks.
         with connection.cursor() as cursor:
@@ -181,19 +165,19 @@ class TestRows:
 
     def test_active_with_cluster_is_taken_as_allocated(self, group, user):
         make_prefix(group, 100, "10.0.0.0/24", cluster="prod-01", status="active")
-        text, failed = problems_of(run())["10.0.0.0/24"]
-        assert "taken as allocated" in text
-        assert not failed
+        (problem,) = run().pools[0].problems
+        assert (problem.network, problem.failed) == ("10.0.0.0/24", False)
+        assert "taken as allocated" in problem.text
         assert Segment.objects.get().status == "allocated"
         assert Prefix.objects.get(prefix="10.0.0.0/24").status == "reserved"
 
-    def test_cluster_with_several_segments_gets_the_lowest_when_it_asks(self, group, user):
+    def test_cluster_with_several_segments_gets_the_lowest(self, group, user):
         for number, vid in enumerate((102, 100, 101)):
             make_prefix(group, vid, f"10.0.{number}.0/24", cluster="prod-01" if vid < 102 else "other, Prod-01")
         migration = run()
         found = Allocation.objects.filter(cluster_name__iexact="prod-01").order_by("vid")
         assert list(found.values_list("vid", "purpose")) == [(100, ""), (101, "2"), (102, "3")]
-        assert "purpose 2" in problems_of(migration)["10.0.2.0/24"][0]
+        assert "purpose 2" in problems_of(migration)["10.0.2.0/24"]
         assert allocate("prod-01", site="Site1", vrf="Network1", user=user).allocation.vid == 100
         assert find_drift() == []
 
@@ -221,7 +205,7 @@ class TestRows:
 
 
 class TestDirtyRows:
-    """Each is reported by its prefix and left alone; the good prefix beside it lands."""
+    """Each bad row is reported with its prefix and stays as it is; the good prefix is migrated."""
 
     @pytest.fixture(autouse=True)
     def good(self, group, user):
@@ -231,7 +215,7 @@ class TestDirtyRows:
     def lands(self, good):
         yield
         assert list(Segment.objects.values_list("prefix", flat=True)) == [good.pk]
-        # What is held and could not be migrated remains to be told.
+        # A prefix that is held and could not be migrated is reported.
         assert {drift.kind for drift in find_drift()} <= {"prefix_orphan", "prefix_unmigrated"}
         assert run().count("migrated") == 0
 
@@ -300,123 +284,6 @@ class TestDirtyRows:
         migration = run()
         assert (migration.count("migrated"), migration.count("unchanged"), migration.pools_created) == (1, 1, 0)
         assert Allocation.objects.get().cluster_name == "prod-01"
-
-
-class TestPools:
-    def test_two_groups_of_one_name(self, group, user):
-        make_prefix(group, 100, "10.0.0.0/24")
-        other = VLANGroup.objects.create(name=group.name, slug="other")
-        make_prefix(other, 101, "10.0.1.0/24")
-        migration = run()
-        assert migration.count("failed") == 2
-        assert "2 VLAN groups" in problems_of(migration)["10.0.1.0/24"][0]
-        assert not SegmentPool.objects.exists()
-
-    def test_no_site_group_of_that_name(self, group, user):
-        prefix = make_prefix(group, 100, "10.0.0.0/24")
-        SiteGroup.objects.update(name="Elsewhere")
-        run()
-        assert Segment.objects.get().pool.scope == prefix.scope
-
-    def test_no_scope_at_all(self, group, user):
-        make_prefix(group, 100, "10.0.0.0/24", scope=None)
-        SiteGroup.objects.update(name="Elsewhere")
-        migration = run()
-        assert "no site group Site1" in migration.pools[0].error
-        assert migration.count("failed") == 1
-        assert not SegmentPool.objects.exists()
-
-    def test_pool_that_is_there_is_used_and_gets_the_containers_it_lacks(self, group, user):
-        make_prefix(group, 100, "10.0.0.0/24")
-        make_prefix(group, 101, "10.9.0.0/24")
-        pool = create_pool(
-            user=user,
-            vrf=VRF.objects.get(),
-            scope=SiteGroup.objects.get(),
-            prefixes=["10.0.0.0/16"],
-            vlan_group=group,
-            name="Mine",
-        )
-        migration = run()
-        assert (migration.count("migrated"), migration.pools_created) == (2, 0)
-        assert {str(prefix) for prefix in pool.prefixes.all()} == {"10.0.0.0/16", "10.9.0.0/23"}
-        assert Segment.objects.filter(pool=pool).count() == 2
-        assert find_drift() == []
-
-    def test_pool_with_another_vlan_group(self, group, user):
-        make_prefix(group, 100, "10.0.0.0/24")
-        create_pool(
-            user=user, vrf=VRF.objects.get(), scope=SiteGroup.objects.get(), prefixes=["10.0.0.0/16"], name="Mine"
-        )
-        migration = run()
-        assert "from VLAN group Network1-Site1" in migration.pools[0].error
-        assert migration.count("failed") == 1
-
-    def test_one_pool_that_fails_leaves_the_others(self, group, user):
-        make_prefix(group, 100, "10.0.0.0/24")
-        other = make_group(site="Site2")
-        make_prefix(other, 100, "10.0.1.0/24")
-        create_pool(
-            user=user,
-            vrf=VRF.objects.get(),
-            scope=SiteGroup.objects.get(name="Site1"),
-            prefixes=["10.0.0.0/16"],
-            name="Mine",
-        )
-        migration = run()
-        assert (migration.count("migrated"), migration.count("failed")) == (1, 1)
-
-
-class TestContainers:
-    @pytest.fixture
-    def group(self):
-        make_fields()
-        return make_group(container=None)
-
-    def containers(self):
-        return sorted(str(prefix) for prefix in SegmentPool.objects.get().prefixes.all())
-
-    def test_the_smallest_that_is_there(self, group, user):
-        vrf = VRF.objects.get()
-        for network in ("10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/24"):
-            Prefix.objects.create(prefix=network, vrf=vrf, status="container")
-        make_prefix(group, 100, "10.0.1.0/24")
-        migration = run()
-        assert self.containers() == ["10.0.0.0/16"]
-        assert migration.pools[0].containers == []
-
-    def test_made_where_there_is_none(self, group, user):
-        for number in range(4):
-            make_prefix(group, 100 + number, f"10.0.{number}.0/24")
-        make_prefix(group, 200, "192.168.0.0/24")
-        migration = run()
-        assert self.containers() == ["10.0.0.0/22", "192.168.0.0/23"]
-        assert sorted(migration.pools[0].containers) == self.containers()
-        assert find_drift() == []
-
-    def test_around_what_is_foreign(self, group, user):
-        vrf = VRF.objects.get()
-        Prefix.objects.create(prefix="10.0.2.0/24", vrf=vrf)
-        for number in (0, 1, 5):
-            make_prefix(group, 100 + number, f"10.0.{number}.0/24")
-        run()
-        assert self.containers() == ["10.0.0.0/23", "10.0.4.0/23"]
-
-    def test_none_can_be_made(self, group, user):
-        Prefix.objects.create(prefix="10.0.0.0/16", vrf=VRF.objects.get())
-        prefix = make_prefix(group, 100, "10.0.0.0/24")
-        assert_failed(run(), prefix, "status Container")
-        assert not SegmentPool.objects.exists()
-        assert Prefix.objects.count() == 2
-
-    def test_two_sites_in_one_network(self, group, user):
-        other = make_group(site="Site2", container=None)
-        for number in range(8):
-            make_prefix((group, other)[number // 2 % 2], 100 + number, f"10.0.{number}.0/24")
-        migration = run()
-        assert migration.count("migrated") == 8
-        assert sum(len(pool.containers) for pool in migration.pools) == 4
-        assert find_drift() == []
 
 
 class TestRuns:
@@ -507,7 +374,7 @@ class TestPermissions:
         assert migrate(user=mover).pools == []
         mover = permit(mover, Prefix, "view")
         migration = migrate(user=mover)
-        assert "may not view its VLAN" in problems_of(migration)["10.0.0.0/24"][0]
+        assert "may not view its VLAN" in problems_of(migration)["10.0.0.0/24"]
         mover = permit(mover, VLAN, "view")
         assert migrate(user=mover).count("migrated") == 1
 
