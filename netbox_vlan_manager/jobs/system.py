@@ -13,7 +13,7 @@ from netbox.jobs import system_job
 from ..logs import as_line
 from ..services.allocations.leases import expire_due, warn_expiring
 from ..services.base.idempotency import forget_old_keys
-from ..services.drift.repair import announce_drift
+from ..services.drift.reports import announce_drift
 from ..services.pools.retiring import delete_drained
 from ..services.reporting import gauges, health
 from ..services.reporting.snapshots import take_snapshots
