@@ -18,6 +18,7 @@ class VLANManagerConfig(PluginConfig):
         "netbox_vlan_manager.middleware.MetricsMiddleware",
         "netbox_vlan_manager.middleware.BranchMiddleware",
     )
+    serializer_resolver = "wings.find_serializer"
     graphql_schema = "graphql.schema.schema"
     graphql_type_extensions = "graphql.extensions.type_extensions"
     graphql_filter_extensions = "graphql.extensions.filter_extensions"

@@ -14,6 +14,7 @@ case, so that migrations and deletions do not depend on a setting.
   services.
 """
 
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,12 +27,14 @@ __all__ = (
     "active",
     "collect",
     "find_errors",
+    "find_serializer",
     "import_models",
     "present",
     "ready",
 )
 
 
+@cache
 def present():
     """Return the names of the wings that are installed, sorted."""
     return sorted(path.parent.name for path in Path(__file__).parent.glob("*/wing.py"))
@@ -69,6 +72,18 @@ def collect(path):
     """
     module, _dot, name = path.rpartition(".")
     return [item for wing in active() if (found := _import(wing, module)) for item in getattr(found, name)]
+
+
+def find_serializer(model, prefix=""):
+    """
+    Return the serializer of a wing's model, and None for other models.
+
+    It is found where the wing is off, too: NetBox serializes what it deletes along with another object.
+    """
+    for wing in present():
+        if model.__module__.startswith(f"{__package__}.{wing}."):
+            return getattr(_import(wing, "api.serializers"), f"{prefix}{model.__name__}Serializer", None)
+    return None
 
 
 def import_models():

@@ -35,6 +35,11 @@ API_TOKEN_PEPPERS = {1: "for-tests-and-the-demo-only-for-tests-and-the-demo-only
 # Empty while the template database gets NetBox's own tables.
 PLUGINS = os.environ.get("NETBOX_PLUGINS", "netbox_vlan_manager").split()
 
+# For tests of optional parts, of which there may be one more in a copy of the plugin.
+PLUGINS_CONFIG = {}
+if "WINGS" in os.environ:
+    PLUGINS_CONFIG["netbox_vlan_manager"] = {"wings": os.environ["WINGS"].split()}
+
 CENSUS_REPORTING_ENABLED = False
 ISOLATED_DEPLOYMENT = True
 DEVELOPER = os.environ.get("DEVELOPER") == "true"

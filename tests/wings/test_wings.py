@@ -33,11 +33,7 @@ def look(copy, fresh_database):
     """A function that returns what NetBox has of the wing while `names` are on."""
 
     def run(*names):
-        env = fresh_database().env | {
-            "NETBOX_CONFIGURATION": "tests.wings.configuration",
-            "PYTHONPATH": os.fspath(copy),
-            "WINGS": " ".join(names),
-        }
+        env = fresh_database().env | {"PYTHONPATH": os.fspath(copy), "WINGS": " ".join(names)}
         command = [sys.executable, "-m", "tests.wings.look"]
         process = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stderr
@@ -81,6 +77,18 @@ def test_off(look):
         # The database knows of the model, whatever the setting says.
         "left after a deletion": 0,
     }
+
+
+def test_sockets(copy):
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/wings/checks.py"],
+        cwd=copy,
+        env=environment(copy) | {"WINGS": "specimen"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from ...exceptions import VLANManagerError
 from ...models import Allocation
 from ...services import allocate
 from ...services.allocations.requests import locate
+from ...services.base.locators import locator_names
 from ...services.segments.criteria import SegmentCriteria
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
@@ -166,6 +167,8 @@ class AllocationSerializer(ServiceModelSerializer):
         fields = super().get_fields()
         if self.instance is not None and "cluster_name" in fields:
             fields["cluster_name"].required = False
+        if not self.nested:
+            fields |= {name: serializers.JSONField(write_only=True, required=False) for name in locator_names()}
         return fields
 
     def validate(self, data):
@@ -174,6 +177,9 @@ class AllocationSerializer(ServiceModelSerializer):
             return data
         if self.instance:
             return self._without_request(data)
+        located = data.keys() & locator_names()
+        if located:
+            return self._located(data, located)
         site, vrf = data.pop("site", None), data.pop("vrf", None)
         segment = data.get("segment")
         if segment and data.get("pool") is None and site is None and vrf is None:
@@ -194,6 +200,15 @@ class AllocationSerializer(ServiceModelSerializer):
             raise serializers.ValidationError({"segment": _("This segment is not in the pool that was asked for.")})
         return data
 
+    def _located(self, data, located):
+        """Return `data` of a request that says by a field of an optional part where it asks."""
+        others = [name for name in ("pool", "site", "segment") if data.get(name) is not None]
+        if others:
+            text = _("Give one of {names}.").format(names=", ".join([*others, *sorted(located)]))
+            raise serializers.ValidationError(dict.fromkeys(others, text))
+        data.pop("site", None)
+        return data | {"viewer": self.user}
+
     def to_internal_value(self, data):
         if self.nested or self.instance:
             return super().to_internal_value(data)
@@ -209,7 +224,7 @@ class AllocationSerializer(ServiceModelSerializer):
 
         A client may put the body again with which it asked for the allocation.
         """
-        asked = {name: data.pop(name) for name in REQUEST_FIELDS if name in data}
+        asked = {name: data.pop(name) for name in (*REQUEST_FIELDS, *locator_names()) if name in data}
         changed = [name for name in ("site", "vrf") if name in asked and not self._is_served(asked)]
         changed += [name for name, value in asked.items() if not self._is_kept(name, value)]
         errors = {name: _("An allocation keeps this: release it and allocate again instead.") for name in changed}
@@ -224,7 +239,7 @@ class AllocationSerializer(ServiceModelSerializer):
     def _is_kept(self, name, value):
         """Whether the allocation has what a field asks for; what is null asks for nothing."""
         held = self.instance
-        if name in ("site", "vrf"):
+        if name in ("site", "vrf", *locator_names()):
             return True
         if value is None:
             return name != "expires_at" or held.expires_at is None

@@ -1,4 +1,6 @@
+from django.core.exceptions import ValidationError
 from django.db.models import Q
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException
@@ -11,10 +13,11 @@ from utilities.exceptions import AbortRequest
 from ... import filtersets
 from ...exceptions import Busy
 from ...models import Allocation
-from ...services import allocate_many, allocate_stretched, release_allocation, renew
+from ...services import allocate, allocate_many, allocate_stretched, release_allocation, renew
 from ...services.allocations.releases import release_warnings
 from ...services.allocations.requests import AllocationRequest, find_held, locate, lock_key
 from ...services.base import transactions
+from ...services.base.locators import locator_names
 from ...services.base.resolution import check_pool_permission
 from ...services.base.visibility import check_release, check_renewal, known_allocations, releasable
 from .. import serializers
@@ -130,8 +133,13 @@ class AllocationViewSet(ServiceViewSet):
 
     def preview(self, serializer):
         """Answer one request as it would be allocated, and change nothing."""
-        asked, _tags = self._get_request(serializer)
-        results = allocate_many([asked], user=self.request.user, dry_run=True)
+        if serializer.validated_data.keys() & locator_names():
+            values = dict(serializer.validated_data)
+            serializer.take_tags(values)
+            results = [allocate(user=self.request.user, **values)]
+        else:
+            asked, _tags = self._get_request(serializer)
+            results = allocate_many([asked], user=self.request.user, dry_run=True)
         return Response(describe_results(results, self.get_serializer, self.request.user)[0])
 
     def bulk_create(self, request, *args, **kwargs):
@@ -212,6 +220,9 @@ class AllocationViewSet(ServiceViewSet):
             ValidationError: A value is not valid.
         """
         values = dict(serializer.validated_data)
+        if located := values.keys() & locator_names():
+            text = _("Not in a list: ask for one allocation at a time.")
+            raise ValidationError(dict.fromkeys(located, text))
         check_pool_permission(self.request.user, values["pool"], "allocate")
         tags = serializer.take_tags(values)
         values.pop("dry_run", None)
@@ -298,7 +309,8 @@ class AllocationViewSet(ServiceViewSet):
         return Response({**self.get_serializer(allocation).data, "warnings": list(warnings.values())})
 
     def perform_create(self, serializer):
-        check_pool_permission(self.request.user, serializer.validated_data["pool"], "allocate")
+        if not serializer.validated_data.keys() & locator_names():
+            check_pool_permission(self.request.user, serializer.validated_data["pool"], "allocate")
         serializer.save()
         self.result = serializer.result
 

@@ -19,13 +19,15 @@ from django.utils.translation import gettext as _
 from ... import metrics
 from ...choices import ReleaseInUseChoices, SegmentStatusChoices
 from ...events import ALLOCATED
-from ...exceptions import Busy, PoolExhausted, VIDUnavailable, VLANManagerError
+from ...exceptions import Busy, PoolExhausted, PoolNotFound, PoolPaused, VIDUnavailable, VLANManagerError
 from ...models import Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import ClusterName
 from ..base import audit, custom_fields, hooks, operations, transactions
+from ..base.locators import locate_pools, locator_names
 from ..base.places import place_key
 from ..base.prepared_queries import fetch_object, placeholder
+from ..base.resolution import usable_pools
 from ..reporting import thresholds
 from ..segments import quarantine
 from ..segments.criteria import available_segments, lock_first
@@ -92,7 +94,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
         asked: `places` and `serves`, as `locate` found them; `viewer` (see AllocationRequest); `purpose`, for several
             segments of one cluster in the pool; `vid`, `vid_min`, `vid_max`, `prefix_length` or `segment` (see
             `clean_criteria`); `expires_at`, a datetime; `description`, `comments`, `owner`, `custom_field_data` and
-            `changelog_message` of a new allocation.
+            `changelog_message` of a new allocation; with `vrf`, a field of an optional part (see `register_locator`).
 
     Returns:
         AllocationResult
@@ -108,6 +110,8 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
         Busy: Locks were not had in time, or the pool was merged or deleted; nothing was changed.
     """
     cluster_name = ClusterName.clean(cluster_name)
+    if (names := locator_names()) and (located := asked.keys() & names):
+        return _allocate_located(cluster_name, {name: asked.pop(name) for name in located}, vrf, user, dry_run, asked)
     about = {"cluster": cluster_name, "pool": pool, "site": site, "vrf": vrf, "user": user}
     with operations.track("allocate", dry_run=dry_run, **about) as operation:
         if pool is None:
@@ -117,6 +121,30 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
         operation.outcome = "created" if result.created else "replayed"
         operations.note(vid=result.allocation.vid)
         return result
+
+
+def _allocate_located(cluster_name, located, vrf, user, dry_run, asked):
+    """Return the AllocationResult of the best pool that a locator finds and that makes an allocation."""
+    if len(located) > 1:
+        raise ValidationError({name: _("Give one of these, not several.") for name in located})
+    ((name, value),) = located.items()
+    viewer, refused = asked.get("viewer"), None
+    located_pools = locate_pools(name, value, vrf, viewer)
+    usable = usable_pools([found.pool.pk for found in located_pools], viewer, "allocate")
+    for found in located_pools:
+        if found.pool.pk not in usable or not usable[found.pool.pk].permitted:
+            continue
+        try:
+            return allocate(
+                cluster_name,
+                user=user,
+                pool=found.pool,
+                dry_run=dry_run,
+                **asked | {"places": found.places, "serves": found.serves},
+            )
+        except (PoolExhausted, PoolPaused) as error:
+            refused = refused or error
+    raise refused or PoolNotFound(_("There is no pool in this VRF that you may use there."))
 
 
 def _locate_pool(cluster_name, site, vrf, asked):

@@ -7,6 +7,6 @@ NEEDS = ("openpyxl",)
 def ready():
     from netbox.events import EventType
 
-    from . import jobs  # noqa: F401
+    from . import jobs, sockets  # noqa: F401
 
     EventType("vlan_manager_specimen", "A specimen was seen").register()

@@ -1,19 +1,11 @@
 from django.urls import path
 from rest_framework.response import Response
-from rest_framework.serializers import CharField, ModelSerializer
 from rest_framework.views import APIView
 
 from netbox.api.viewsets import NetBoxReadOnlyModelViewSet
 
 from ..models import Specimen
-
-
-class SpecimenSerializer(ModelSerializer):
-    note = CharField()
-
-    class Meta:
-        model = Specimen
-        fields = ("id", "note")
+from .serializers import SpecimenSerializer
 
 
 class SpecimenViewSet(NetBoxReadOnlyModelViewSet):
