@@ -210,6 +210,7 @@ def keep_held_segments(instance, **kwargs):
 
 
 @receiver(post_delete, sender=Segment)
+@skipped_by_delete
 def tell_of_deletion(instance, **kwargs):
     hooks.send(hooks.segments_deleted, [instance.pk])
 

@@ -1,11 +1,11 @@
 import django_tables2 as tables
 from django.utils.translation import gettext_lazy as _
-from django_tables2.data import TableQuerysetData
 
 from netbox.tables import PrimaryModelTable, columns
-from tenancy.tables import ContactsColumnMixin, TenancyColumnsMixin
+from tenancy.tables import TenancyColumnsMixin
 
 from .aci import EPGLinksMixin
+from .columns import PoolUtilizationColumn, PrefetchedContactsMixin, TotalOrderMixin
 from .models import Allocation, Segment, SegmentPool
 from .models.pools import UTILIZATION
 
@@ -47,35 +47,6 @@ HOLDERS = """
 PREFIXES = """
 {{ value|linkify }}{% if record.ipv6_prefix %}<div>{{ record.ipv6_prefix|linkify }}</div>{% endif %}
 """
-
-
-class PoolUtilizationColumn(columns.UtilizationColumn):
-    """Colours the bar by the pool's own thresholds."""
-
-    template_code = '{% include "netbox_vlan_manager/inc/utilization.html" with pool=record utilization=value %}'
-
-
-class PrefetchedContactsMixin(ContactsColumnMixin):
-    """Reads the names of all contacts at once, where NetBox's column asks for each."""
-
-    def _apply_prefetching(self, columns=None):
-        super()._apply_prefetching(columns)
-        if columns is None:
-            columns = [column.name for column in self.columns.iterall() if column.visible]
-        if isinstance(self.data, TableQuerysetData) and "contacts" in columns:
-            self.data.data = self.data.data.prefetch_related("contacts__contact")
-
-
-class TotalOrderMixin(PrimaryModelTable):
-    """Ends every order with the id: rows that are equal in the rest would change places from page to page."""
-
-    @PrimaryModelTable.order_by.setter
-    def order_by(self, value):
-        PrimaryModelTable.order_by.fset(self, value)
-        # NetBox's setter runs before there are data as well.
-        data = getattr(self, "data", None)
-        if isinstance(data, TableQuerysetData) and (ordering := data.data.query.order_by) and ordering[-1] != "pk":
-            data.data = data.data.order_by(*ordering, "pk")
 
 
 class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, TotalOrderMixin):

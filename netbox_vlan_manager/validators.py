@@ -273,7 +273,25 @@ def clean_cidr(value, bounds=None):
         ValidationError: There is no mask, host bits are set, the length is out of bounds, or the addresses cannot be
             used by hosts (0/8, 127/8, 169.254/16, 224/4, 240/4; ::/127, ::ffff:0:0/96, fe80::/10, ff00::/8).
     """
-    text = str(value).strip()
+    network = _parse_network(str(value).strip())
+    if bounds and not bounds[0] <= network.prefixlen <= bounds[1]:
+        raise ValidationError(
+            _("Prefix {value} has length /{length}: this pool takes /{min} to /{max}.").format(
+                value=network, length=network.prefixlen, min=bounds[0], max=bounds[1]
+            )
+        )
+    for unusable in UNUSABLE_NETWORKS:
+        if unusable.version == network.version and (network in unusable or unusable in network):
+            raise ValidationError(
+                _("Prefix {value} lies in or covers {unusable}, which hosts cannot use: take another network.").format(
+                    value=network, unusable=unusable
+                )
+            )
+    return network
+
+
+def _parse_network(text):
+    """Return a CIDR as a netaddr.IPNetwork; raises as `clean_cidr`."""
     address, slash, mask = text.partition("/")
     if not slash or not mask:
         raise ValidationError(
@@ -296,21 +314,7 @@ def clean_cidr(value, bounds=None):
                 value=_shown(text), network=network.cidr
             )
         )
-    network = network.cidr
-    if bounds and not bounds[0] <= network.prefixlen <= bounds[1]:
-        raise ValidationError(
-            _("Prefix {value} has length /{length}: this pool takes /{min} to /{max}.").format(
-                value=network, length=network.prefixlen, min=bounds[0], max=bounds[1]
-            )
-        )
-    for unusable in UNUSABLE_NETWORKS:
-        if unusable.version == network.version and (network in unusable or unusable in network):
-            raise ValidationError(
-                _("Prefix {value} lies in or covers {unusable}, which hosts cannot use: take another network.").format(
-                    value=network, unusable=unusable
-                )
-            )
-    return network
+    return network.cidr
 
 
 def prefix_length_bounds(pool, version, pool_versions):

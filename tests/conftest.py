@@ -141,6 +141,8 @@ def django_db_setup(stack, django_test_environment):
         # Django would empty all tables, and with them what NetBox's migrations put there.
         connections.close_all()
         stack.renew_database(os.environ["DB_NAME"])
+        # NetBox logs the deletion of an object once until a request ends, and the ids begin again.
+        importlib.import_module("core.signals").clear_signal_history(sender=None)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(TransactionTestCase, "_fixture_teardown", renew)

@@ -12,12 +12,8 @@ from .availability import BulkDisableForm, BulkEnableForm, DisableForm
 from .drift import DriftFilterForm, DriftRepairForm
 from .importing import ImportSourceForm
 from .overview import QuickAllocateForm
-from .pools import (
-    SegmentPoolBulkEditForm,
-    SegmentPoolFilterForm,
-    SegmentPoolForm,
-    SegmentPoolImportForm,
-)
+from .pool_bulk import SegmentPoolBulkEditForm, SegmentPoolImportForm
+from .pools import SegmentPoolFilterForm, SegmentPoolForm
 from .segments import (
     SegmentBulkEditForm,
     SegmentFilterForm,

@@ -181,7 +181,7 @@ class AllocationViewSet(ServiceViewSet):
                 if isinstance(serializer, APIException):
                     raise serializer
                 asked.append(self._get_request(serializer))
-                # One that contradicts what its cluster holds is told with the others.
+                # Reports, with the others, a request that contradicts what its cluster holds.
                 find_held(asked[-1][0])
             except REFUSALS as error:
                 errors.append((index, as_api_exception(error, self.request)))
@@ -201,9 +201,8 @@ class AllocationViewSet(ServiceViewSet):
                     raise
             return results
 
-        has_tags = any(tags for _wanted, tags in asked)
         try:
-            return transactions.run(allocate_all) if has_tags else allocate_all()
+            return transactions.run(allocate_all) if any(tags for _wanted, tags in asked) else allocate_all()
         except REFUSALS as error:
             # As REST framework's, which background jobs know too.
             refusal = as_api_exception(error, self.request)

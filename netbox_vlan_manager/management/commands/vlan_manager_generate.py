@@ -7,6 +7,18 @@ from ...services.segments.generation import generate_segments
 from ...validators import EPG_TEMPLATE
 from ._base import ServiceCommand
 
+# The options that are arguments of `generate_segments`.
+ASKED = (
+    "count",
+    "vid_min",
+    "vid_max",
+    "prefix_length",
+    "ipv6_prefix_length",
+    "epg_template",
+    "dhcp",
+    "description",
+)
+
 
 class Command(ServiceCommand):
     help = "Make segments of a pool from free VLAN IDs and free networks of its containers, all of them or none"
@@ -28,40 +40,13 @@ class Command(ServiceCommand):
         parser.add_argument("--description", default="", help="Of the segments")
         parser.add_argument("--dry-run", action="store_true", help="Change nothing, and list what would be made")
 
-    def handle(
-        self,
-        *,
-        pool,
-        user,
-        count,
-        vid_min,
-        vid_max,
-        prefix_length,
-        ipv6_prefix_length,
-        epg_template,
-        dhcp,
-        description,
-        dry_run,
-        **options,
-    ):
+    def handle(self, *, pool, user, dry_run, **options):
         found = SegmentPool.objects.filter(slug=pool).first()
         if found is None:
             raise CommandError(f"There is no pool with the slug {pool!r}.")
         with self.service_errors():
-            result = generate_segments(
-                found,
-                user=user,
-                count=count,
-                vid_min=vid_min,
-                vid_max=vid_max,
-                prefix_length=prefix_length,
-                ipv6_prefix_length=ipv6_prefix_length,
-                epg_template=epg_template,
-                dhcp=dhcp,
-                description=description,
-                dry_run=dry_run,
-                enforce=False,
-            )
+            asked = {name: options[name] for name in ASKED}
+            result = generate_segments(found, user=user, dry_run=dry_run, enforce=False, **asked)
         if dry_run:
             for segment in result.segments:
                 prefixes = ", ".join(str(prefix) for prefix in (segment.prefix, segment.ipv6_prefix) if prefix)

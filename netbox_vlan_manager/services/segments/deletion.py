@@ -72,9 +72,11 @@ def delete_segments_locked(segments):
         Vetoed: An optional part of the plugin refuses one of the deletions.
     """
     for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
-        hooks.check_vetoes(hooks.DELETE, [segment.pk for segment in batch])
-        unlink_allocations(Allocation.objects.filter(segment__in=[segment.pk for segment in batch]), "segment")
+        pks = [segment.pk for segment in batch]
+        hooks.check_vetoes(hooks.DELETE, pks)
+        unlink_allocations(Allocation.objects.filter(segment__in=pks), "segment")
         audit.delete(batch)
+        hooks.send(hooks.segments_deleted, pks)
         delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
         left = [prefix for segment in batch if segment.owns_vlan for prefix in segment.get_prefixes(owned=False)]
         audit.write(updates=[(prefix, {"vlan": None}) for prefix in left])

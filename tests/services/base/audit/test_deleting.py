@@ -70,4 +70,4 @@ def test_all_receivers_of_deletions_are_registered():
         if receiver.__module__ == signals.__name__
     }
     assert own == set(deleting._skipped)
-    assert len(own) == 6
+    assert len(own) == 7
