@@ -85,7 +85,7 @@ def test_allocate_for_another_purpose(pool):
     assert set(Allocation.objects.values_list("purpose", flat=True)) == {"", "storage"}
 
 
-def test_allocation_is_in_the_change_log_as_the_user_s_and_one_request(pool, user):
+def test_allocation_is_logged_as_the_user_s_and_one_request(pool, user):
     run("allocate", "prod-01", *PLACE, "--user", "alice")
     assert sorted(changes()) == [("create", "allocation"), ("update", "prefix"), ("update", "segment")]
     assert Allocation.objects.get().allocated_by == user
@@ -99,7 +99,7 @@ def test_release(pool):
     assert not Allocation.objects.active().exists()
 
 
-def test_release_is_in_the_change_log_as_the_user_s_and_one_request(pool, user):
+def test_release_is_logged_as_the_user_s_and_one_request(pool, user):
     allocate("prod-01", pool=pool, user=make_user())
     run("release", "prod-01", *PLACE, "--user", "alice")
     assert sorted(changes()) == [("update", "allocation"), ("update", "prefix"), ("update", "segment")]
@@ -203,7 +203,7 @@ def test_import_again(pool, write):
     ]
 
 
-def test_import_is_in_the_change_log_as_the_user_s_and_one_request(pool, write):
+def test_import_is_logged_as_the_user_s_and_one_request(pool, write):
     run("import", write(HEADER + ROWS), "--user", "alice")
     assert sorted(changes()) == sorted([("create", "vlan"), ("create", "prefix"), ("create", "segment")] * 2)
 

@@ -235,26 +235,26 @@ def test_held_segment_is_allocated_at_the_commit(held, status):
     assert refused(lambda: rows.update(status=status)) == "segment_status"
 
 
-def test_segment_that_nobody_holds_is_not_allocated_at_the_commit(pool):
+def test_commit_refuses_an_allocated_segment_without_holder(pool):
     assert refused(lambda: Segment.objects.filter(vid=102).update(status="allocated")) == "segment_status"
 
 
-def test_allocation_of_a_segment_that_stays_available_fails_at_the_commit(held):
+def test_commit_refuses_an_allocation_of_an_available_segment(held):
     other = copy_of(held, cluster_name="prod-02", segment=Segment.objects.get(vid=101))
     assert refused(other.save) == "segment_status"
 
 
-def test_release_of_a_segment_that_stays_allocated_fails_at_the_commit(held):
+def test_commit_refuses_a_release_that_leaves_it_allocated(held):
     rows = Allocation.objects.filter(pk=held.pk)
     assert refused(lambda: rows.update(released_at=timezone.now())) == "segment_status"
 
 
-def test_deleting_an_active_allocation_in_the_database_fails_at_the_commit(held):
+def test_commit_refuses_the_deletion_of_an_active_allocation(held):
     rows = Allocation.objects.filter(pk=held.pk)
     assert refused(lambda: rows._raw_delete("default")) == "segment_status"
 
 
-def test_moving_an_allocation_to_another_segment_fails_at_the_commit(held):
+def test_commit_refuses_an_allocation_moved_to_another_segment(held):
     rows = Allocation.objects.filter(pk=held.pk)
     assert refused(lambda: rows.update(segment=Segment.objects.get(vid=101))) == "segment_status"
 
@@ -284,7 +284,7 @@ def test_trigger_refuses_a_real_commit():
 # Stale copies
 
 
-def test_saving_a_segment_read_before_an_allocation_does_not_undo_it(pool):
+def test_saving_a_segment_read_before_keeps_the_allocation(pool):
     stale = Segment.objects.get(vid=100)
     allocate("prod-01", pool=pool, user=make_user())
     stale.description = "Rack 7"
@@ -302,7 +302,7 @@ def test_saving_a_segment_read_before_a_release_does_not_undo_it(pool, held):
     assert (stale.status, stale.dhcp) == ("available", True)
 
 
-def test_saving_an_allocation_read_before_its_release_does_not_undo_it(pool, held):
+def test_saving_an_allocation_read_before_keeps_the_release(pool, held):
     stale = Allocation.objects.get(pk=held.pk)
     release("prod-01", pool=pool, user=make_user())
     stale.description = "For the spring release"
@@ -354,7 +354,7 @@ def test_history_outlives_segment_pool_and_names(pool, held):
     assert str(left) == "prod-01: EPG_100 (100)"
 
 
-def test_history_has_the_names_that_pool_and_vrf_had_at_the_release(pool, held):
+def test_history_has_pool_and_vrf_names_as_of_the_release(pool, held):
     pool.name = "Renamed pool"
     pool.save()
     pool.vrf.name = "Renamed VRF"
@@ -416,7 +416,7 @@ def test_deleting_the_netbox_cluster_keeps_the_allocation(pool):
     assert (left.cluster_name, left.status) == ("Prod-01", "active")
 
 
-def test_deleting_a_segment_takes_what_was_made_with_it_and_leaves_the_rest(pool):
+def test_deleting_a_segment_deletes_what_was_made_with_it_only(pool):
     vlan = VLAN.objects.create(vid=500, name="EPG_500", group=pool.vlan_group)
     prefix = Prefix.objects.create(prefix="10.0.50.0/24", vrf=pool.vrf)
     make_segment(pool, 500, prefix="10.0.50.0/24").delete()

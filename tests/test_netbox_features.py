@@ -361,7 +361,7 @@ class TestObjectTypes:
         assert response.status_code == 302, response.context["form"].errors
         assert ObjectPermission.objects.get(name="Auditor").actions == ["view"]
 
-    def test_the_dashboard_counts_only_snapshots_that_the_user_may_view(self):
+    def test_the_dashboard_counts_only_viewable_snapshots(self):
         seen, hidden = make_pool(), make_pool("Network2", container="10.9.0.0/16")
         take_snapshots()
         user = permit(make_user("auditor"), PoolSnapshot, "view", constraints={"pool": seen.pk})

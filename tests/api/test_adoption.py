@@ -231,7 +231,7 @@ class MigrationTestCase(PlainTestCase):
         self.prefix.refresh_from_db()
         self.assertEqual((self.prefix.status, self.prefix.custom_field_data["Cluster"]), ("reserved", "prod-01"))
 
-    def test_first_generation_writes_by_rest_while_the_pool_is_on_trial(self):
+    def test_first_generation_writes_by_rest_during_the_trial(self):
         self.grant_migration()
         self.run_job()
         self.grant("change", model=Prefix)

@@ -88,7 +88,7 @@ class ContractTestCase(PlainTestCase):
         self.post(url_of("allocate-vlan").rstrip("/"), ASKED)
         self.post(url_of("release-vlan").rstrip("/"), ASKED)
 
-    def test_the_place_asked_for_is_named_when_the_pool_is_further_out(self):
+    def test_the_place_asked_for_is_named_if_the_pool_is_further_out(self):
         region = Region.objects.create(name="Region1", slug="region1")
         Site.objects.create(name="Site3", slug="site3", region=region)
         make_pool("Network1", region, container="10.3.0.0/16", segments=1)

@@ -30,7 +30,7 @@ class RefusedTestCase(TestCase):
         self.assertEqual(response.status_code, 409, response.data)
         return SegmentPool.objects.get().level
 
-    def test_a_refused_call_with_a_key_tells_nothing_that_was_rolled_back(self):
+    def test_a_refused_call_with_a_key_names_nothing_rolled_back(self):
         self.assertEqual((self.refuse(**{"Idempotency-Key": "k"}), events), ("normal", []))
         # The next one that finds it does.
         self.assertEqual((self.refuse(), events), ("exhausted", ["vlan_manager_exhausted"]))

@@ -69,7 +69,7 @@ def test_allocation_is_no_great_multiple_of_its_writes():
     assert statistics.median(ours) <= 15 * statistics.median(bare)
 
 
-def test_allocation_in_a_large_pool_costs_what_it_costs_in_a_small_one():
+def test_allocation_costs_the_same_in_a_large_and_a_small_pool():
     (large,) = make_pools("Large", pools=1, segments=2000, taken=1900)
     (small,) = make_pools("Small", pools=1, segments=80)
     user = make_user()

@@ -13,7 +13,7 @@ from tests.stack import StackError
 # Those in which locks, retries, savepoints, cursors or a client that dies decide.
 AT_RISK = {
     "test_no_segment_is_given_twice",
-    "test_one_cluster_asking_fifty_times_at_once_has_one_allocation",
+    "test_one_cluster_that_asks_fifty_times_has_one_allocation",
     "test_exports_are_whole_while_others_write",
     "test_each_release_happens_once",
     "test_lock_that_is_not_had_in_time_answers_busy",

@@ -33,7 +33,7 @@ def test_no_segment_is_given_twice(scenario):
     assert report["drift"] == []
 
 
-def test_one_cluster_asking_fifty_times_at_once_has_one_allocation(scenario):
+def test_one_cluster_that_asks_fifty_times_has_one_allocation(scenario):
     report = scenario("one_cluster")
 
     assert len(report["answers"]) == 50
@@ -101,7 +101,7 @@ def test_each_release_happens_once(scenario):
     assert report["drift"] == []
 
 
-def test_pool_is_not_exhausted_behind_a_transaction_that_rolls_back(scenario):
+def test_pool_is_not_exhausted_while_another_rolls_back(scenario):
     report = scenario("held_by_rolled_back")
 
     assert report["answers"] == [{"cluster": "cluster-1", "vid": 1, "created": True}]
@@ -191,7 +191,7 @@ def test_leases_that_are_over_are_given_to_who_asks(scenario):
     assert report["drift"] == []
 
 
-def test_no_cluster_is_renumbered_or_doubled_while_pools_are_added_nearer_to_it(scenario):
+def test_no_cluster_is_renumbered_while_nearer_pools_are_added(scenario):
     report = scenario("nearer_pool")
 
     assert report["others"] == {"added": 2}
@@ -355,7 +355,7 @@ print("IDS", pool.pk, pool.prefixes.get().pk, pool.vlan_group_id)
 """
 
 
-def test_nothing_is_given_twice_by_http_beside_netbox_s_own_endpoints(stack, fresh_database):
+def test_nothing_is_given_twice_by_http_and_netbox_s_endpoints(stack, fresh_database):
     live = stack.serve(fresh_database(), workers=6)
     try:
         output = live.database.netbox("nbshell", "-c", POOL).stdout

@@ -157,7 +157,7 @@ def test_to_renew_for_less_is_to_release(pool, user, other, own):
     assert page
 
 
-def test_who_may_only_allocate_does_not_renew_what_they_were_never_told_of(pool, foreign):
+def test_allocators_renew_nothing_that_they_were_never_told_of(pool, foreign):
     stranger = permit(make_user("carol"), pool, "allocate")
     url = url_of("allocation-renew", pk=foreign.pk)
     assert client_of(stranger).post(url, {"expires_at": None}, format="json").status_code == 404

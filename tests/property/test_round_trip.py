@@ -18,7 +18,7 @@ from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_file, read_file
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.reporting.export import csv_chunks, json_chunks, segment_rows, xlsx_file
-from netbox_vlan_manager.services.segments.provisioning import build_segments
+from netbox_vlan_manager.services.segments.provisioning import build_segments_locked
 from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
 from netbox_vlan_manager.services.segments.spaces import Containers
 from netbox_vlan_manager.services.segments.specs import clean_spec
@@ -116,7 +116,7 @@ def build(pools, world, user):
     ]
     with audit.change_tracking(user):
         transactions.lock_spaces([spec.pool.vrf_id for spec in specs], [spec.pool.vlan_group_id for spec in specs])
-        segments, errors = build_segments(specs)
+        segments, errors = build_segments_locked(specs)
         assert not any(errors)
     held = set()
     for segment, ((number, _vid), drawn) in zip(segments, world.items(), strict=True):

@@ -211,6 +211,6 @@ class TestAdopting:
         def refuse(*args, **kwargs):
             raise Busy
 
-        monkeypatch.setattr(adoption.provisioning, "build_segments", refuse)
+        monkeypatch.setattr(adoption.provisioning, "build_segments_locked", refuse)
         response = client.post(url_of(pool), {"_adopt": "", "_all": "1"})
         assert "Nothing was changed; try again." in response.content.decode()

@@ -174,7 +174,7 @@ class TestForm:
 
         assert errors_of(response, "data") == ["6 rows are too many for one import: give at most 5."]
 
-    def test_error_of_the_whole_import_comes_back_with_what_was_typed(self, client, user, monkeypatch):
+    def test_error_of_a_whole_import_keeps_what_was_typed(self, client, user, monkeypatch):
         def busy(*args, **kwargs):
             raise Busy
 
@@ -239,7 +239,7 @@ class TestFiles:
 
         assert errors_of(response, {"upload": "upload_file", "datafile": "data_file"}[method]) == ["Choose a file."]
 
-    def test_typed_text_too_long_for_a_field_comes_as_a_file_and_back_as_text(self, client, user):
+    def test_typed_text_too_long_for_a_field_is_sent_as_a_file(self, client, user):
         response = self.upload(client, GOOD, import_method="direct")
         assert errors_of(response, "data")
         assert response.context["source_form"]["data"].value() == GOOD

@@ -164,7 +164,7 @@ def test_activity_says_who_and_when(page, pool):
     assert f"{what} Released 2026-02-03 04:05 by carol {what} Allocated 2026-01-02 03:04 by bob" in main_of(text)
 
 
-def test_utilization_over_time_is_of_the_pools_that_the_user_may_view(client, pool):
+def test_utilization_over_time_is_of_viewable_pools(client, pool):
     other = make_pool("Network2", segments=2)
     for number in range(1, 4):
         counts = {"available": 0, "quarantined": 0, "disabled": 0, "date": date.today() - timedelta(days=number)}
@@ -467,7 +467,7 @@ def test_an_ended_session_loses_nothing_typed(client, user, pool, headers):
     assert not form.errors
 
 
-def test_a_vrf_chosen_after_the_session_ended_loses_nothing_typed(client, user, pool):
+def test_a_vrf_chosen_after_the_session_ended_keeps_the_form(client, user, pool):
     login = client.get(URL, {"vrf": pool.vrf_id, "cluster_name": "prod-01"}, headers=HTMX).headers["HX-Redirect"]
 
     client.force_login(user)

@@ -141,7 +141,7 @@ class TestForm:
 
         assert Segment.objects.get(pk=segment.pk).pool == pool
 
-    def test_edit_of_an_allocated_segment_leaves_what_was_handed_out_alone(self, client, admin, pool):
+    def test_edit_of_an_allocated_segment_keeps_what_was_handed_out(self, client, admin, pool):
         segment = allocate("prod-01", pool=pool, user=admin).allocation.segment
         response = client.post(f"{segment.get_absolute_url()}edit/", self.data(pool, description="New"))
 
@@ -172,7 +172,7 @@ class TestImport:
         data = {"data": "\n".join(lines), "format": "csv", "csv_delimiter": "auto", "import_method": "direct"}
         return client.post(f"{LIST_URL}import/objects/", data)
 
-    def test_says_which_column_of_which_record_is_wrong_and_saves_nothing(self, client, pool):
+    def test_names_the_wrong_column_and_record_and_saves_nothing(self, client, pool):
         response = self.load(
             client,
             "pool,vid,epg_name,prefix",

@@ -334,7 +334,7 @@ def test_the_allocation_form_is_as_it_was(client, login, edit, pool):
     assert form.values["comments"] == ["Text"]
 
 
-def test_a_change_that_somebody_made_meanwhile_is_not_overwritten(client, login, edit, pool):
+def test_a_change_by_somebody_else_is_not_overwritten(client, login, edit, pool):
     url = reverse("plugins:netbox_vlan_manager:segmentpool_edit", args=[pool.pk])
     response = edit(url, description="Mine")
     time.sleep(0.01)

@@ -150,7 +150,7 @@ class TestPermissions:
         assert label(content, 101) == "VLAN 101, Allocated, 10.0.1.0/24, EPG_101, prod-02"
         assert "prod-01" not in content
 
-    def test_an_allocation_that_the_user_may_view_does_not_show_its_segment(self, client, user, pool):
+    def test_a_viewable_allocation_does_not_show_its_segment(self, client, user, pool):
         permit(user, Allocation, "view")
 
         assert label(show(client, pool), 100) == "VLAN 100, Taken"

@@ -31,7 +31,7 @@ from ..base.resolution import usable_pools
 from ..reporting import thresholds
 from ..segments import quarantine
 from ..segments.criteria import available_segments, lock_first
-from ..segments.growth import Growth, grow
+from ..segments.growth import Growth, grow_locked
 from ..segments.prefix_status import status_when_allocated
 from ..segments.unmigrated import check_cluster
 from .recording import prefix_updates
@@ -325,14 +325,14 @@ def _lock_segment(request, may_grow, own=()):
     pk, growth = _lock_own(request, own), Growth(None)
     if pk is None and (grows or not criteria.names_one_segment):
         pk = lock_first(pool, criteria, skip_locked=True)
-    if pk is None and quarantine.promote(pool):
+    if pk is None and quarantine.promote_locked(pool):
         pk = lock_first(pool, criteria, skip_locked=True)
     if pk is None and take_back_locked(pool, criteria):
         pk = lock_first(pool, criteria, skip_locked=True)
     if pk is None and grows:
         if not may_grow:
             raise MustGrow
-        growth = grow(pool, criteria)
+        growth = grow_locked(pool, criteria)
         if growth.segment:
             return growth.segment
     if pk is None:
@@ -376,7 +376,7 @@ def _wait_for_segment(pool, criteria):
     before it counts as exhausted, and longer for a segment that the caller asked for by name.
     """
     transactions.set_lock_timeout(get_setting("lock_timeout" if criteria.names_one_segment else "last_segment_timeout"))
-    quarantine.promote(pool, skip_locked=False)
+    quarantine.promote_locked(pool, skip_locked=False)
     take_back_locked(pool, criteria, skip_locked=False)
     return lock_first(pool, criteria, skip_locked=False)
 

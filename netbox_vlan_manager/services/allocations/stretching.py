@@ -18,7 +18,7 @@ from ..base import audit, operations, transactions
 from ..segments import quarantine
 from ..segments.criteria import SegmentCriteria
 from ..segments.free_space import find_vids
-from ..segments.growth import grow
+from ..segments.growth import grow_locked
 from .allocating import (
     AllocationResult,
     MustGrow,
@@ -156,7 +156,7 @@ def _lock_own(pools, request, ended, vid):
 def _lock_unheld(pools, vid):
     """Lock and return {pool: Segment} that are available, or whose holders' time is over; None if there are none."""
     for pool in pools.values():
-        quarantine.promote(pool)
+        quarantine.promote_locked(pool)
     if found := _lock_lowest(pools, vid):
         return found
     # A pool with a cool-down would quarantine the segments that it takes back.
@@ -168,7 +168,7 @@ def _wait_for_segments(pools, vid):
     """Lock and return {pool: Segment}, waiting for rows that other transactions hold; None if there are none."""
     transactions.set_lock_timeout(get_setting("last_segment_timeout" if vid is None else "lock_timeout"))
     for pool in pools.values():
-        quarantine.promote(pool, skip_locked=False)
+        quarantine.promote_locked(pool, skip_locked=False)
         take_back_locked(pool, SegmentCriteria(vid=vid), skip_locked=False)
     return _lock_lowest(pools, vid, skip_locked=False)
 
@@ -203,7 +203,7 @@ def _grow_locked(pools, vid):
             found = _lock_available(pools, candidate)
             for pool in pools.values():
                 if pool not in found:
-                    growth = grow(pool, SegmentCriteria(vid=candidate))
+                    growth = grow_locked(pool, SegmentCriteria(vid=candidate))
                     if not growth.segment:
                         reason = _("Pool {pool} cannot grow: {reason}").format(pool=pool, reason=growth.reason)
                         break

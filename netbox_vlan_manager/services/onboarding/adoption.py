@@ -266,7 +266,7 @@ def _tell(row, adoption):
 
 def _build_segments(pool, adoptions):
     """Make the segments of adoptions, and give the others their errors."""
-    segments, errors = provisioning.build_segments([adoption.make_spec(pool) for adoption in adoptions])
+    segments, errors = provisioning.build_segments_locked([adoption.make_spec(pool) for adoption in adoptions])
     for adoption, segment, error in zip(adoptions, segments, errors, strict=True):
         if error:
             adoption.errors = {

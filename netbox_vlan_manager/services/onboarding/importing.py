@@ -217,7 +217,7 @@ def _create(rows):
         replace(row.spec, status=HELD) if row.allocations else replace(row.spec, **row.status or {}) for row in rows
     ]
     problems = {}
-    segments, errors = provisioning.build_segments(specs)
+    segments, errors = provisioning.build_segments_locked(specs)
     for row, segment, problem in zip(rows, segments, errors, strict=True):
         if problem:
             problems[row.result.index] = by_column(problem)

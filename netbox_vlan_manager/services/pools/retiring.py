@@ -29,7 +29,7 @@ from ..segments.locks import lock_rows
 __all__ = (
     "RetireResult",
     "delete_drained",
-    "delete_if_drained",
+    "delete_if_drained_locked",
     "lock_pool",
     "retire_pool",
 )
@@ -91,7 +91,7 @@ def _retire_locked(pk, user, changelog_message, dry_run):
     segments = pool.segments.count()
     retiring = SegmentPoolStatusChoices.RETIRING
     try:
-        if not held.exists() and delete_if_drained(pool, user):
+        if not held.exists() and delete_if_drained_locked(pool, user):
             return RetireResult(pool, retiring, 0, segments, deleted=True)
     except PoolConflict as error:
         if not dry_run:
@@ -147,7 +147,7 @@ def _find_retirer(pool):
 def _delete_retiring_locked(pk, user):
     pool = lock_pool(pk)
     # A user may have made it active again.
-    return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and delete_if_drained(pool, user))
+    return bool(pool and pool.status == SegmentPoolStatusChoices.RETIRING and delete_if_drained_locked(pool, user))
 
 
 def lock_pool(pk):
@@ -161,7 +161,7 @@ def lock_pool(pk):
     return SegmentPool.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).order_by().first()
 
 
-def delete_if_drained(pool, user):
+def delete_if_drained_locked(pool, user):
     """Delete `pool` with its segments and return True; return False if a cluster holds one of them."""
     rows = Segment.objects.filter(pool=pool).order_by("pool_id", "vid")
     lock_rows(rows)

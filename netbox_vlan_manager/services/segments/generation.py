@@ -187,7 +187,7 @@ def _generate_locked(request, viewer):
         text = text.format(group=pool.vlan_group, free=len(vids), first=first, last=last, count=count)
         raise ValidationError({"count": text})
     specs = plan_specs(pool, vids, request)
-    segments, errors = provisioning.build_segments(specs, pools_locked=True)
+    segments, errors = provisioning.build_segments_locked(specs, pools_locked=True)
     raise_first(specs, errors)
     if viewer and len(permitted_ids(Segment, viewer, "add", [segment.pk for segment in segments])) < len(segments):
         raise PermissionDenied(_("You may not add such segments: ask for the permission."))

@@ -18,7 +18,7 @@ from .generation import GenerationRequest, length_errors, make_name, plan_specs,
 
 __all__ = (
     "Growth",
-    "grow",
+    "grow_locked",
     "usage_with_growth",
 )
 
@@ -33,7 +33,7 @@ class Growth(NamedTuple):
     reason: str = ""
 
 
-def grow(pool, criteria):
+def grow_locked(pool, criteria):
     """
     Make the next segment of a pool that grows, in the caller's transaction.
 
@@ -100,7 +100,7 @@ def _make_segment(request, vids):
     if errors := length_errors(pool, request.prefix_length, request.ipv6_prefix_length):
         raise ValidationError(errors)
     specs = plan_specs(pool, _with_free_name(pool, vids, request.epg_template)[:1], request)
-    (segment,), errors = provisioning.build_segments(specs, pools_locked=True)
+    (segment,), errors = provisioning.build_segments_locked(specs, pools_locked=True)
     raise_first(specs, errors)
     return segment
 

@@ -27,7 +27,7 @@ from .unmigrated import Held
 from .validation import set_custom_fields, validate, validate_prefix
 
 __all__ = (
-    "build_segments",
+    "build_segments_locked",
     "create_segment",
     "plan_prefix",
 )
@@ -76,13 +76,13 @@ def create_segment(pool, *, user, vid, epg_name, prefix, status="", **fields):
 
 def _create_segment_locked(spec):
     transactions.lock_spaces([spec.pool.vrf_id], [spec.pool.vlan_group_id])
-    (segment,), (errors,) = build_segments([spec])
+    (segment,), (errors,) = build_segments_locked([spec])
     if errors:
         raise ValidationError(errors)
     return segment
 
 
-def build_segments(specs, pools_locked=False, may_hold=False):
+def build_segments_locked(specs, pools_locked=False, may_hold=False):
     """
     Create the segments of `specs` that fit in, with a number of statements that hardly grows with the number of specs.
 

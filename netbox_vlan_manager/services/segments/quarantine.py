@@ -23,8 +23,8 @@ __all__ = (
     "NotPromotedError",
     "end_quarantine",
     "lock_returning",
-    "promote",
     "promote_all",
+    "promote_locked",
     "returning_segments",
 )
 
@@ -65,7 +65,7 @@ def returning_segments(pools, cluster_name, purpose):
     ).order_by("-last_released_at", "-pk")
 
 
-def promote(pool, skip_locked=True):
+def promote_locked(pool, skip_locked=True):
     """
     Make the segments of `pool` available whose cool-down is over, in the caller's transaction; return how many.
 

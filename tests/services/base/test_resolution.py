@@ -352,7 +352,7 @@ def test_region_around_a_site_of_its_name_is_no_second_match():
     assert resolve("Berlin") == pool
 
 
-def test_region_with_a_pool_around_its_namesake_is_a_second_match():
+def test_region_with_a_pool_around_its_namesake_matches_too():
     berlin = make_region("Berlin")
     make_pool(scope=berlin, name="Region")
     make_pool(scope=make_site("Berlin", region=berlin), name="Site")

@@ -100,7 +100,7 @@ def test_activity_takes_two_queries(root, django_assert_num_queries):
         assert len({str(activity.user) for activity in recent_activity(root)}) == 4
 
 
-def test_pools_to_allocate_from_are_the_permitted_by_vrf_and_scope(django_assert_num_queries):
+def test_pools_to_allocate_from_are_permitted_ones_by_vrf(django_assert_num_queries):
     site = make_site("Site10")
     hall = Location.objects.create(name="Hall 2", slug="hall-2", site=site)
     make_pool("Network2", "Site1", segments=1)

@@ -272,7 +272,7 @@ def test_namesakes_of_which_one_is_held_stay_ambiguous():
 # What is older than the places
 
 
-def test_what_nobody_knows_the_places_of_is_for_all_that_its_pool_is_around(outer):
+def test_unknown_places_are_all_that_the_pool_is_around(outer):
     ask()
     forget_places()
     add_nearer()
@@ -297,7 +297,7 @@ def test_the_nearest_of_those_around_it(outer, group, user):
     assert ask() == (100, False)
 
 
-def test_what_is_in_the_pool_that_serves_comes_before_what_is_around(outer, user):
+def test_the_serving_pool_comes_before_those_around(outer, user):
     nearer = add_nearer()
     for pool in (outer, nearer):
         allocate("c1", pool=pool, user=user)
@@ -351,7 +351,7 @@ def test_a_hidden_pool_is_as_if_it_were_not_there(outer, c1_at_both):
     assert ask_as(user, name="release-vlan").json()["code"] == "allocation_not_found"
 
 
-def test_a_pool_that_may_be_seen_and_serves_is_no_way_to_one_that_holds(outer, c1_at_both):
+def test_a_visible_serving_pool_is_no_way_to_one_that_holds(outer, c1_at_both):
     user = permit(make_user("bob"), SegmentPool, "view")
     assert ask_as(user).status_code == ask_as(user, "c2").status_code == 403
 
@@ -370,7 +370,7 @@ def test_rest_allocations_go_the_same_way(outer, c1_at_both):
 # Queries
 
 
-def test_a_replay_takes_three_queries_wherever_else_the_cluster_holds_segments(outer, django_assert_num_queries):
+def test_a_replay_takes_three_queries_in_every_case(outer, django_assert_num_queries):
     ask(site="G")
     add_nearer("R3")
     ask(site="R3")

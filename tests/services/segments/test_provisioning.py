@@ -13,7 +13,7 @@ from netbox_vlan_manager.services import (
 )
 from netbox_vlan_manager.services.base.audit import change_tracking
 from netbox_vlan_manager.services.drift.findings import find_drift
-from netbox_vlan_manager.services.segments.provisioning import build_segments
+from netbox_vlan_manager.services.segments.provisioning import build_segments_locked
 from netbox_vlan_manager.services.segments.spaces import Containers
 from netbox_vlan_manager.services.segments.specs import clean_spec
 from tenancy.models import Tenant
@@ -138,7 +138,7 @@ def test_pool_that_changes_while_a_segment_is_made_is_noticed(user, pool, what):
     spec = clean_spec(pool, Containers(pool), vid=100, epg_name="EPG_100", prefix="10.0.0.0/24")
     update_pool(pool, user=user, **{what: ["10.9.0.0/16"] if what == "prefixes" else make_site("Site2")})
     with change_tracking(user), pytest.raises(Busy):
-        build_segments([spec])
+        build_segments_locked([spec])
     assert VLAN.objects.count() == 0
 
 

@@ -32,7 +32,9 @@ def build_segments_locked(pool, all_rows, viewer):
     leading = _match(pool, [row for row in all_rows if not row.errors], viewer)
     plan_allocations(pool, [row for row, _both in leading], all_rows)
     leading = [(row, both) for row, both in leading if not _share_errors(row, both)]
-    segments, errors = provisioning.build_segments([_make_spec(pool, row) for row, _both in leading], may_hold=True)
+    segments, errors = provisioning.build_segments_locked(
+        [_make_spec(pool, row) for row, _both in leading], may_hold=True
+    )
     made = []
     for (row, both), segment, error in zip(leading, segments, errors, strict=True):
         if segment:

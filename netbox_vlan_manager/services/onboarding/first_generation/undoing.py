@@ -194,7 +194,7 @@ def _undo_locked(pk, user, viewer):
     Segment.objects.filter(pool=pool).update(owns_vlan=False, owns_prefix=False, owns_ipv6_prefix=False)
     containers = list(pool.prefixes.all())
     made = _made_with_pools(containers)
-    retiring.delete_if_drained(pool, user)
+    retiring.delete_if_drained_locked(pool, user)
     outcome.containers = _remove_containers(pool, containers, made)
     return outcome
 
