@@ -9,9 +9,10 @@ one by one, and logs the same. `delete` does so for delete().
 from .deleting import delete, skipped_by_delete
 from .events import announce
 from .tracking import change_tracking, get_user, get_viewer, is_system, prepare
-from .writing import create, update, write
+from .writing import SYSTEM, create, update, write
 
 __all__ = (
+    "SYSTEM",
     "announce",
     "change_tracking",
     "create",
