@@ -35,6 +35,9 @@ endif
 test-fast: $(STAMP)  ## Run the tests of the daily loop: in one process each, and what is at risk
 	@exec pytest -m fast $(SHARED) $(ARGS)
 
+test-shuffled: $(STAMP)  ## Run those of the daily loop in another order each time (ARGS="--randomly-seed=7")
+	@exec pytest -m fast -p randomly $(SHARED) $(ARGS)
+
 fuzz: $(STAMP)  ## Ask the API 10,000 things that nobody would (ARGS="--cases 100000 --seed 7")
 	@exec python -m tests.fuzz $(ARGS)
 
