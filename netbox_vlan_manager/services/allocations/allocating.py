@@ -171,7 +171,8 @@ def allocate_many(requests, *, user, dry_run=False):
 
     Raises:
         LimitReached: There are more requests for a pool than it takes at once.
-        ...and the errors of `allocate`; the error's `index` says for which request. Nothing was changed.
+        Busy: Locks were not had in time; nothing was changed.
+        ...and the other errors of `allocate`; the error's `index` says for which request. Nothing was changed.
     """
     with operations.track("allocate_many", dry_run=dry_run, requests=len(requests), user=user) as operation:
         check_request_limits([request.pool for request in requests])

@@ -76,7 +76,8 @@ def set_clusters(segment, cluster_names, *, user, releasable=None, dry_run=False
     Raises:
         PermissionDenied: An allocation that would be released is not `releasable`.
         SegmentInUse: All would be released, NetBox objects use the segment, and the pool refuses that.
-        ...and the errors of `share`.
+        Busy: Locks were not had in time; nothing was changed.
+        ...and the other errors of `share`.
     """
     user = audit.get_user(user)
     cleaned = [ClusterName.clean(name) for name in cluster_names]
