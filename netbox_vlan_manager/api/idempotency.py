@@ -133,7 +133,7 @@ class IdempotencyMixin:
 
 
 def _fingerprint(request):
-    """Return a hash of the method, path, content type and body, by which calls are told apart."""
+    """Return a hash of the method, path, content type and body, which identifies the call."""
     try:
         body = request._request.body
     except RequestDataTooBig:
