@@ -1,8 +1,8 @@
 """
-The one place that gives what went wrong its HTTP status and its body.
+The one place that turns exceptions into HTTP statuses and bodies.
 
-Every error is {"detail", "code", ...}; values that are not valid are {"detail", "code": "invalid", "errors": {field:
-[texts]}}. Calls that work as NetBox's own do, such as creating a pool, keep NetBox's shape {field: [texts]} for these.
+Every error is {"detail", "code", ...}; invalid values are {"detail", "code": "invalid", "errors": {field: [texts]}}.
+For invalid values, calls that work as NetBox's own do, such as creating a pool, keep NetBox's shape {field: [texts]}.
 """
 
 import logging
@@ -51,32 +51,32 @@ STATUS_OF_CODE = {
     "unavailable": 503,
 }
 
-# What an object of a batch may be refused with.
+# The exceptions that refuse one object of a batch.
 REFUSALS = (*SERVICE_ERRORS, PermissionDenied, exceptions.APIException)
 
-# SQLSTATE of a server that became a standby while it was used. Django has it as an InternalError.
+# SQLSTATE of a server that became a standby while it was in use. Django raises it as an InternalError.
 READ_ONLY_TRANSACTION = "25006"
 
 
 class CodedError(exceptions.APIException):
-    """An error with one of our codes, and whatever else its body has."""
+    """An error with one of our codes, and with further keys (`extra`) in its body."""
 
     def __init__(self, code, detail, wait=None, **extra):
         super().__init__(detail, code)
-        # A wing has codes of its own, with which it refuses what the state of its objects does not allow.
+        # An optional part has codes of its own, for calls that the state of its objects does not allow.
         self.status_code = STATUS_OF_CODE.get(code, 409)
         self.detail = {"detail": self.detail, "code": code, **extra}
-        # REST framework turns it into the Retry-After header.
+        # In seconds. REST framework turns it into the Retry-After header.
         self.wait = wait
 
 
 def as_api_exception(exc, request=None):
     """
-    Return `exc` as one of REST framework's exceptions where we know it, else as it is.
+    Return `exc` as one of REST framework's exceptions if we know it, else unchanged.
 
     Args:
         exc: Any exception.
-        request: Its user's view decides which protected objects are named.
+        request: The request; a protected object is named only if its user may view it.
     """
     if isinstance(exc, PoolNotFound):
         known = [{"site": site, "vrf": vrf} for site, vrf in exc.combinations]
@@ -109,7 +109,7 @@ def as_api_exception(exc, request=None):
 
 
 def _handle(exc, context):
-    """Return the response that `exc` becomes, with its code in the body, or None if we do not know it."""
+    """Return the response for `exc`, with its code in the body, or None if we do not know it."""
     exc = as_api_exception(exc, context["request"])
     response = views.exception_handler(exc, context)
     if response is not None and isinstance(response.data, dict) and response.data.keys() == {"detail"}:
@@ -119,17 +119,17 @@ def _handle(exc, context):
 
 
 def _handle_plain(exc, context):
-    """Do what `_handle` does, and wrap the errors of fields."""
+    """As `_handle`, with the errors of fields under "errors"."""
     exc = as_api_exception(exc, context["request"])
     if isinstance(exc, exceptions.ValidationError):
-        # A list of values is refused by index, of which the contract's {field: [text]} knows nothing.
+        # REST framework reports errors in a list of values by index; the contract has {field: [text]} only.
         errors = {name: list(_texts(inner)) for name, inner in as_serializer_error(exc).items()}
         exc = CodedError("invalid", " ".join(_texts(errors)), errors=errors)
     return _handle(exc, context)
 
 
 def _texts(errors, path=""):
-    """Yield "field: text" for each of the errors."""
+    """Yield "field: text" for each error."""
     if isinstance(errors, dict):
         for name, inner in errors.items():
             yield from _texts(inner, path if name == "__all__" else f"{path}{name}: ")
@@ -141,14 +141,14 @@ def _texts(errors, path=""):
 
 
 class ModelErrorsMixin:
-    """For NetBox's model viewsets, some of whose actions are the plugin's own."""
+    """The errors of NetBox's model viewsets, some of whose actions are the plugin's own."""
 
     def get_exception_handler(self):
         return _handle_plain if self.is_own_call else _handle
 
 
 class PlainErrorsMixin:
-    """For the plugin's plain views."""
+    """The errors of the plugin's plain views."""
 
     def get_exception_handler(self):
         return _handle_plain

@@ -25,13 +25,13 @@ __all__ = (
 
 
 class OptionalChoiceField(ChoiceField):
-    """NetBox's, which answers null where nothing is chosen; its schema says so."""
+    """NetBox's ChoiceField, which reads as null if nothing is chosen, with that in its schema."""
 
 
-# How many clusters may hold one segment by one call.
+# How many cluster names one call may have.
 CLUSTER_NAMES_MAX = 1000
 
-# How many prefixes a list may have: each is looked up by itself.
+# How many prefixes a list may have: each one is looked up on its own.
 PREFIXES_MAX = 1000
 
 
@@ -47,7 +47,8 @@ class PrefixField(SerializedPKRelatedField):
     """
     A prefix: read in NetBox's brief form, written as a CIDR or an id.
 
-    A CIDR comes out as text, for a service to find or make the prefix; an id as the Prefix, if the user may view it.
+    It cleans a CIDR to text, with which a service finds or creates the prefix, and an id to the Prefix, if the user may
+    view it.
     """
 
     default_error_messages = {
@@ -79,7 +80,7 @@ class PrefixField(SerializedPKRelatedField):
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
 class NameOrIDField(serializers.Field):
-    """What names a site or a VRF: its id, or its id, slug, name or RD as text."""
+    """A site or a VRF: its id as a number, or its id, slug, name or RD as text."""
 
     default_error_messages = {
         "required": _("Say which one: by its id, slug or name."),
@@ -188,7 +189,7 @@ class VIDRangesField(serializers.Field):
         "invalid": _("Give text such as 100-199,300-399, or pairs of the first and the last VLAN ID."),
         "too_long": _("Give at most {longest} characters or pairs."),
     }
-    # As text, every second VLAN ID and a comma.
+    # In characters or pairs: enough for the text of every second VLAN ID.
     longest = 20_000
 
     def to_internal_value(self, data):

@@ -1,8 +1,8 @@
 """
-The header Idempotency-Key: a writing call that is made again gets the answer that it got the first time.
+The header Idempotency-Key: a repeated writing call gets the answer of the first one.
 
-The answer is stored in the transaction of the call itself, so that there is one exactly when there is the other. Calls
-with one key take turns. What was refused is not stored: nothing was changed, and the same call may succeed later.
+The answer is stored in the transaction of the call itself: both are committed or neither. Calls with the same key run
+one at a time. A refusal is not stored: it changed nothing, and the same call may succeed later.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ STORED_HEADERS = ("Location", "ETag")
 
 
 class IdempotencyConflict(VLANManagerError):
-    """The key came with another call before."""
+    """The key was used for another call before."""
 
     code = "idempotency_conflict"
 
@@ -42,7 +42,7 @@ class InvalidKey(VLANManagerError):
 
 
 class _Answered(APIException):
-    """Ends a call whose answer is known."""
+    """Ends a call whose answer is stored already."""
 
     def __init__(self, stored):
         super().__init__()
@@ -50,14 +50,14 @@ class _Answered(APIException):
 
 
 class _Refused(Exception):
-    """Rolls back the call, with the events of what it had done."""
+    """Rolls back the call, with its events."""
 
     def __init__(self, response):
         self.response = response
 
 
 class IdempotencyMixin:
-    """For REST framework's views; comes before those that handle exceptions."""
+    """Adds Idempotency-Key to a view of REST framework. In the bases it precedes the mixins that handle exceptions."""
 
     idempotency_key = None
 
@@ -76,7 +76,7 @@ class IdempotencyMixin:
         except _Refused as refused:
             return refused.response
         except (DatabaseError, InterfaceError, RedisError) as error:
-            # Of the transaction itself, its COMMIT and what runs on that: what the view did has been handled.
+            # Raised by the transaction, its COMMIT or the on_commit hooks: the view's own errors are handled already.
             self.request = self.initialize_request(request, *args, **kwargs)
             self.headers = self.default_response_headers
             return self.finalize_response(self.request, self.handle_exception(error))
@@ -133,7 +133,7 @@ class IdempotencyMixin:
 
 
 def _fingerprint(request):
-    """Return what tells one call from another."""
+    """Return a hash of the method, path, content type and body, which identifies the call."""
     try:
         body = request._request.body
     except RequestDataTooBig:

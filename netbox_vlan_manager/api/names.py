@@ -1,7 +1,8 @@
 """
-The names that a call knows in its body and in its query string.
+Checks the names in the body and the query string of a call.
 
-Any other is an error: a field or a flag, such as `dry_run`, that is ignored does something else than was asked for.
+An unknown name is an error: if a field or a flag such as `dry_run` were ignored, the call would do something else than
+the client asked for.
 """
 
 import re
@@ -27,15 +28,15 @@ __all__ = (
     "writable_names",
 )
 
-# What shapes the answer of a viewset.
+# Query parameters that shape the answer of a viewset.
 ANSWER_SHAPE = ("brief", "fields", "omit")
-# What any read may have in its query string: some clients add the second so that no cache answers.
+# Query parameters of every read: some clients add "_" so that no cache answers.
 ANY_READ = ("format", "_")
-# And any other call; where there is no job, the second has an error of its own.
+# Query parameters of every other call; "background" has an error of its own where there is no job.
 ANY_WRITE = ("format", "background")
-# What a browser adds to a form.
+# A browser adds it to a form.
 FORM_TOKEN = "csrfmiddlewaretoken"
-# Other words for what calls know.
+# {unknown name: names that the client may have meant}
 SYNONYMS = {
     "vlan_id": ("vid",),
     "vlan": ("vid", "vid_ranges"),
@@ -49,7 +50,7 @@ SYNONYMS = {
     "preview": ("dry_run",),
 }
 FLAGS = frozenset({"atomic", "dry_run", "dryrun"})
-# What means something to a call of the plugin's, and to NetBox's own calls only where they have such a field.
+# Names that calls of the plugin know, and that NetBox's own calls would ignore unless they have such a field.
 OTHER_CALLS = frozenset(
     {
         *FLAGS,
@@ -80,10 +81,10 @@ LISTED = 20
 
 def check_names(names, known):
     """
-    Make sure that a call knows all the names that it is given.
+    Make sure that a call knows all `names`.
 
     Raises:
-        ValidationError: Keyed by the unknown names; each error lists those that the call knows.
+        ValidationError: Keyed by the unknown names; each error lists the known ones.
     """
     unknown = list(islice((name for name in names if name not in known), LISTED))
     if unknown:
@@ -105,11 +106,11 @@ def _describe(name, known):
 
 def check_query(request, known):
     """
-    Make sure that a call knows all the names of its query string.
+    Make sure that a call knows all names in its query string.
 
     Args:
         request: The request.
-        known: The names that this call knows beside those that any call may have.
+        known: The names that this call knows, in addition to those of every call.
 
     Raises:
         ValidationError: As `check_names` does.
@@ -122,15 +123,15 @@ def check_query(request, known):
 
 def read_flags(request, names, given):
     """
-    Return {name: True or False} of the flags that a call is given in its query string, in its body or in both.
+    Return {name: True or False} of the flags in the query string, the body or both.
 
     Args:
-        request: The request; None outside one, where there is no query string.
+        request: The request; None if there is none, and so no query string.
         names: The flags that the call knows.
         given: The body, a dictionary.
 
     Raises:
-        ValidationError: Keyed by flag: it is neither true nor false, or is both.
+        ValidationError: Keyed by flag: a value is no boolean, or the flag is given both as true and as false.
     """
     flags, errors = {}, {}
     query = getattr(request, "query_params", None)
@@ -152,13 +153,13 @@ def read_flags(request, names, given):
 
 def clean_body(data, known, flags=(), request=None):
     """
-    Return the body of a call, with the flags of its query string.
+    Return the body of a call with the flags of its query string added.
 
     Args:
-        data: What the client sent; anything but a dictionary is left to the serializer.
+        data: The body; anything but a dictionary is left to the serializer.
         known: The names that the body may have.
-        flags: Those of them that the query string may have as well.
-        request: The request; None outside one.
+        flags: The `known` names that the query string may have as well.
+        request: The request; None if there is none.
 
     Raises:
         ValidationError: As `check_names` and `read_flags` do.
@@ -176,8 +177,9 @@ def clean_body(data, known, flags=(), request=None):
 
 def refuse_other_calls(data, known):
     """
-    Make sure that the body of a call, which is NetBox's own and ignores names that it does not know, has none that
-    means something to another call of the plugin's.
+    Make sure that the body of a call of NetBox's own has no name of another call of the plugin.
+
+    NetBox's own calls ignore unknown names.
 
     Raises:
         ValidationError: As `check_names` does.
@@ -187,16 +189,16 @@ def refuse_other_calls(data, known):
 
 
 def _first_part(name):
-    """Return the field of a name: a form names the parts of an object `field.part`, and those of a list `field[0]`."""
+    """Return the field of a form's name: `field.part` is a part of an object, `field[0]` of a list."""
     return re.split(r"[.\[]", name)[0]
 
 
 class RequestSerializer(serializers.Serializer):
     """
-    The body of a call that is the plugin's own.
+    The body of one of the plugin's own calls.
 
     Attributes:
-        flags: Its boolean fields that the query string may have as well.
+        flags: The boolean fields that the query string may have as well.
     """
 
     flags = ("dry_run",)
@@ -208,9 +210,9 @@ class RequestSerializer(serializers.Serializer):
 
 
 class NoBodySerializer(RequestSerializer):
-    """For a call that takes nothing."""
+    """The empty body of a call without arguments."""
 
 
 def writable_names(serializer):
-    """Return the names of the fields that a body may have."""
+    """Return the names of the fields that a client may send."""
     return {name for name, field in serializer.fields.items() if not field.read_only}

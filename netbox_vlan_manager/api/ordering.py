@@ -5,10 +5,10 @@ __all__ = ("NamedOrderingFilter",)
 
 class NamedOrderingFilter(OrderingFilter):
     """
-    Orders by the fields that the view names in `ordering_fields`, a dict of field name and what the database calls it.
+    Orders by the view's `ordering_fields`, a dict of {field of the serializer: field of the query}.
 
     REST framework's default takes any field of the serializer, also those that the database cannot order by. The id
-    comes last: rows that are equal in the rest would change places from page to page.
+    comes last: without it, equal rows would change places from page to page.
     """
 
     def get_valid_fields(self, queryset, view, context=None):

@@ -18,7 +18,7 @@ __all__ = (
 
 
 class JSONParser(parsers.JSONParser):
-    """Refuses, before any query meets it, what is JSON but nothing that the database could compare or store."""
+    """Refuses valid JSON whose values PostgreSQL could neither compare nor store, before any query runs."""
 
     def parse(self, stream, media_type=None, parser_context=None):
         try:
@@ -34,7 +34,7 @@ class JSONParser(parsers.JSONParser):
 
 
 def _read(stream):
-    """Return a body, of which no more is read than one may have: REST framework knows no limit."""
+    """Return a body, and stop reading at MAX_SIZE: REST framework has no limit."""
     body = stream.read(MAX_SIZE + 1)
     if len(body) > MAX_SIZE:
         text = _("The body is too large: send at most {most} MB.")
@@ -43,7 +43,7 @@ def _read(stream):
 
 
 def _entries(data):
-    """Return what an error may name of a body: the fields of an object, or the positions of a list."""
+    """Return the (name, value) pairs of a body for errors: the fields of an object, or the positions of a list."""
     if isinstance(data, dict):
         return data.items()
     return enumerate(data) if isinstance(data, list) else [("body", data)]
@@ -62,7 +62,7 @@ def _is_unstorable(value):
 
 
 class CSVParser(parsers.BaseParser):
-    """Takes a body as it is, for a service to read."""
+    """Passes the body as bytes to a service, which reads it."""
 
     media_type = "text/csv"
 
@@ -79,7 +79,7 @@ class YAMLParser(CSVParser):
 
 
 class OldYAMLParser(CSVParser):
-    """The names that YAML had before RFC 9512."""
+    """YAML under one of its media types from before RFC 9512."""
 
     media_type = "application/x-yaml"
 

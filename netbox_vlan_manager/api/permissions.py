@@ -15,7 +15,7 @@ __all__ = (
 
 
 class MayWrite(TokenPermissions):
-    """Lets in who is logged in, unless with a token that only reads. What they may do is checked with the pool."""
+    """Requires a login or a token that has write enabled. Permissions on a pool are checked once the pool is known."""
 
     message = _("You may not write: log in, and use a token that has write enabled.")
 
@@ -26,7 +26,7 @@ class MayWrite(TokenPermissions):
 
 
 class ImportPermissions(MayWrite):
-    """Asks for the permission to add or to change segments; which of them is checked with the rows."""
+    """Requires the permission to add or change segments. The service checks which of the two each row needs."""
 
     message = _("You may not import segments: ask for the permission to add or change segments.")
 
@@ -35,21 +35,22 @@ class ImportPermissions(MayWrite):
 
 
 class ChangePermissions(TokenPermissions):
-    """For what is posted to an object to change it."""
+    """Requires the permission to change the object for a POST to it."""
 
     perms_map = {**TokenPermissions.perms_map, "POST": ["%(app_label)s.change_%(model_name)s"]}
 
 
 class AllocationPermissions(TokenPermissions):
     """
-    Allocating and releasing are permissions on segment pools. Which pools is checked with the pool, so that a method
-    for which the user has no such permission at all is refused here.
+    Requires the permission to allocate (POST) or to release (DELETE) in at least one segment pool.
+
+    The permission on the allocation's pool is checked once that pool is known.
     """
 
     perms_map = {
         **TokenPermissions.perms_map,
         "POST": ["netbox_vlan_manager.allocate_segmentpool"],
-        # Any of several will do, see below.
+        # One of several permissions is enough (see `has_permission`).
         "DELETE": [],
     }
 

@@ -1,9 +1,9 @@
 """
-How a body names an object: by its id, slug or name, and by nothing else.
+Finds the objects that a body names by id, slug or name, and by nothing else.
 
-NetBox looks related objects up by whatever attributes it is given, with lookups and through relations: a user who may
-not read a value could ask for it letter by letter. Every relation of the plugin's serializers goes through this module.
-Only what the user may view is found, by an id too: the answer shows what was found.
+NetBox looks related objects up by any attributes in the body, with lookups and through relations: a user who may not
+read a value could find it out letter by letter. Every relation of the plugin's serializers goes through this module.
+It finds only objects that the user may view, by an id too, because the answer shows the object.
 """
 
 import re
@@ -25,17 +25,17 @@ __all__ = (
     "viewable",
 )
 
-# What an object may be named by, beside its id, where its model has it.
+# The fields that name an object in addition to its id, if its model has them.
 NAMES = ("slug", "name")
-# And what else, of some models.
+# Further such fields of some models.
 OTHER_NAMES = {VRF: ("rd",)}
-# Longer numbers are no ids that PostgreSQL has.
+# PostgreSQL has no ids with more digits.
 ID_DIGITS = 18
 ID_TEXT = re.compile(rf"[0-9]{{1,{ID_DIGITS}}}", re.ASCII)
 
 
 def viewable(model, user):
-    """Return the objects of `model` that `user` may view; all of them for None."""
+    """Return the objects of `model` that `user` may view; all of them if `user` is None."""
     objects = model._default_manager.all()
     return objects if user is None or not hasattr(objects, "restrict") else objects.restrict(user, "view")
 
@@ -45,12 +45,12 @@ def find_object(objects, reference):
     Return the one of `objects` that a body names.
 
     Args:
-        objects: A QuerySet of what the user may know of.
-        reference: An id, or a dictionary of id, slug, name and whatever else names this model (see `OTHER_NAMES`);
-            one of several names has to match in all.
+        objects: A QuerySet of the objects that the user may view.
+        reference: An id, or a dictionary of id, slug, name or one of `OTHER_NAMES`. The object has to match all of its
+            entries.
 
     Raises:
-        ValidationError: It is no such thing, or names none of the objects, or several.
+        ValidationError: `reference` is malformed, or names none or several of the objects.
     """
     known = ["id", *_names_of(objects.model)]
     if isinstance(reference, int | str) and _is_id(reference):
@@ -74,7 +74,7 @@ def find_object(objects, reference):
 
 def find_pool(pools, reference):
     """
-    Return the one of `pools` that a body names as `find_object` does, or by its slug or name as plain text.
+    Return the one of `pools` that a body names, as `find_object` does, or by its id, slug or name as text.
 
     Raises:
         ValidationError: As `find_object` does.
@@ -101,7 +101,7 @@ def _names_of(model):
 
 
 def _is_id(value):
-    """Whether a value is a number, or text of digits, that an id may be."""
+    """Whether a value is a number, or a text of digits, that can be an id."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return False
     return value in range(10**ID_DIGITS) if isinstance(value, int) else bool(ID_TEXT.fullmatch(value))
@@ -119,14 +119,14 @@ def _clean_value(name, value):
 
 class ReferencesMixin(BaseModelSerializer):
     """
-    For serializers of models: looks up related objects, tags and the objects of custom fields with `find_object`.
+    Looks up related objects, tags and the objects of custom fields with `find_object`, for serializers of models.
 
-    A related object that stays as it is need not be one that the user may view.
+    The user need not be permitted to view a related object that does not change.
     """
 
     @property
     def user(self):
-        """The user who asks; None outside a request, where nothing is hidden."""
+        """The user of the request; None outside a request, where nothing is hidden."""
         request = self.context.get("request")
         return request and request.user
 
@@ -154,7 +154,7 @@ class ReferencesMixin(BaseModelSerializer):
         return find_object(viewable(model, self.user), reference)
 
     def _with_tags(self, data):
-        """Return `data` with the ids of add_tags and remove_tags, which NetBox looks up for no user."""
+        """Return `data` with the ids of add_tags and remove_tags, which NetBox looks up without permissions."""
         found, errors = {}, {}
         for name in ("add_tags", "remove_tags"):
             if name in data:

@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot tell from the code."""
+"""OpenAPI: what drf-spectacular cannot derive from the code."""
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
@@ -28,7 +28,7 @@ __all__ = (
     "PlainSchema",
 )
 
-# Answers that are no success, to be merged into the responses of an operation.
+# Errors, to merge into the responses of an operation.
 INVALID = {400: OpenApiResponse(ErrorSerializer, "`invalid`: `errors` says what is wrong with which field")}
 FORBIDDEN = {403: OpenApiResponse(ErrorSerializer, "`permission_denied`, or not logged in")}
 NOT_FOUND = {404: OpenApiResponse(ErrorSerializer, "There is no such object that you may view")}
@@ -64,7 +64,7 @@ DRY_RUN = OpenApiParameter("dry_run", bool, description="As in the body")
 FORMAT = OpenApiParameter("format", enum=["csv", "json", "xlsx"], default="csv")
 
 
-# Any of these may end any call that writes.
+# The errors of every call that writes.
 WRITE_REFUSED = {
     409: OpenApiResponse(_OBJECT_OR_LIST, "Something stands in the way: `code` says what"),
     412: OpenApiResponse(ErrorSerializer, "The object was changed since it was read: `If-Match` names another state"),
@@ -79,20 +79,20 @@ FIELD_ERRORS = (
 
 
 class ErrorsMixin:
-    """Documents what every call may be refused with, beside what its view says itself."""
+    """Documents the errors of every call, in addition to the responses that its view declares."""
 
-    # Whether values that are not valid are answered as NetBox does it: {field: [texts]}.
+    # Whether invalid values are reported in NetBox's shape: {field: [texts]}.
     has_field_errors = False
 
     def __set__(self, instance, other):
-        # What extend_schema decorated brings a schema of its own, made of NetBox's class.
+        # A view that extend_schema decorates gets a schema of its own, made from NetBox's class.
         if isinstance(other, AutoSchema) and not isinstance(other, ErrorsMixin):
             names = {"has_field_errors": self.has_field_errors}
             other = type(type(other).__name__, (ErrorsMixin, type(other)), names)()
         super().__set__(instance, other)
 
     def get_override_parameters(self):
-        """Return the parameters without those of NetBox's that shape an answer, where the view does not know them."""
+        """Return the parameters, without NetBox's ANSWER_SHAPE if the view does not know these."""
         parameters = super().get_override_parameters()
         is_model_call = not getattr(self.view, "is_own_call", True)
         if is_model_call or not set(ANSWER_SHAPE).isdisjoint(self.view.query_names or ()):
@@ -102,7 +102,7 @@ class ErrorsMixin:
     def _get_response_bodies(self, direction="response"):
         responses = super()._get_response_bodies(direction)
         if not self.view.permission_classes:
-            # Open to everybody: it answers whatever it is asked.
+            # The view is open to everybody and refuses no request.
             return responses
         refusals = {**INVALID, **FORBIDDEN}
         if self.method not in SAFE_METHODS:
@@ -119,7 +119,7 @@ class ErrorsMixin:
         if self.has_field_errors and not self.view.is_own_call:
             self._add_alternatives(responses["400"], *FIELD_ERRORS)
         if self.has_field_errors and getattr(self.view, "action", "") == "create":
-            # As it is asked, with one object or a list of them.
+            # A list in the request gets a list, an object gets an object.
             for status in {"200", "201"} & responses.keys():
                 (one,) = self._schemas(responses[status])
                 responses[status]["content"]["application/json"]["schema"] = {
@@ -128,7 +128,7 @@ class ErrorsMixin:
         return responses
 
     def _schemas(self, response):
-        """Return the schemas of which the body of a response has one."""
+        """Return the alternative schemas of the body of a response."""
         schema = response["content"]["application/json"]["schema"]
         return schema.get("anyOf") or schema.get("oneOf") or [schema]
 
@@ -139,13 +139,13 @@ class ErrorsMixin:
 
 
 class ModelSchema(ErrorsMixin, NetBoxAutoSchema):
-    """For the viewsets of models."""
+    """The schema of the viewsets of models."""
 
     has_field_errors = True
 
 
 class PlainSchema(ErrorsMixin, NetBoxAutoSchema):
-    """For views that are no model's."""
+    """The schema of views without a model."""
 
 
 class OptionalChoiceFieldExtension(ChoiceFieldFix):

@@ -18,7 +18,7 @@ app_name = "netbox_vlan_manager-api"
 urlpatterns = [
     path("allocate-vlan/", views.AllocateVLANView.as_view(), name="allocate-vlan"),
     path("release-vlan/", views.ReleaseVLANView.as_view(), name="release-vlan"),
-    # Clients of the first generation leave out the slash, and a redirect would lose their body.
+    # Clients of the first generation omit the slash, and a redirect would lose the body.
     path("allocate-vlan", views.AllocateVLANView.as_view(schema=None)),
     path("release-vlan", views.ReleaseVLANView.as_view(schema=None)),
     path("segments/import/", views.SegmentImportView.as_view(), name="segment-import"),

@@ -1,8 +1,8 @@
 """
-What NetBox's own types and filters say of pools, segments and allocations.
+Adds pools, segments and allocations to NetBox's own GraphQL types and filters.
 
-It is imported while NetBox starts, so it must not import NetBox's own GraphQL modules; even the plugin's types are
-named only as text.
+NetBox imports this module while it starts, so it must not import NetBox's own GraphQL modules. The plugin's types are
+named as text for the same reason.
 """
 
 from typing import TYPE_CHECKING, Annotated

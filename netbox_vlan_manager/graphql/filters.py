@@ -44,7 +44,7 @@ __all__ = (
     "SegmentPoolFilter",
 )
 
-# Filters that contain one another.
+# Lazy, because these filters refer to each other.
 LazyAllocationFilter = Annotated["AllocationFilter", strawberry.lazy("netbox_vlan_manager.graphql.filters")]
 LazySegmentFilter = Annotated["SegmentFilter", strawberry.lazy("netbox_vlan_manager.graphql.filters")]
 

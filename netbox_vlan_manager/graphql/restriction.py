@@ -1,7 +1,7 @@
 """
-What keeps GraphQL to the objects that the user may view.
+Restricts GraphQL to the objects that the user may view.
 
-It is imported while NetBox starts, so it must not import NetBox's own GraphQL modules.
+NetBox imports this module while it starts, so it must not import NetBox's own GraphQL modules.
 """
 
 import strawberry_django
@@ -20,15 +20,15 @@ __all__ = (
 
 class RestrictedField(StrawberryDjangoField):
     """
-    A field whose related object is null for those who may not view it, however the query came to it.
+    A field whose related object is null for users who may not view it, on every path of the query.
 
-    The optimizer fetches related objects by the querysets of their types, which are restricted. It leaves out objects
-    that came back on their own way, such as the pool in `segment_pool_list { segments { pool { vrf { name } } } }`:
-    Django knows the pool already, and would get its VRF without asking who wants it.
+    The optimizer fetches related objects with the querysets of their types, which are restricted. It skips objects that
+    Django knows already, such as the pool in `segment_pool_list { segments { pool { vrf { name } } } }`: Django would
+    then fetch the VRF of that pool without a check of permissions.
     """
 
     def resolve_type(self, *, type_definition=None):
-        # An extension is made before there are types. Looking for them then would import them, and NetBox's own.
+        # Extensions are created before the types. Resolving a type now would import it, and NetBox's own types.
         if self.origin_django_type is None:
             return UNRESOLVED
         return super().resolve_type(type_definition=type_definition)
@@ -50,16 +50,16 @@ class RestrictedField(StrawberryDjangoField):
 
 def related_filter(model, filter_type, path, remote="pk"):
     """
-    Return a filter by related objects, of which only those that the user may view are looked at.
+    Return a filter by related objects, which matches only those that the user may view.
 
-    Filters of NetBox's own join the related table. A user who may not view the related objects could still ask for what
-    they are called, letter by letter.
+    NetBox's own filters join the related table: a user who may not view the related objects could find out their names
+    letter by letter.
 
     Args:
-        model: What the related objects are.
+        model: The model of the related objects.
         filter_type: The annotation of their filter.
-        path: What of the filtered object `remote` of the related one equals.
-        remote: The field of the related object that says which filtered object it belongs to.
+        path: The field of the filtered object that equals `remote`.
+        remote: The field of the related object that refers to the filtered one.
     """
 
     @strawberry_django.filter_field

@@ -29,9 +29,9 @@ __all__ = (
 )
 
 COUNTS = tuple(SegmentUsage.__dataclass_fields__)
-# Each count is asked for with the others: SegmentPool.usage takes them from the row only as a whole.
+# Every count is read together with the others: SegmentPool.usage needs all of them on the row.
 USAGE = {name: SegmentPool.objects.with_usage().query.annotations[name] for name in COUNTS}
-# Not by a join: the VLAN object itself is null for those who may not view VLANs, the EPG name is the segment's too.
+# An annotation, not the VLAN object: that is null for users who may not view VLANs, but they may see the EPG name.
 EPG_NAME = {"vlan_name": F("vlan__name")}
 
 
@@ -49,7 +49,7 @@ def _prefetch_active_allocations(info):
 
 
 def _get_epg_name(segment):
-    """Return the EPG name of a segment that may have been fetched without it."""
+    """Return the EPG name of a segment; read it if it was not fetched with the segment."""
     if "vlan_name" not in segment.__dict__:
         segment.vlan_name = VLAN.objects.values_list("name", flat=True).get(pk=segment.vlan_id)
     return segment.vlan_name
@@ -187,7 +187,7 @@ class PoolSnapshotType(BaseObjectType):
 
     @classmethod
     def get_queryset(cls, queryset, info: Info, **kwargs):
-        # It has no permissions of its own: a user who may view the pool may view its snapshots.
+        # A user who may view a pool may view its snapshots, without a permission on these.
         pools = SegmentPool.objects.restrict(info.context.request.user, "view")
         return queryset.filter(pool__in=pools.order_by().values("pk"))
 

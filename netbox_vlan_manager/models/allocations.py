@@ -24,16 +24,16 @@ __all__ = (
     "is_active",
 )
 
-# Among the places of an allocation: nobody knows which ones it was asked for, so any that its pool is around may be.
+# In `places`: the requested places are not known, so any place within the scope of the pool may be one.
 ANY_PLACE = "*"
 
 
 def is_active(path=""):
     """
-    Return the condition that an allocation is active: neither released, nor over by the database's clock.
+    Return the condition that an allocation is active: neither released nor expired by the database's clock.
 
     Args:
-        path: What leads to the allocation in the query, such as "allocations__".
+        path: The lookup path to the allocation, such as "allocations__".
     """
     never, later = Q(**{f"{path}expires_at__isnull": True}), Q(**{f"{path}expires_at__gt": Now()})
     return Q(**{f"{path}released_at__isnull": True}) & (never | later)
@@ -41,12 +41,12 @@ def is_active(path=""):
 
 def keep_history(collector, field, sub_objs, using):
     """
-    The `on_delete` of an allocation's pool and segment: refuse while it is active, leave it as history afterwards.
+    The `on_delete` of an allocation's pool and segment: refuse before its release, keep it as history afterwards.
 
-    It acts while Django collects, before NetBox's change log writes the allocations with their link removed.
+    It runs while Django collects the objects, before NetBox's change log writes the allocations without their link.
 
     Raises:
-        ProtectedError: An active allocation holds the object.
+        ProtectedError: An unreleased allocation holds the object.
     """
     if active := [allocation for allocation in sub_objs if allocation.released_at is None]:
         raise protected_error(_("Clusters hold it; release their allocations first."), active)
@@ -55,34 +55,34 @@ def keep_history(collector, field, sub_objs, using):
 
 class AllocationQuerySet(RestrictedQuerySet):
     def active(self):
-        """Filter by who holds a segment now. What is over by the clock is not held, whether released yet or not."""
+        """Filter by allocations that hold a segment now. An expired one holds none, whether it is released or not."""
         return self.filter(is_active())
 
     def unreleased(self):
-        """Filter by what the constraints and triggers of the database count: active ones, and those to be released."""
+        """Filter by allocations that the database's constraints and triggers count: active ones and overdue ones."""
         return self.filter(released_at__isnull=True)
 
     def overdue(self):
-        """Filter by what is over by the clock and still has to be released."""
+        """Filter by allocations that have expired and still have to be released."""
         return self.unreleased().filter(expires_at__lte=Now())
 
     def of_cluster(self, cluster_name):
-        """Filter by cluster name, compared without case. The spelling of iexact is the one that the index has."""
+        """Filter by cluster name, without case. iexact compiles to UPPER(), as in the index."""
         return self.filter(cluster_name__iexact=cluster_name)
 
 
 class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, PrimaryModel):
     """
-    A cluster holds a segment from `allocated_at` until `released_at` or `expires_at`, whichever comes first. Releasing
-    ends it; the row stays as history. One that is over by the clock is released by the next call that comes across it,
-    or by the job of every minute.
+    A cluster holds a segment, from `allocated_at` until `released_at` or `expires_at`, whichever comes first.
 
-    `places` are the places that the cluster asked for when it was answered with this, such as "dcim.site:12"; and
-    ANY_PLACE where they are not known.
+    A release ends it; the row stays as history. An expired allocation is released by the next call that finds it, or by
+    the job that runs every minute.
 
-    `pool_name`, `vrf_name`, `vid`, `epg_name` and `prefix` say what was held. The last three follow the segment while
-    the allocation is active, the names are brought up to date when it is released; from then on all stay as they were,
-    whatever becomes of the pool and its segments.
+    `places` are the places that the cluster asked for when it got this allocation, such as "dcim.site:12", or ANY_PLACE
+    if they are not known.
+
+    `pool_name`, `vrf_name`, `vid`, `epg_name` and `prefix` say what is held. The last three follow the segment until
+    the release, which also updates the two names. Later changes to the pool and its segments do not change them.
     """
 
     segment = models.ForeignKey(
@@ -186,7 +186,7 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
 
     objects = AllocationQuerySet.as_manager()
 
-    # An edit may change what people wrote about an allocation, never what it says.
+    # An edit may change the texts about an allocation, never its facts.
     hot_columns = (
         "segment",
         "pool",
@@ -215,7 +215,7 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
         verbose_name = gettext_lazy("allocation")
         verbose_name_plural = gettext_lazy("allocations")
         constraints = (
-            # In this order it also answers what a cluster holds in any pool: the first question of every call.
+            # In this order the index also serves the first query of every call: what a cluster holds in any pool.
             models.UniqueConstraint(
                 Upper("cluster_name"),
                 "purpose",
@@ -250,7 +250,7 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
         return f"{self.cluster_name}: {self.epg_name} ({self.vid})"
 
     def record_segment(self, segment):
-        """Copy onto the allocation what `segment` is now; its VLAN, prefix, pool and VRF are read."""
+        """Copy the values of `segment` to the allocation. Reads its VLAN, prefixes, pool and VRF."""
         self.pool_name = segment.pool.name
         self.vrf_name = segment.pool.vrf.name
         self.vid = segment.vid
@@ -260,11 +260,11 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
 
     @property
     def prefixes(self):
-        """Return the one or two networks that are held, as text."""
+        """Return the held prefix, or both prefixes, as text."""
         return ", ".join(str(network) for network in (self.prefix, self.ipv6_prefix) if network)
 
     def describe_expiry(self):
-        """Return when it ends, such as "until 2026-12-24 18:00 UTC (in 27 days)"; empty if it does not."""
+        """Return when it expires, such as "until 2026-12-24 18:00 UTC (in 27 days)"; empty if it does not."""
         if self.expires_at is None:
             return ""
         time = timezone.localtime(self.expires_at).strftime("%Y-%m-%d %H:%M %Z")
@@ -273,13 +273,13 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
         if days := (self.expires_at - timezone.now()).days:
             left = ngettext("{count} day", "{count} days", days).format(count=days)
         else:
-            # Django joins number and unit with a space that does not break.
+            # Django joins number and unit with a non-breaking space.
             left = timeuntil(self.expires_at, depth=1).replace("\xa0", " ")
         return _("until {time} (in {left})").format(time=time, left=left)
 
     @property
     def is_over(self):
-        """Whether its time is over by the clock; it may still have to be released."""
+        """Whether it has expired by this server's clock; it may still have to be released."""
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
     @property

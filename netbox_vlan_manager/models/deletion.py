@@ -1,8 +1,8 @@
 """
-What stands in the way of a deletion, as the user who deletes may know it.
+Errors that refuse a deletion and name only objects that the user may view.
 
-NetBox names and counts all objects that a ProtectedError lists, in its pages and in REST. So those that the user may
-not view are left out where the error is raised, and one stand-in says that there are some.
+NetBox names and counts all objects of a ProtectedError, in its pages and in REST. So the error is raised without the
+objects that the user may not view; one stand-in says that there are some.
 """
 
 from contextlib import contextmanager
@@ -24,9 +24,9 @@ MESSAGE = "Objects of VLAN Manager use it."
 
 
 class HiddenObjects:
-    """Stands for objects that the user may not view, however many there are: all stand-ins are equal."""
+    """Stand-in for any number of objects that the user may not view. All stand-ins are equal."""
 
-    # NetBox puts it in brackets behind each name.
+    # NetBox shows it in brackets after each name.
     pk = None
 
     def __eq__(self, other):
@@ -40,18 +40,18 @@ class HiddenObjects:
 
 
 def protected_error(message, objects):
-    """Return a ProtectedError that lists those of `objects` which the user of the current request may view."""
+    """Return a ProtectedError with those of `objects` that the user of the current request may view."""
     viewed, hidden = get_viewed(objects)
     return ProtectedError(message, [*viewed, HiddenObjects()] if hidden else viewed)
 
 
 def get_viewed(objects, user=None):
     """
-    Return those of `objects`, of any models, that the user may view, and whether there are others.
+    Return the `objects` that the user may view, as a list, and whether there are others.
 
     Args:
-        objects: The objects. One that is no model's stands for hidden ones.
-        user: The User; None for that of the current request. The system, which has no user, may view all.
+        objects: Objects of any models; a HiddenObjects means that there are others.
+        user: The User; None for the user of the current request. Without either, all objects may be viewed.
     """
     request = current_request.get()
     user = user or (request and request.user)
@@ -79,7 +79,7 @@ def get_viewed(objects, user=None):
 
 def protect(collector, field, sub_objs, using):
     """
-    The `on_delete` of what one of our objects cannot be without: Django's PROTECT, without what the user may not view.
+    An `on_delete`: Django's PROTECT, but the error leaves out objects that the user may not view.
 
     Raises:
         ProtectedError: Always.
@@ -89,7 +89,7 @@ def protect(collector, field, sub_objs, using):
 
 @contextmanager
 def name_viewed_only():
-    """Leave out of a ProtectedError or RestrictedError of the block what the user may not view."""
+    """Leave out of a ProtectedError or RestrictedError of the block the objects that the user may not view."""
     try:
         yield
     except ProtectedError as error:

@@ -7,14 +7,14 @@ __all__ = ("IdempotencyKey",)
 
 class IdempotencyKey(models.Model):
     """
-    The answer that a writing call got under a client's Idempotency-Key, so that the same call made again gets the same.
+    The answer to a writing call with an Idempotency-Key, stored so that a repeated call gets it again.
 
-    It is a note of the API's, not an object that users work with: it has no page, no change log and no permissions.
+    It belongs to the API, users do not work with it: it has no page, no change log and no permissions.
     """
 
     user = models.ForeignKey(
         to=settings.AUTH_USER_MODEL,
-        # By PostgreSQL: the page that asks before a user is deleted would list the keys.
+        # PostgreSQL deletes the keys: with Django's CASCADE, the page that confirms a user's deletion would list them.
         on_delete=models.DB_CASCADE,
         related_name="+",
         verbose_name=_("user"),
@@ -30,7 +30,7 @@ class IdempotencyKey(models.Model):
     headers = models.JSONField(verbose_name=_("headers"), default=dict)
     created = models.DateTimeField(verbose_name=_("created"), auto_now_add=True, db_index=True)
 
-    # It is no choice where NetBox offers object types, such as for permissions.
+    # Hides the model where NetBox offers object types, such as in permissions.
     _netbox_private = True
 
     class Meta:

@@ -9,7 +9,7 @@ __all__ = ("HelpPageMixin", "HotColumnsMixin", "OwnedMixin")
 
 
 class HelpPageMixin:
-    """Has NetBox's help button lead to the plugin's help page: NetBox's own documentation knows no plugins."""
+    """Links NetBox's help button to the plugin's help page: NetBox's own documentation does not have plugins."""
 
     @property
     def docs_url(self):
@@ -18,10 +18,10 @@ class HelpPageMixin:
 
 class HotColumnsMixin:
     """
-    Keeps a plain save() of an existing row away from its hot columns.
+    Keeps a plain save() of an existing row from writing its hot columns.
 
-    Django writes every column on save(), so that a form or PATCH which read the row before an allocation committed
-    would undo it. Only a save() that names a hot column in `update_fields` writes it.
+    Django's save() writes every column: a form or PATCH that read the row before an allocation was committed would
+    undo the allocation. Only a save() that names a hot column in `update_fields` writes it.
     """
 
     hot_columns = ()
@@ -37,7 +37,7 @@ class HotColumnsMixin:
 
 
 class OwnedMixin(models.Model):
-    """Keeps an owner of our objects from being deleted as NetBox does, but names these to no stranger."""
+    """Protects the owner from deletion as NetBox does; the error names only objects that the user may view."""
 
     owner = models.ForeignKey(
         to="users.Owner",

@@ -32,16 +32,16 @@ __all__ = (
     "SegmentUsage",
 )
 
-# What a pool may be scoped to, nearest first: the order in which a pool is looked for (see services.base.resolution).
+# The models of scopes, nearest first. Pools are looked up in this order (see services.base.resolution).
 POOL_SCOPE_MODELS = ("location", "site", "sitegroup", "region")
 
-# Ten years, in seconds: what is longer is a mistake.
+# Ten years, in seconds: a longer cool-down is taken for a mistake.
 COOLDOWN_MAX = 10 * 366 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class SegmentUsage:
-    """How many segments a pool has, and in which status."""
+    """The number of segments of a pool, in total and by status."""
 
     total_segments: int = 0
     allocated: int = 0
@@ -51,7 +51,7 @@ class SegmentUsage:
 
     @property
     def utilization(self):
-        """Return the share of segments that are allocated, in percent, rounded to one decimal; 0 for an empty pool."""
+        """Return the share of allocated segments in percent, rounded to one decimal; 0 for an empty pool."""
         return round(100 * self.allocated / self.total_segments, 1) if self.total_segments else 0.0
 
 
@@ -61,17 +61,20 @@ def _count_segments(**condition):
     return Coalesce(Subquery(segments.order_by().values("pool").annotate(count=Count("*")).values("count")), 0)
 
 
-# The share of a pool's segments that are allocated, of a query `with_usage()`; 0 for an empty pool.
+# The share (0 to 1) of allocated segments, for a query `with_usage()`; 0 for an empty pool.
 UTILIZATION = Coalesce(Cast(F("allocated"), FloatField()) / NullIf(F("total_segments"), 0), 0.0)
 
 
 def scope_name(path=""):
     """
-    Return an expression for the name of the scope of the pool that `path` ("", or such as "pool__") leads to.
+    Return an expression for the name of a pool's scope.
 
-    A pool's scope is the innermost of its cached places, so one join each serves, and no generic relation is read.
+    The scope is the innermost of the pool's cached places: four joins read it, and no generic relation.
+
+    Args:
+        path: The lookup path to the pool, such as "pool__".
     """
-    # The names of places have collations of their own, which cannot be coalesced.
+    # COALESCE refuses names with different collations.
     return Coalesce(
         *(Collate(F(f"{path}{place}__name"), "C") for place in ("_location", "_site", "_site_group", "_region"))
     )
@@ -86,8 +89,8 @@ class SegmentPoolQuerySet(RestrictedQuerySet):
         """
         Annotate each pool with the counts of SegmentUsage, in the same query.
 
-        Each count is a subquery: a join would have to count all pools before it shows a page of them, and would count
-        wrong beside other joins.
+        Each count is a subquery: a join would count the segments of all pools for one page, and would count wrong if
+        there are other joins.
         """
         counts = {status: _count_segments(status=status) for status in SegmentStatusChoices.values()}
         return self.annotate(total_segments=_count_segments(), **counts)
@@ -95,11 +98,12 @@ class SegmentPoolQuerySet(RestrictedQuerySet):
 
 class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, CachedScopeMixin, PrimaryModel):
     """
-    What one VRF hands out at one scope: the segments of an L2 space (a VLAN group, which pools of one fabric may share)
-    and of an L3 space (one or more container prefixes).
+    The segments of one VRF at one scope, from an L2 space (a VLAN group, which pools of one fabric may share) and an L3
+    space (one or more container prefixes).
     """
 
-    # NetBox's would go with their place, which is refused anyway, and be listed on the page that asks before.
+    # In place of NetBox's CASCADE, with which the page that confirms a place's deletion would list the pools. That
+    # deletion is refused anyway.
     _location = models.ForeignKey(to="dcim.Location", on_delete=protect, blank=True, null=True)
     _site = models.ForeignKey(to="dcim.Site", on_delete=protect, blank=True, null=True)
 
@@ -300,7 +304,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         help_text=_("Whether the pool was migrated from the first generation, and whether that still writes"),
     )
 
-    # Whether `services.pools.provisioning` has checked what it is about to become, with its segments and containers.
+    # Whether `services.pools.provisioning` checks the new containers against the segments, so that signals need not.
     checks_containers = False
 
     objects = SegmentPoolQuerySet.as_manager()
@@ -372,7 +376,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
 
         if self.scope_type and self.scope_type.model not in POOL_SCOPE_MODELS:
             raise ValidationError({"scope_type": _("A pool serves a region, site group, site or location.")})
-        # It ends with the pool's deletion, which is a permission of its own.
+        # Retiring ends with the deletion of the pool, which needs another permission.
         retiring = SegmentPoolStatusChoices.RETIRING
         if self.status == retiring and not SegmentPool.objects.filter(pk=self.pk, status=retiring).exists():
             raise ValidationError(
@@ -387,14 +391,14 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
 
     @property
     def is_on_trial(self):
-        """Whether the first generation still writes to the pool's prefixes, and the plugin for it."""
+        """Whether the first generation still writes to the pool's prefixes, and the plugin does so on its behalf."""
         return self.first_generation == FirstGenerationChoices.TRIAL
 
     def keeps_prefix(self, segment_status):
         """
-        Whether prefixes of segments in this status have the status of allocated ones.
+        Whether the prefixes of segments in this status get the status for allocated ones.
 
-        To the first generation every active prefix is free, so that on trial those of disabled segments have it too.
+        The first generation takes every active prefix for free. So on trial, those of disabled segments get it too.
         """
         on_trial = self.is_on_trial and segment_status == SegmentStatusChoices.DISABLED
         return on_trial or segment_status == SegmentStatusChoices.ALLOCATED
@@ -404,7 +408,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
 
     @cached_property
     def usage(self):
-        """Return the pool's SegmentUsage: from `with_usage()` where the queryset asked for it, else in one query."""
+        """Return the pool's SegmentUsage, from the annotations of `with_usage()` if present, else with one query."""
         counts = {name: self.__dict__[name] for name in SegmentUsage.__dataclass_fields__ if name in self.__dict__}
         if not counts and self.pk:
             counts = self.segments.aggregate(

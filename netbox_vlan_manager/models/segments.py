@@ -16,7 +16,7 @@ __all__ = ("Segment",)
 
 
 class SegmentManager(models.Manager.from_queryset(RestrictedQuerySet)):
-    """Fetches the VLANs and prefixes of all segments read together at once, as NetBox's search needs them."""
+    """Fetches VLANs and prefixes for all segments of a queryset at once, as NetBox's search needs them."""
 
     def get_queryset(self):
         return super().get_queryset().fetch_mode(models.FETCH_PEERS)
@@ -27,7 +27,7 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
     One VLAN and its prefix, handed out as one unit. The EPG name is the VLAN's name.
 
     `vid` repeats the VLAN's ID so that the free list is one index; `services.drift.vlan_checks` compares the two.
-    `status` is "allocated" exactly while an active allocation exists, which a deferred trigger of the database holds.
+    `status` is "allocated" exactly while an unreleased allocation exists; a deferred trigger of the database checks it.
     """
 
     pool = models.ForeignKey(
@@ -113,7 +113,7 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
         help_text=_("The prefix was made with the segment and goes with it"),
     )
 
-    # Whether the pool made it for the allocation that is being made.
+    # Whether the pool has created the segment for the current allocation.
     is_grown = False
 
     objects = SegmentManager()
@@ -135,7 +135,7 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
     )
 
     class Meta:
-        # By the pool's id, not its name: the unique index on (pool, vid) then serves the order without a join.
+        # By the pool's id, not its name: the unique index on (pool, vid) gives this order without a join.
         ordering = ("pool_id", "vid")
         verbose_name = _("segment")
         verbose_name_plural = _("segments")
@@ -159,8 +159,8 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
             ),
         )
         indexes = (
-            # The free list: the lowest available segment of a pool is its first entry. It is written with expressions
-            # because NetBox takes an index on the fields of a unique constraint for a redundant one.
+            # The free list: its first entry is the lowest available segment of a pool. It has expressions, since NetBox
+            # takes an index on the fields of a unique constraint for redundant.
             models.Index(
                 models.F("pool"),
                 models.F("vid"),
@@ -193,13 +193,13 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
         return self.vlan.name
 
     def get_prefixes(self, owned):
-        """Return those of its prefixes that were made with the segment, or else those that were there before."""
+        """Return the prefixes that were created with the segment (`owned`), or those that existed before."""
         both = ((self.prefix, self.owns_prefix), (self.ipv6_prefix, self.owns_ipv6_prefix))
         return [prefix for prefix, is_owned in both if prefix and is_owned == owned]
 
     @property
     def active_allocations(self):
-        """Return the allocations that hold the segment now, as a list; a prefetch of `allocations` serves it."""
+        """Return the allocations that hold the segment now, as a list; uses a prefetch of `allocations`."""
         return [
             allocation for allocation in self.allocations.all() if allocation.status == AllocationStatusChoices.ACTIVE
         ]

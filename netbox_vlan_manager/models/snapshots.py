@@ -12,8 +12,8 @@ class PoolSnapshot(models.Model):
     """
     A pool's SegmentUsage on one day, for plots and forecasts.
 
-    It is a measurement, not an object that users work with: it has no page and no change log. Permissions to view it
-    are for GraphQL; on pages and in REST, a user who may view the pool may view its snapshots.
+    It is a measurement, users do not work with it: it has no page and no change log. On pages, in REST and in GraphQL,
+    a user who may view the pool may view its snapshots.
     """
 
     pool = models.ForeignKey(
@@ -32,7 +32,7 @@ class PoolSnapshot(models.Model):
     quarantined = models.PositiveIntegerField(verbose_name=_("quarantined"))
     disabled = models.PositiveIntegerField(verbose_name=_("disabled"))
 
-    # NetBox's dashboard counts those that the user may view.
+    # NetBox's dashboard needs restrict(): it counts the objects that the user may view.
     objects = RestrictedQuerySet.as_manager()
 
     class Meta:

@@ -48,7 +48,7 @@ class AdoptCandidateSerializer(RequestSerializer):
     )
 
     def get_fields(self):
-        # "as" is a word of Python's.
+        # "as" is a keyword of Python.
         return {**super().get_fields(), "as": as_field()}
 
 

@@ -35,7 +35,7 @@ __all__ = (
     "StretchedSerializer",
 )
 
-# What says which segment a cluster gets. It is fixed once the allocation is made.
+# The fields that decide which segment a cluster gets. They cannot change once the allocation is made.
 REQUEST_FIELDS = (
     "pool",
     "site",
@@ -51,15 +51,15 @@ REQUEST_FIELDS = (
 )
 
 
-# What an allocation has fulfilled, and does not keep.
+# Criteria that an allocation has met and does not store.
 WISHES = ("vid_min", "vid_max", "prefix_length")
-# What may be null in a request.
+# The fields of a request that may be null.
 OPTIONAL = ("segment", "vid", "vid_min", "vid_max", "prefix_length", "expires_at")
 
 
 class AllocationSerializer(ServiceModelSerializer):
     """
-    `result` is after save() the AllocationResult, which says whether the cluster held it already.
+    After save(), `result` is the AllocationResult, which says whether the cluster held the segment already.
     """
 
     segment = SegmentSerializer(
@@ -201,7 +201,7 @@ class AllocationSerializer(ServiceModelSerializer):
         return data
 
     def _located(self, data, located):
-        """Return `data` of a request that says by a field of an optional part where it asks."""
+        """Return the `data` of a request that names its place by a field of an optional part."""
         others = [name for name in ("pool", "site", "segment") if data.get(name) is not None]
         if others:
             text = _("Give one of {names}.").format(names=", ".join([*others, *sorted(located)]))
@@ -215,14 +215,14 @@ class AllocationSerializer(ServiceModelSerializer):
         known = {*writable_names(self), "add_tags", "remove_tags", "changelog_message"}
         data = clean_body(data, known, RequestSerializer.flags, self.context.get("request"))
         values = super().to_internal_value(data)
-        # As if it had not been given at all.
+        # null means the same as an absent field.
         return {name: value for name, value in values.items() if value is not None or name not in OPTIONAL}
 
     def _without_request(self, data):
         """
-        Return `data` without what cannot change; it is an error for it to mean another than it was.
+        Return `data` without the fields that cannot change; an error if one has another value than the allocation.
 
-        A client may put the body again with which it asked for the allocation.
+        A client may PUT the body with which it created the allocation.
         """
         asked = {name: data.pop(name) for name in (*REQUEST_FIELDS, *locator_names()) if name in data}
         changed = [name for name in ("site", "vrf") if name in asked and not self._is_served(asked)]
@@ -237,7 +237,7 @@ class AllocationSerializer(ServiceModelSerializer):
         return data
 
     def _is_kept(self, name, value):
-        """Whether the allocation has what a field asks for; what is null asks for nothing."""
+        """Whether the allocation meets the `value` of a request's field; null asks for nothing."""
         held = self.instance
         if name in ("site", "vrf", *locator_names()):
             return True
@@ -246,12 +246,12 @@ class AllocationSerializer(ServiceModelSerializer):
         if name in WISHES:
             return SegmentCriteria(**{name: value}).matches(held)
         if name == "cluster_name" and value != held.cluster_name:
-            # PostgreSQL compares without case, as for those who allocate.
+            # PostgreSQL compares without case, as it does for allocating.
             return Allocation.objects.filter(pk=held.pk).of_cluster(value).exists()
         return value == getattr(held, name)
 
     def _is_served(self, asked):
-        """Whether the place and the VRF of a body are those of the allocation."""
+        """Whether a body names the place and the VRF of the allocation."""
         pool = self.instance.pool
         if pool is None:
             return False
@@ -268,13 +268,13 @@ class AllocationSerializer(ServiceModelSerializer):
             )
         except (VLANManagerError, DjangoValidationError):
             return False
-        # Another pool may serve the place since it was asked for.
+        # Another pool may serve the place today.
         return found.pool.vrf_id == vrf.pk and (
             found.pool == pool or not set(found.places).isdisjoint(self.instance.places)
         )
 
     def create(self, validated_data):
-        # Here, not in create_object(): the tags of an allocation that was there already stay as they are.
+        # Not in create_object(): the tags of an existing allocation do not change.
         tags = self.take_tags(validated_data)
         with transaction.atomic() if tags else nullcontext():
             self.result = allocate(user=self.user, **validated_data)
@@ -283,7 +283,7 @@ class AllocationSerializer(ServiceModelSerializer):
         return self.result.allocation
 
     def take_tags(self, values):
-        """Return the tags of a new allocation, and take what says them out of validated values."""
+        """Remove the fields for tags from validated values and return the tags of a new allocation."""
         values.pop("remove_tags", None)
         return [*values.pop("tags", ()), *values.pop("add_tags", ())]
 
@@ -299,7 +299,7 @@ class AllocationSerializer(ServiceModelSerializer):
 
 
 class AllocationResultSerializer(AllocationSerializer):
-    """What a call that allocates answers."""
+    """The answer of a call that allocates."""
 
     id = serializers.IntegerField(read_only=True, allow_null=True, help_text=_("null in a dry run"))
     url = serializers.URLField(read_only=True, allow_null=True)
@@ -324,7 +324,7 @@ class ReleaseSerializer(RequestSerializer):
 
 
 class ReleaseResultSerializer(AllocationSerializer):
-    """What a call that releases answers."""
+    """The answer of a call that releases."""
 
     warnings = serializers.ListField(
         child=serializers.CharField(),

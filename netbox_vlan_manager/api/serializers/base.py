@@ -12,9 +12,9 @@ __all__ = ("ServiceModelSerializer",)
 
 class ServiceWritesMixin(ValidatedModelSerializer):
     """
-    Writes through a service, which also validates, under its locks.
+    Writes through a service, which also validates the values while it holds its locks.
 
-    It comes after PrimaryModelSerializer: what NetBox does about tags and change log messages goes on around it.
+    Comes after PrimaryModelSerializer, so that NetBox handles tags and change log messages around it.
     """
 
     def validate(self, data):
@@ -24,7 +24,7 @@ class ServiceWritesMixin(ValidatedModelSerializer):
         return self.create_object(validated_data)
 
     def update(self, instance, validated_data):
-        # A PATCH of the tags alone leaves nothing for the service to do.
+        # After a PATCH of the tags alone there is nothing to write.
         if not validated_data.keys() - {"changelog_message"}:
             return instance
         updated = self.update_object(instance, validated_data)
@@ -35,7 +35,7 @@ class ServiceWritesMixin(ValidatedModelSerializer):
 
 
 class ServiceModelSerializer(ReferencesMixin, PrimaryModelSerializer, ServiceWritesMixin):
-    """NetBox's serializer for a model that is written through services."""
+    """An object that is written through the plugin's services."""
 
     def to_internal_value(self, data):
         if not self.nested:
@@ -46,16 +46,16 @@ class ServiceModelSerializer(ReferencesMixin, PrimaryModelSerializer, ServiceWri
         return values
 
     def create_object(self, values):
-        """Return a new object made from validated values."""
+        """Create an object from validated values and return it."""
         raise NotImplementedError
 
     def update_object(self, instance, values):
-        """Return the object that `instance` is after validated values have been set."""
+        """Set validated values on `instance` and return the updated object."""
         raise NotImplementedError
 
 
 def _check_message(message):
-    """NetBox hands the message on to the change log as it came."""
+    """Refuse a message that is no text or too long: NetBox does not check it."""
     longest = ObjectChange._meta.get_field("message").max_length
     if not isinstance(message, str) or len(message) > longest:
         raise serializers.ValidationError(

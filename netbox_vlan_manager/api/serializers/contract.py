@@ -1,4 +1,4 @@
-"""What the calls of the first generation take and answer, and the errors of all plain views."""
+"""The bodies and answers of the calls of the first generation, and the errors of all plain views."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ __all__ = (
 
 
 class VLANOfClusterSerializer(RequestSerializer):
-    """Which cluster, and where: `pool`, or `site` and `vrf`."""
+    """A cluster and its place: `pool`, or `site` and `vrf`."""
 
     NAMES = frozenset({"cluster_name", "site", "vrf", "pool", "purpose"})
 
@@ -62,7 +62,7 @@ class AllocatedVLANSerializer(serializers.Serializer):
     def to_representation(self, instance):
         answer = super().to_representation(instance)
         if answer["ipv6_prefix"] is None:
-            # Clients of the first generation get what they always got.
+            # Clients of the first generation get the fields that they know.
             del answer["ipv6_prefix"]
         return answer
 
@@ -75,7 +75,7 @@ class ReleasedVLANSerializer(serializers.Serializer):
 
 
 class ErrorSerializer(serializers.Serializer):
-    """What went wrong: in words, and as a code for programs."""
+    """An error: a text for people and a code for programs."""
 
     detail = serializers.CharField()
     code = serializers.CharField()
@@ -94,7 +94,7 @@ class RefusedEntrySerializer(serializers.Serializer):
 
 
 class ListErrorSerializer(serializers.Serializer):
-    """What of a list was refused: nothing of it was done."""
+    """The refused entries of a list; nothing was changed."""
 
     detail = serializers.CharField()
     code = serializers.CharField(help_text=_("That of the entries, or “invalid” where these have several"))

@@ -19,14 +19,14 @@ __all__ = (
 
 
 class KindField(serializers.ChoiceField):
-    """The name of a kind of drift. Serializers copy their fields for each request, so the choices are current."""
+    """The name of a kind of drift. Each request copies the field, so that the choices are current."""
 
     def __init__(self, **kwargs):
         super().__init__(choices=list(KINDS), **kwargs)
 
 
 class DriftFilterSerializer(serializers.Serializer):
-    """What of the report is asked for; each may be given several times."""
+    """Filters of the report; each may be given several times."""
 
     kind = serializers.ListField(child=KindField(), required=False)
     severity = serializers.ListField(
@@ -56,7 +56,7 @@ class DriftSerializer(serializers.Serializer):
 
 
 class DriftRepairSerializer(RequestSerializer):
-    """Which findings to repair: those named, or all."""
+    """The findings to repair: the named ones, or all."""
 
     items = serializers.ListField(child=serializers.CharField(), required=False)
     all = serializers.BooleanField(required=False, default=False)

@@ -25,7 +25,7 @@ class MigrateSerializer(RequestSerializer):
 
 
 class StartedJobSerializer(serializers.Serializer):
-    """A job, whose data hold what came out once it is done: see NetBox's own `/api/core/jobs/`."""
+    """A job, whose data have the result once it is done: see NetBox's own `/api/core/jobs/`."""
 
     job = serializers.IntegerField(help_text=gettext_lazy("Id"))
     url = serializers.URLField()

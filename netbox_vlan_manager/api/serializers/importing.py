@@ -11,7 +11,7 @@ __all__ = (
 
 
 class ImportRowSerializer(serializers.Serializer):
-    """The columns of a row; the services say what is wrong with its values."""
+    """The columns of a row; the service validates the values."""
 
     pool = serializers.CharField(
         required=False, allow_blank=True, help_text=_("Slug, id or name of the pool; instead of site and vrf")
@@ -46,7 +46,7 @@ class ImportRowSerializer(serializers.Serializer):
 
 
 class ImportSerializer(serializers.Serializer):
-    """Rows, or a CSV text with the same columns."""
+    """Rows, or a text in CSV with the same columns."""
 
     rows = ImportRowSerializer(many=True, required=False)
     csv = serializers.CharField(required=False)

@@ -1,4 +1,4 @@
-"""What is asked and answered when a whole pool is merged, retired or resized."""
+"""The bodies and answers of merging, retiring and resizing a pool."""
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -68,7 +68,7 @@ class ResizePoolSerializer(PoolOperationSerializer):
 
 
 class PoolConflictSerializer(ErrorSerializer):
-    """What keeps a pool from being moved, all of it at once; nothing was changed."""
+    """All conflicts that prevent moving a pool; nothing was changed."""
 
     errors = None
     conflicts = ConflictSerializer(

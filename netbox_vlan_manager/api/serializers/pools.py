@@ -114,7 +114,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
 
     def to_internal_value(self, data):
         if self.nested:
-            # The services' errors speak of the pool, so that a user has to know of it.
+            # The services' errors name the pool, so the user must be permitted to see it.
             return find_pool(visible_pools(self.user).select_related("vrf"), data)
         return super().to_internal_value(data)
 

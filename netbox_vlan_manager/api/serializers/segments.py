@@ -28,7 +28,7 @@ __all__ = (
 
 
 def as_field():
-    """Return the field `as`, by which a caller says what a new segment is, whatever NetBox knows of its use."""
+    """Return the field `as`: the status of a new segment, whether NetBox finds it in use or not."""
     return serializers.ChoiceField(
         choices=NEW_STATUSES,
         required=False,
@@ -56,7 +56,7 @@ class EndQuarantineSerializer(RequestSerializer):
 
 
 class NestedAllocationSerializer(BaseModelSerializer):
-    """What a segment says of the allocations that hold it."""
+    """An allocation that holds a segment, as the segment lists it."""
 
     class Meta:
         model = Allocation
@@ -82,7 +82,7 @@ class SegmentSerializer(ServiceModelSerializer):
     )
     vlan = VLANSerializer(nested=True, read_only=True)
     status = ChoiceField(choices=SegmentStatusChoices, read_only=True)
-    # By this name it is no relation of the model, of which NetBox would prefetch the whole history.
+    # Its source is no relation: NetBox would prefetch a relation with the whole history.
     allocations = NestedAllocationSerializer(source="active_allocations", many=True, read_only=True)
 
     class Meta:
@@ -119,12 +119,12 @@ class SegmentSerializer(ServiceModelSerializer):
 
     def get_fields(self):
         fields = super().get_fields()
-        # A word of Python's, so that it cannot be declared above.
+        # "as" is a keyword of Python, so it cannot be declared above.
         return fields if self.nested else {**fields, "as": as_field()}
 
     def to_internal_value(self, data):
         if self.nested:
-            # Even an id names a segment only to those who may know of its pool: the services' errors speak of it.
+            # Even by id, only segments in pools that the user may see are found: the services' errors name the pool.
             segments = Segment.objects.filter(pool__in=visible_pools(self.user)).select_related("pool__vrf", "vlan")
             if isinstance(data, dict) and data.keys() == {"pool", "vid"}:
                 return self._find_by_vid(segments, **data)
@@ -132,7 +132,7 @@ class SegmentSerializer(ServiceModelSerializer):
         return super().to_internal_value(data)
 
     def _find_by_vid(self, segments, pool, vid):
-        """Return the one of `segments` that a body names by its pool and VLAN ID."""
+        """Return the one of `segments` that has this pool and VLAN ID."""
         pool = find_pool(visible_pools(self.user), pool)
         vid = serializers.IntegerField(min_value=VID_MIN, max_value=VID_MAX).run_validation(vid)
         segment = segments.filter(pool=pool, vid=vid).first()
@@ -151,7 +151,7 @@ class SegmentSerializer(ServiceModelSerializer):
             raise serializers.ValidationError(
                 {"pool": _("A segment stays in its pool: create one in the other pool instead.")}
             )
-        # It says how a segment is made; later changes are for the calls that disable and enable.
+        # `as` is for creation only; the calls that disable and enable change the status later.
         made_as = data.pop("as", "")
         if made_as and not self.instance:
             data["status"] = made_as

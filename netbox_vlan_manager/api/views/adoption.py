@@ -15,21 +15,21 @@ __all__ = ("AdoptionMixin",)
 
 
 class AdoptPermissions(MayWrite):
-    """Asks for the permission to add segments; which of them is checked with the segments."""
+    """Requires the permission to add segments. The service checks it for each segment."""
 
     def has_permission(self, request, view):
         return super().has_permission(request, view) and request.user.has_perm("netbox_vlan_manager.add_segment")
 
 
 class AdoptionMixin:
-    """Extends the viewset of pools: makes segments of the VLANs and prefixes that NetBox has."""
+    """Adds to the viewset of pools: adopting existing VLANs and prefixes as segments."""
 
     @extend_schema(responses={200: CandidateSerializer(many=True), **NOT_FOUND})
     @action(detail=True, filter_backends=(), pagination_class=ListPagination, query_names=("limit", "offset"))
     def adoptable(self, request, pk):
         """
-        The prefixes in the pool's containers that have their VLAN set and are in no segment, and what keeps each from
-        being adopted. A VLAN with an IPv4 and an IPv6 prefix is one candidate.
+        List the prefixes in the pool's containers that have a VLAN and no segment, and what prevents the adoption of
+        each. A VLAN with an IPv4 and an IPv6 prefix is one candidate.
         """
         pool = self.get_viewable(pk)
         page = self.paginate_queryset(find_candidates(pool, request.user))
@@ -55,9 +55,9 @@ class AdoptionMixin:
     )
     def adopt(self, request, pk):
         """
-        Make segments of those candidates, or of all that are ready. What is in use, or may be, becomes a disabled
-        segment, unless the caller says that it is available, or which cluster holds it. The VLANs and prefixes stay
-        when the segment is deleted. 200 when anything was adopted or had been before, 400 when all failed.
+        Create segments from the named candidates, or from all that are ready. A candidate that is or may be in use
+        becomes a disabled segment, unless the caller says that it is available, or which cluster holds it. The VLANs
+        and prefixes stay when the segment is deleted. 400 if all candidates failed, else 200.
         """
         pool = self.get_viewable(pk)
         result = adopt(pool, user=request.user, **read_body(request, AdoptSerializer))
@@ -65,6 +65,6 @@ class AdoptionMixin:
         return Response(answer, status=400 if result.failed and result.failed == len(result.results) else 200)
 
     def get_viewable(self, pk):
-        """Return a pool that the user may view. NetBox restricts a POST to what the user may add."""
+        """Return the pool if the user may view it. NetBox would restrict a POST to pools that the user may add."""
         pools = SegmentPool.objects.restrict(self.request.user, "view").select_related("vrf", "vlan_group")
         return get_object_or_404(pools, pk=pk)

@@ -41,7 +41,7 @@ __all__ = ("AllocationViewSet",)
 
 
 class ListRefusedError(Exception):
-    """`errors` has (index, APIException) pairs of what was refused of a list."""
+    """Some entries of a list were refused; `errors` has (index, APIException) pairs."""
 
     def __init__(self, errors):
         self.errors = errors
@@ -64,7 +64,7 @@ class AllocationViewSet(ServiceViewSet):
     """
     Creating an allocation allocates a segment, or returns the one that the cluster holds; deleting one releases it.
 
-    Both are permissions on the segment pool, and need none on allocations.
+    Both require a permission on the segment pool, and none on allocations.
     """
 
     queryset = Allocation.objects.select_related("segment__vlan", "segment__prefix", "segment__ipv6_prefix")
@@ -104,8 +104,8 @@ class AllocationViewSet(ServiceViewSet):
         return (*super().get_query_names(), *(("dry_run",) if self.action == "create" else ()))
 
     def get_queryset(self):
-        # Not in initial(), which a background job does not call. What NetBox restricts by is the permission to add or
-        # to delete allocations, which nobody needs.
+        # Not in initial(), which a background job does not call. NetBox restricts by the permissions to add and to
+        # delete allocations, which these calls do not require.
         allocations = Allocation.objects.select_related("segment__vlan", "segment__prefix", "segment__ipv6_prefix")
         if self.request.method == "POST":
             self.queryset = allocations
@@ -132,7 +132,7 @@ class AllocationViewSet(ServiceViewSet):
         return response
 
     def preview(self, serializer):
-        """Answer one request as it would be allocated, and change nothing."""
+        """Return the answer of a dry run: the allocation that the request would get."""
         if serializer.validated_data.keys() & locator_names():
             values = dict(serializer.validated_data)
             serializer.take_tags(values)
@@ -156,7 +156,7 @@ class AllocationViewSet(ServiceViewSet):
             status = resolve_bulk_error_status({error.status_code for _index, error in refused.errors})
             return self.refuse_creation(errors, len(prepared), status)
         if not dry_run:
-            # Read again with all that the answer shows, in a fixed number of queries.
+            # Read again with all related objects of the answer, in a fixed number of queries.
             allocations = self.get_queryset().in_bulk([result.allocation.pk for result in results])
             results = [result._replace(allocation=allocations[result.allocation.pk]) for result in results]
         is_new = not dry_run and any(result.created for result in results)
@@ -166,14 +166,14 @@ class AllocationViewSet(ServiceViewSet):
 
     def _allocate_list(self, prepared, dry_run):
         """
-        Allocate all of a list in one call of the service, which keeps to the order of locks, and return its results.
+        Allocate a whole list in one call of the service, which keeps the order of locks, and return its results.
 
         Args:
-            prepared: The valid serializer of each, or what it is refused with.
-            dry_run: Say what would be allocated, and change nothing.
+            prepared: For each entry its valid serializer, or the APIException that refuses it.
+            dry_run: Whether to return the results without changing anything.
 
         Raises:
-            ListRefusedError: At least one of them was refused; nothing was changed.
+            ListRefusedError: At least one entry was refused; nothing was changed.
         """
         asked, errors = [], []
         for index, serializer in enumerate(prepared):
@@ -181,7 +181,7 @@ class AllocationViewSet(ServiceViewSet):
                 if isinstance(serializer, APIException):
                     raise serializer
                 asked.append(self._get_request(serializer))
-                # Reports, with the others, a request that contradicts what its cluster holds.
+                # A request that contradicts an allocation of its cluster is reported together with the other errors.
                 find_held(asked[-1][0])
             except REFUSALS as error:
                 errors.append((index, as_api_exception(error, self.request)))
@@ -204,7 +204,7 @@ class AllocationViewSet(ServiceViewSet):
         try:
             return transactions.run(allocate_all) if any(tags for _wanted, tags in asked) else allocate_all()
         except REFUSALS as error:
-            # As REST framework's, which background jobs know too.
+            # An exception of REST framework: background jobs know these too.
             refusal = as_api_exception(error, self.request)
             if isinstance(error, Busy) or not hasattr(error, "index"):
                 raise refusal from error
@@ -212,7 +212,7 @@ class AllocationViewSet(ServiceViewSet):
 
     def _get_request(self, serializer):
         """
-        Return the AllocationRequest of a valid serializer, and the tags of a new allocation.
+        Return the AllocationRequest of a valid serializer, and the tags for a new allocation.
 
         Raises:
             PermissionDenied: The user may not allocate in the pool.
@@ -247,7 +247,7 @@ class AllocationViewSet(ServiceViewSet):
     )
     def stretched(self, request):
         """
-        Allocate the same VLAN ID at several sites, the lowest that is available in all of them; all or none.
+        Allocate the same VLAN ID at several sites, the lowest that is available at all of them. All sites or none.
         """
         asked = read_body(request, serializers.StretchedSerializer)
         pools, places = asked.pop("pools", None), {}
@@ -272,7 +272,7 @@ class AllocationViewSet(ServiceViewSet):
     @action(detail=True, methods=["post"], filter_backends=(), pagination_class=None, query_names=ANSWER_SHAPE)
     def renew(self, request, pk):
         """
-        Give an active allocation another time to expire, or none.
+        Change when an active allocation expires, or let it never expire.
         """
         allocation = get_object_or_404(known_allocations(request.user), pk=pk)
         if allocation.pool:
@@ -297,7 +297,7 @@ class AllocationViewSet(ServiceViewSet):
     )
     def release(self, request, pk):
         """
-        Release an allocation, as DELETE does, and say what still uses its segment. One that was released stays so.
+        Release an allocation, as DELETE does, and return what still uses its segment. A released one is not changed.
         """
         user = request.user
         allocation = get_object_or_404(known_allocations(user).select_related("pool"), pk=pk)
@@ -323,7 +323,7 @@ class AllocationViewSet(ServiceViewSet):
             check_names(entry, ("changelog_message", "id"))
 
     def get_bulk_destroy_queryset(self):
-        # As everybody locks segments.
+        # The order in which all callers lock segments.
         return super().get_bulk_destroy_queryset().select_related("pool").order_by("pool", "vid")
 
     def lock_for_write(self, instances):

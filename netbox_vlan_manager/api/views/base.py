@@ -32,7 +32,7 @@ __all__ = (
 )
 
 
-# What NetBox can do as a background job, or does at once where there is one object only.
+# The actions of NetBox that can run as a background job, and their forms for a single object.
 NETBOX_ACTIONS = {
     "create",
     "update",
@@ -43,12 +43,12 @@ NETBOX_ACTIONS = {
     "bulk_destroy",
 }
 
-# How many objects one call may write: as many as NetBox answers at a time.
+# How many objects one call may write: the size of NetBox's largest page.
 BATCH_MAX = 1000
 
 
 class ModelPagination(NetBoxPagination):
-    """NetBox's, whose schema does not say that there is no count where pages begin at an id (`start`)."""
+    """NetBox's, with a nullable count in the schema: pages that begin at an id (`start`) have no count."""
 
     def get_paginated_response_schema(self, schema):
         page = super().get_paginated_response_schema(schema)
@@ -57,14 +57,14 @@ class ModelPagination(NetBoxPagination):
 
 
 class ListPagination(NetBoxPagination):
-    """NetBox's, for what has no ids to begin at."""
+    """NetBox's, for lists without ids, which cannot begin at one (`start`)."""
 
     def get_start(self, request):
         return None
 
 
 class BatchRefusedError(Exception):
-    """Rolls a batch back, of which some objects were refused."""
+    """Rolls back a batch because some of its objects were refused."""
 
     def __init__(self, done, errors, status):
         self.done = done
@@ -73,24 +73,24 @@ class BatchRefusedError(Exception):
 
 
 class ServiceDestroyMixin(DestroyModelMixin):
-    """Comes after NetBoxModelViewSet, whose perform_destroy() calls it within a transaction and after If-Match."""
+    """Comes after NetBoxModelViewSet, whose perform_destroy() calls it in a transaction, after checking If-Match."""
 
     def perform_destroy(self, instance):
         self.destroy_object(instance)
 
     def destroy_object(self, instance):
-        """Delete `instance`, or do what stands for that."""
+        """Delete `instance`; a viewset may do something else in place of it."""
         instance.delete()
 
 
 class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, ServiceDestroyMixin):
     """
-    NetBox's viewset for models that are written through services, whose errors NetBox's own bulk writes do not know.
+    A viewset of NetBox for a model that is written through services, with their errors in bulk writes too.
 
     Attributes:
-        ordering_fields: {field of the serializer: what the database calls it}
-        own_actions: Those of NetBox's actions that do something of the plugin's own.
-        query_names: What an action knows in its query string, beside what any call does.
+        ordering_fields: {field of the serializer: field of the query}
+        own_actions: The actions of NetBox that do something of the plugin's own instead.
+        query_names: The query parameters of an action, in addition to those of every call.
     """
 
     schema = ModelSchema()
@@ -103,7 +103,7 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
 
     @property
     def is_own_call(self):
-        """Whether the call is the plugin's own, with one shape of error and known names, or works as NetBox's do."""
+        """Whether the call is the plugin's own, with its shape of errors and checked names, or works as NetBox's do."""
         return self.action in self.own_actions or self.action not in {*NETBOX_ACTIONS, "list", "retrieve", "metadata"}
 
     def initial(self, request, *args, **kwargs):
@@ -122,18 +122,18 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
     def get_serializer(self, *args, **kwargs):
         if "data" not in kwargs:
             return super().get_serializer(*args, **kwargs)
-        # ?fields and ?omit shape the answer. NetBox drops what they leave out from the body as well.
+        # ?fields and ?omit shape the answer only. NetBox would drop the omitted fields from the body too.
         kwargs.setdefault("context", self.get_serializer_context())
         return self.get_serializer_class()(*args, **kwargs)
 
     def lock_for_create(self, values):
-        """Take the locks that creating objects of these validated values needs, in the order that all keep to."""
+        """Take the locks for creating objects of these validated values, in the order of all callers."""
 
     def lock_for_write(self, instances):
-        """Take the locks that changing or deleting these objects needs, in the order that all keep to."""
+        """Take the locks for changing or deleting these objects, in the order of all callers."""
 
     def update(self, request, *args, **kwargs):
-        # NetBox would take a list for several objects, though the URL is that of one.
+        # NetBox would take a list as several objects, though the URL names one.
         if isinstance(request.data, list):
             raise ValidationError({"__all__": [_("Invalid data. Expected a dictionary, but got list.")]})
         return super().update(request, *args, **kwargs)
@@ -142,7 +142,7 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         pks, errors, status = self.perform_bulk_create(request.data)
         if errors:
             return self.refuse_creation(errors, len(request.data), status)
-        # In the order of the request: services may return objects that were there already.
+        # The order is that of the request: services may return objects that existed before.
         objects = self.get_queryset().in_bulk(pks)
         serializer = self.get_serializer([objects[pk] for pk in pks], many=True)
         return Response(serializer.data, status=201)
@@ -162,7 +162,7 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         return super().destroy(request, *args, **kwargs)
 
     def check_deletion(self, entry):
-        """Refuse flags in what names an object that is deleted: NetBox would ignore them, and delete it."""
+        """Refuse flags in the entry of an object to delete: NetBox would ignore, say, dry_run and delete the object."""
         if isinstance(entry, dict):
             check_names([name for name in entry if name in FLAGS], ("changelog_message", "id"))
 
@@ -172,7 +172,7 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         return _with_code(super().bulk_destroy(request, *args, **kwargs))
 
     def perform_bulk_create(self, data):
-        # What is slow comes before the locks. Values that clash with one another are found by the service.
+        # The slow validation comes before the locks. The service finds values that contradict each other.
         prepared = [self._prepare(item) for item in data]
 
         def create(serializer):
@@ -187,8 +187,8 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         return self.in_batch(entries, create, partial(self.lock_for_create, values))
 
     def _prepare(self, item):
-        """Return the valid serializer of an object to be created, or what it is refused with."""
-        # A list would be taken for several objects.
+        """Return the valid serializer of an object to create, or the APIException that refuses it."""
+        # get_serializer() would take a list as several objects.
         if not isinstance(item, dict):
             message = _("Invalid data. Expected a dictionary, but got {datatype}.").format(datatype=type(item).__name__)
             return ValidationError({"__all__": [message]})
@@ -221,23 +221,23 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
     def _write_together(self, objects, work):
         objects = list(objects)
         entries = [({"id": instance.pk}, instance) for instance in objects]
-        # A copy each: what the last try did to it must not show in the next.
+        # Each try gets a copy, without the changes of the try before.
         return self.in_batch(entries, lambda instance: work(copy(instance)), partial(self.lock_for_write, objects))
 
     def in_batch(self, entries, work, lock):
         """
-        Call `work` for each entry, in one transaction: all of it lands or nothing.
+        Call `work` for each entry, in one transaction: all entries are written or none.
 
         Args:
-            entries: (what an error names it by, entry) pairs.
-            work: Does one entry, in a way that can be done again.
+            entries: (dict that names the entry in errors, entry) pairs.
+            work: Writes one entry. It may run again for the same entry.
             lock: Takes the locks that the entries need.
 
         Returns:
-            What `work` returned, the errors, and the status to report these with; like NetBox's own bulk methods.
+            The results of `work`, the errors and their HTTP status, as NetBox's own bulk methods do.
 
         Raises:
-            APIException: A lock was not had in time; nothing was changed.
+            APIException: A lock was not granted in time; nothing was changed.
         """
         try:
             return transactions.run(lambda: self._attempt(entries, work, lock)), [], None
@@ -264,7 +264,7 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
 
 
 def _with_code(response):
-    """Give the answer to a list the code of its refused entries, or "invalid" where these have several."""
+    """Add to the answer to a list the code of its refused entries; "invalid" if they have different ones."""
     if isinstance(response.data, dict) and (errors := response.data.pop("errors", None)):
         codes = {error.get("code", "invalid") for error in errors}
         response.data |= {"code": codes.pop() if len(codes) == 1 else "invalid", "errors": errors}
@@ -272,7 +272,7 @@ def _with_code(response):
 
 
 def describe_entry(error: APIException):
-    """Return what a batch says of an entry that was refused."""
+    """Return the errors of a refused entry, as the answer to a batch has them."""
     if isinstance(error, ValidationError):
         return {"errors": error.detail if isinstance(error.detail, dict) else {"__all__": error.detail}}
     if isinstance(error.detail, dict):
@@ -282,10 +282,10 @@ def describe_entry(error: APIException):
 
 class PlainView(IdempotencyMixin, PlainErrorsMixin, APIView):
     """
-    A view that is no model's.
+    A view without a model.
 
     Attributes:
-        query_names: What the view knows in its query string, beside what any call does; None where that is not checked.
+        query_names: The query parameters of the view, in addition to those of every call; None: they are not checked.
     """
 
     parser_classes = (JSONParser,)
@@ -301,12 +301,12 @@ class PlainView(IdempotencyMixin, PlainErrorsMixin, APIView):
 
 def read_body(request, serializer_class, data=None):
     """
-    Return what a call is asked, as its serializer cleans it.
+    Return the values of a body, as a serializer validates them.
 
     Args:
         request: The request.
         serializer_class: A RequestSerializer.
-        data: The part of the body that it is about; all of it if None.
+        data: The part of the body to read; None for all of it.
 
     Raises:
         ValidationError: Keyed by field.
@@ -318,10 +318,10 @@ def read_body(request, serializer_class, data=None):
 
 def refuse_background(request):
     """
-    Make sure that nobody waits for a job that is not made.
+    Make sure that the client does not wait for a background job, as there will be none.
 
     Raises:
-        ValidationError: The call is to be done as a background job.
+        ValidationError: The client asks for a background job.
     """
     if request.method not in SAFE_METHODS and request.query_params.get("background", "").lower() == "true":
         text = _("This call is done at once and has no background job: leave this out.")

@@ -1,4 +1,4 @@
-"""The two calls of the first generation. Pipelines make them all day long: mind the number of queries."""
+"""The two calls of the first generation. Pipelines call them all day long: the number of queries matters."""
 
 from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext as _
@@ -34,8 +34,8 @@ class VLANView(PlainView):
 
     def resolve(self, request, action, data):
         """
-        Return what a body asks for, what the services have to know of where it was found, and the ResolvedPool, in
-        which the user may do `action`.
+        Return the cleaned body without the place, the arguments `places` and `viewer` of the services, and the
+        ResolvedPool, on which the user has the permission `action`.
         """
         asked = read_body(request, VLANOfClusterSerializer, data)
         if "pool" in asked:
@@ -48,7 +48,7 @@ class VLANView(PlainView):
 
 class AllocateVLANView(VLANView):
     """
-    Allocate a segment to a cluster, or return the one that it holds. It takes all that creating an allocation takes.
+    Allocate a segment to a cluster, or return the one that it holds. It takes all fields of `POST allocations/`.
     """
 
     query_names = ("dry_run",)
@@ -81,8 +81,9 @@ class AllocateVLANView(VLANView):
 
     def allocate_as_asked(self, request, data, where):
         """
-        Return the AllocationResult of a body of `POST allocations/`, whose pool was found as `where` says. Most calls
-        ask for no more than a place, and do not wait until all that an allocation may have is read.
+        Return the AllocationResult of a body of `POST allocations/`; `where` has further arguments of `allocate`.
+
+        Most calls name only cluster and place. They skip this serializer, which reads all fields of an allocation.
         """
         serializer = AllocationSerializer(data=data, context={"request": request})
         serializer.is_valid(raise_exception=True)
@@ -107,7 +108,7 @@ class ReleaseVLANView(VLANView):
         except PermissionDenied:
             if Allocation.objects.restrict(request.user, "view").filter(pk=held.pk).exists():
                 raise
-            # As if the cluster held nothing.
+            # The same answer as if the cluster held nothing.
             raise AllocationNotFound(asked["cluster_name"], resolved.pool) from None
         allocation, released = release_allocation(held, user=request.user)
         message = _("Cluster {cluster} released VLAN {vid} ({epg}, {prefix}) at {site} in {vrf}.").format(

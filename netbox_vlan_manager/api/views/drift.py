@@ -27,11 +27,11 @@ __all__ = (
 
 class DriftView(PlainView):
     """
-    Everything that no longer fits between segments, allocations, VLANs and prefixes, by pool, and what a repair would
-    do about it.
+    List all inconsistencies between segments, allocations, VLANs and prefixes by pool, and what a repair would do
+    about each.
     """
 
-    # Whose permissions are asked for.
+    # The model whose permissions are required.
     queryset = SegmentPool.objects.all()
     pagination_class = ListPagination
     query_names = (*DriftFilterSerializer._declared_fields, "limit", "offset")
@@ -53,11 +53,11 @@ class DriftView(PlainView):
 
 class DriftRepairView(PlainView):
     """
-    Repair findings of the report: those named, or all. Each is repaired by itself, so that one that fails stands in the
-    way of no other; what is already resolved, or only a person can decide, is skipped. A background job does more than
-    200: then the answer is 202 and the job, whose data hold the results once it is done.
+    Repair findings of the report: the named ones, or all. Each is repaired on its own, so that a failure does not stop
+    the others. Findings that are resolved already, or that only a person can decide, are skipped. More than 200 are
+    repaired by a background job: then the answer is 202 and the job, whose data have the results once it is done.
 
-    It takes the permission to change the pool, and to view what is repaired.
+    Requires the permissions to change the pool and to view the objects that are repaired.
     """
 
     queryset = SegmentPool.objects.all()
@@ -82,7 +82,7 @@ class DriftRepairView(PlainView):
         return Response(DriftRepairResultSerializer({**answer, "results": results}).data)
 
     def _count(self, items):
-        """Return how many repairs are asked for: those of some names, or all that are known."""
+        """Return the number of findings to repair: of the named ones, or of all that can be repaired."""
         if items is not None:
             return len(items)
         return len(filter_drift(report_drift(self.request.user).findings, repairable=True))

@@ -36,14 +36,14 @@ EXPORT = extend_schema(
 
 
 class JSONErrorsNegotiation(DefaultContentNegotiation):
-    """Leaves ?format= to the view, which REST framework would look up among its renderers; errors are JSON."""
+    """Leaves ?format= to the view: REST framework would look for a renderer of that name. Errors are JSON."""
 
     def select_renderer(self, request, renderers, format_suffix=None):
         return renderers[0], renderers[0].media_type
 
 
 class ExportView(FilteredView):
-    """Streams rows as the file that ?format= asks for."""
+    """Streams rows as a file in the ?format= of the request."""
 
     content_negotiation_class = JSONErrorsNegotiation
     renderer_classes = (JSONRenderer,)
@@ -76,7 +76,7 @@ class ExportView(FilteredView):
 @extend_schema_view(get=EXPORT)
 class SegmentExportView(ExportView):
     """
-    The segments with their allocations, as a file.
+    Export the segments with their allocations as a file.
     """
 
     queryset = Segment.objects.all()
@@ -91,7 +91,7 @@ class SegmentExportView(ExportView):
 @extend_schema_view(get=EXPORT)
 class StatisticsExportView(ExportView):
     """
-    The statistics of the pools, as a file.
+    Export the statistics of the pools as a file.
     """
 
     queryset = SegmentPool.objects.all()
@@ -104,6 +104,6 @@ class StatisticsExportView(ExportView):
 
 
 def _start(rows):
-    """Return the rows with the first one fetched: what can fail shall fail before the answer begins."""
+    """Return the rows with the first one fetched, so that a failing query fails before the answer begins."""
     first = next(rows, None)
     return rows if first is None else chain([first], rows)

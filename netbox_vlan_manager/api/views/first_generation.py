@@ -13,7 +13,7 @@ __all__ = ("MigrationView",)
 
 class MigrationView(PlainView):
     """
-    Start a job that takes over what the first generation kept in NetBox, gives it back, or ends the trial.
+    Start a job that migrates the data of the first generation, undoes that, or finishes the trial.
     """
 
     permission_classes = (MayWrite,)
@@ -25,7 +25,7 @@ class MigrationView(PlainView):
         responses={202: StartedJobSerializer, **INVALID, **FORBIDDEN},
     )
     def post(self, request):
-        # Those who may do none of it learn nothing from what is wrong with the body.
+        # Before the body is read: a user without any permission learns nothing from its errors.
         check_any_permission(request.user)
         asked = read_body(request, MigrateSerializer)
         action, dry_run = asked["action"], asked.get("dry_run", False)

@@ -14,7 +14,7 @@ __all__ = ("GenerationMixin",)
 
 
 class GenerationMixin:
-    """Extends the viewset of pools: makes segments of free VLAN IDs and networks."""
+    """Adds to the viewset of pools: creating segments from free VLAN IDs and networks."""
 
     @extend_schema(
         request=GenerateSerializer,
@@ -37,10 +37,10 @@ class GenerationMixin:
     )
     def generate(self, request, pk):
         """
-        Make segments of free VLAN IDs and free networks of the pool's containers, all of them or none: a number of
-        them, or one for each free VLAN ID of a range. 201 when any were made, else 200.
+        Create segments from free VLAN IDs and free networks in the pool's containers: a given number, or one for each
+        free VLAN ID of a range. Either all are created or none. 201 if any were created, else 200.
         """
-        # NetBox restricts a POST to what the user may add.
+        # NetBox would restrict a POST to the objects that the user may add.
         pool = get_object_or_404(SegmentPool.objects.restrict(request.user, "view"), pk=pk)
         asked = read_body(request, GenerateSerializer)
         dry_run = asked["dry_run"]

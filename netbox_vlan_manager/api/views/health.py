@@ -15,8 +15,8 @@ __all__ = ("HealthView",)
 
 class HealthThrottle(SimpleRateThrottle):
     """
-    Limits the requests of an address to each worker process. They are counted in its memory: NetBox's cache is Redis,
-    which may be down.
+    Limits the requests from one address to each worker process, which counts them in its memory: NetBox's cache is
+    Redis, which may be down.
     """
 
     scope = "netbox_vlan_manager_health"
@@ -26,7 +26,7 @@ class HealthThrottle(SimpleRateThrottle):
         return get_setting("health_rate")
 
     def get_cache_key(self, request, view):
-        # The address as NetBox finds it behind a proxy: one client must not use up the load balancer's requests.
+        # The address of the client, not of the proxy: a client must not use up the load balancer's requests.
         try:
             address = get_client_ip(request)
         except ValueError:
@@ -36,17 +36,17 @@ class HealthThrottle(SimpleRateThrottle):
 
 class HealthView(PlainView):
     """
-    Whether the plugin can work, and which part of it is down: for load balancers and monitoring, which do not log in.
+    Report whether the plugin works, and which part is down, to load balancers and monitoring without a login.
 
     503 means that this NetBox should get no traffic: the database, cache or queue is down, or migrations are missing.
-    A NetBox that works and needs attention, such as one without a worker, is "degraded", with status 200.
+    A NetBox that works but needs attention, such as one without a worker, is "degraded", with status 200.
     """
 
-    # Authentication would ask the database, which may be down.
+    # Authentication would query the database, which may be down.
     authentication_classes = ()
     permission_classes = ()
     throttle_classes = (HealthThrottle,)
-    # There are no parameters, and a load balancer may add any.
+    # Not checked: a load balancer may add any parameters.
     query_names = None
 
     @extend_schema(

@@ -17,16 +17,16 @@ from .base import PlainView
 __all__ = ("SegmentImportView",)
 
 FLAGS = ("atomic", "dry_run")
-# What a body may have the rows in.
+# The fields of a body that may have the rows.
 SOURCES = ("rows", "csv", "file")
 
 
 class SegmentImportView(PlainView):
     """
-    Create or update a segment for each row. Rows are keyed on their pool and VLAN ID.
+    Create or update a segment for each row. Pool and VLAN ID identify the segment.
 
-    200 when anything landed, 400 when nothing did. A dry run answers as the import would, and changes nothing: the
-    segments that would be created have no id yet.
+    200 if any row was created, updated or unchanged, else 400. A dry run answers as the import would, and changes
+    nothing: the segments that it would create have no id yet.
     """
 
     parser_classes = (JSONParser, MultiPartParser, CSVParser, XLSXParser, YAMLParser, OldYAMLParser, TextYAMLParser)
@@ -61,12 +61,12 @@ class SegmentImportView(PlainView):
         return Response(answer.data, status=200 if landed else 400)
 
     def _read_flags(self, request):
-        """Return the flags as the service takes them."""
+        """Return the flags as arguments of the service."""
         given = request.data if isinstance(request.data, dict) else {}
         return dict.fromkeys(FLAGS, False) | read_flags(request, FLAGS, given)
 
     def _read_rows(self, data):
-        """Return the rows as the service takes them."""
+        """Return the rows as the argument of the service."""
         if isinstance(data, bytes):
             return parse_file(data, self.request.content_type)
         if isinstance(data, list):

@@ -25,13 +25,13 @@ REFUSALS = {**INVALID, **FORBIDDEN, **NOT_FOUND, **CONFLICT, **BUSY}
 
 
 class DeletePermissions(TokenPermissions):
-    """For what is posted to an object to delete it."""
+    """Requires the permission to delete the object for a POST to it."""
 
     perms_map = {**TokenPermissions.perms_map, "POST": ["%(app_label)s.delete_%(model_name)s"]}
 
 
 class PoolOperationsMixin:
-    """What is done with a whole pool, for the viewset of pools."""
+    """Adds to the viewset of pools: merging, retiring and resizing a whole pool."""
 
     @extend_schema(
         request=serializers.MergePoolSerializer,
@@ -47,7 +47,7 @@ class PoolOperationsMixin:
     )
     def merge(self, request, pk):
         """
-        Move all segments and allocations of the pool into another one of its VRF, and delete it.
+        Move all segments and allocations of the pool into another pool of the same VRF, and delete the pool.
         """
         pool = self._get_pool(pk, "change")
         check_pool_permission(request.user, pool, "delete")
@@ -70,7 +70,7 @@ class PoolOperationsMixin:
     )
     def retire(self, request, pk):
         """
-        Make no new allocations in the pool, and delete it with its segments when the last one is released.
+        Allow no new allocations in the pool, and delete it with its segments once the last allocation is released.
         """
         pool = self._get_pool(pk, "delete")
         asked = read_body(request, serializers.RetirePoolSerializer)
@@ -90,7 +90,7 @@ class PoolOperationsMixin:
     )
     def resize(self, request, pk):
         """
-        Give the pool's VLAN group other VLAN IDs, or the pool other containers; no segment is left outside.
+        Change the VLAN IDs of the pool's VLAN group, or the containers of the pool. All segments must lie inside.
         """
         pool = self._get_pool(pk, "change")
         asked = read_body(request, serializers.ResizePoolSerializer)
@@ -98,7 +98,7 @@ class PoolOperationsMixin:
         return self._answer(serializers.ResizeResultSerializer, result, asked)
 
     def _get_pool(self, pk, permission):
-        """Return a pool that the user has the permission on. NetBox restricts a POST to what the user may add."""
+        """Return the pool if the user has this permission on it. NetBox would restrict a POST by the one to add."""
         return get_object_or_404(SegmentPool.objects.restrict(self.request.user, permission), pk=pk)
 
     def _answer(self, serializer_class, result, asked):
@@ -108,11 +108,11 @@ class PoolOperationsMixin:
 
 def _find_into(value, user):
     """
-    Return the pool that an id, slug or name means, which the user may change.
+    Return the pool with this id, slug or name, which the user may change.
 
     Raises:
-        ValidationError: There is none, or none that the user may know of.
-        PermissionDenied: They may view it, but not change it.
+        ValidationError: There is none, or the user may neither view nor change it.
+        PermissionDenied: The user may view it, but not change it.
     """
     known = SegmentPool.objects.filter(
         Q(pk__in=SegmentPool.objects.restrict(user, "view").order_by().values("pk"))

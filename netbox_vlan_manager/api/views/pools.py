@@ -88,7 +88,7 @@ class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolOperationsMixin, Se
     )
     def available_segments(self, request, pk):
         """
-        The segments that would be allocated next, in that order. Allocates nothing.
+        List the segments that would be allocated next, in that order. Allocates nothing.
         """
         pool = get_object_or_404(self.queryset, pk=pk)
         prefetches = get_prefetches_for_serializer(serializers.SegmentSerializer, **self.field_kwargs)
@@ -96,7 +96,7 @@ class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolOperationsMixin, Se
             available_segments(pool)
             .restrict(request.user, "view")
             .select_related("vlan", "prefix", "ipv6_prefix")
-            # Nothing holds what is available.
+            # No allocation holds an available segment.
             .prefetch_related(*prefetches, Prefetch("allocations", queryset=Allocation.objects.none()))
         )
         serializer = self.get_serializer(segments[: _get_limit(request)], many=True)
@@ -106,7 +106,7 @@ class SegmentPoolViewSet(AdoptionMixin, GenerationMixin, PoolOperationsMixin, Se
     @action(detail=True, pagination_class=None, filter_backends=())
     def forecast(self, request, pk):
         """
-        When the pool will be exhausted, if clusters go on coming as they did.
+        Estimate when the pool will be exhausted, if allocations continue at the same rate.
         """
         pool = get_object_or_404(SegmentPool.objects.restrict(request.user, "view"), pk=pk)
         return Response(serializers.ForecastSerializer(forecast(pool)).data)
@@ -120,5 +120,5 @@ def _get_limit(request):
     limit = request.query_params.get("limit", str(config.PAGINATE_COUNT))
     if not (limit.isascii() and limit.isdecimal() and 0 < len(limit) < 10):
         raise ValidationError({"limit": [_("Give a whole number.")]})
-    # As elsewhere in NetBox, 0 asks for as many as there may be.
+    # As elsewhere in NetBox, 0 means as many as are allowed.
     return min(int(limit) or 10**9, config.MAX_PAGE_SIZE or 10**9)

@@ -1,4 +1,4 @@
-"""How an answer shows what a service returned, or the job that does what was asked for."""
+"""The answers of calls: the result of a service, or the job that does the work."""
 
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -12,32 +12,32 @@ __all__ = (
     "leave_out_unknown",
 )
 
-# What people wrote about an allocation, and who they are: as an answer shows it to those who may not view it.
+# The fields of an allocation that name people or have their texts, as shown to a user who may not view the allocation.
 UNTOLD = {"allocated_by": None, "owner": None, "description": "", "comments": "", "tags": [], "custom_fields": {}}
 
 
 def describe_job(job, dry_run, request):
-    """Return the answer to a call that a job does, which has been started."""
+    """Return the answer to a call that has started a job."""
     url = reverse("core-api:job-detail", kwargs={"pk": job.pk}, request=request)
     return Response({"job": job.pk, "url": url, "dry_run": dry_run}, status=202, headers={"Location": url})
 
 
 def get_outcome(result):
-    """Return what an answer calls that which became of a request."""
+    """Return the name of a result in answers."""
     return "allocated" if result.created else "held"
 
 
 def leave_out_unknown(rows, allocations, user):
     """
-    Leave out of answers what people wrote about allocations that `user` may neither view nor made.
+    Empty the fields of UNTOLD in the rows of allocations that `user` may not view and has not made.
 
-    Who may allocate is told which segment the cluster that they name holds, and no more. It takes no query where the
-    user made the allocations.
+    A user who may allocate learns which segment the named cluster holds, and no more. Runs no query if the user made
+    all the allocations.
 
     Args:
-        rows: What the answer has of each allocation; changed in place.
+        rows: The serialized allocations; changed in place.
         allocations: The Allocations.
-        user: Who gets the answer.
+        user: The User who gets the answer.
     """
     if user.is_superuser:
         return
@@ -50,17 +50,17 @@ def leave_out_unknown(rows, allocations, user):
 
 def describe_results(results, get_serializer, user):
     """
-    Return AllocationResults as an answer has them; what a dry run would have made has no id.
+    Return the rows of AllocationResults in an answer. The allocations of a dry run have no id.
 
     Args:
         results: A list of AllocationResults.
         get_serializer: Returns the serializer of a list of Allocations, given `many`.
-        user: Who gets the answer, see `leave_out_unknown`.
+        user: The User who gets the answer, see `leave_out_unknown`.
     """
     previews = [allocation.pk is None for allocation, _created in results]
     for (allocation, _created), is_preview in zip(results, previews, strict=True):
         if is_preview:
-            # Relations are not to be read without an id.
+            # Django does not read relations of an object without an id.
             allocation.pk = 0
             allocation._prefetched_objects_cache = {"tags": []}
     rows = get_serializer([allocation for allocation, _created in results], many=True).data

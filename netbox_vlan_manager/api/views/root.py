@@ -10,7 +10,7 @@ class VLANManagerRootView(APIRootView):
     VLAN Manager API root view
     """
 
-    # Beside the router's; {what is listed: name of the URL}
+    # {name in the list: name of the URL}, in addition to the URLs of the router.
     plain_urls = {
         "allocate-vlan": "allocate-vlan",
         "drift": "drift",

@@ -112,7 +112,7 @@ class SegmentViewSet(ServiceViewSet):
     )
     def end_quarantine(self, request, pk):
         """
-        Make a quarantined segment available now, before its cool-down is over. Any other is left alone.
+        Make a quarantined segment available now, before its cool-down is over. Any other segment is not changed.
         """
         segment = self.get_changeable(pk)
         reason = read_body(request, serializers.EndQuarantineSerializer).get("reason", "")
@@ -141,7 +141,7 @@ class SegmentViewSet(ServiceViewSet):
     )
     def share(self, request, pk):
         """
-        Let one more cluster hold the segment, beside those that hold it; one that is available is allocated.
+        Let one more cluster hold the segment, in addition to its holders; an available segment is allocated.
         """
         segment = self.get_usable(pk, "allocate")
         asked = read_body(request, serializers.ShareSerializer)
@@ -172,7 +172,7 @@ class SegmentViewSet(ServiceViewSet):
     )
     def clusters(self, request, pk):
         """
-        Make these clusters, and no others, hold the segment: the rest are released. All of it or nothing.
+        Make exactly these clusters hold the segment; all others are released. All changes are made or none.
         """
         segment = self.get_usable(pk, "allocate", "release")
         asked = read_body(request, serializers.SetClustersSerializer)
@@ -186,11 +186,11 @@ class SegmentViewSet(ServiceViewSet):
 
     def get_usable(self, pk, *actions):
         """
-        Return a segment whose pool the user may do all of the actions on.
+        Return the segment if the user has the permissions `actions` on its pool.
 
         Raises:
-            Http404: The user may neither view the segment nor do any of them.
-            PermissionDenied: The user may not do one of them.
+            Http404: The user may neither view the segment nor has any of the permissions.
+            PermissionDenied: The user lacks one of the permissions.
         """
         user = self.request.user
         known = Q(pk__in=Segment.objects.restrict(user, "view").order_by().values("pk"))
@@ -202,12 +202,12 @@ class SegmentViewSet(ServiceViewSet):
         return segment
 
     def get_changeable(self, pk):
-        """Return a segment that the user may change. NetBox restricts a POST to what the user may add."""
+        """Return the segment if the user may change it. NetBox would restrict a POST to those they may add."""
         self.queryset = Segment.objects.restrict(self.request.user, "change")
         return self.get_object()
 
     def answer(self, segment):
-        """Return the response with the segment as it is now. It need not be one any more that the user may change."""
+        """Return the response with the segment as it is now; the user may have lost the permission to change it."""
         self.queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool")
         return Response(self.get_serializer(self.get_queryset().get(pk=segment.pk)).data)
 

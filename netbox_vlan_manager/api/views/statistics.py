@@ -18,12 +18,12 @@ __all__ = (
 
 
 class FilteredView(PlainView):
-    """A view of the objects that the user may view and that the query's filters find."""
+    """A view of the objects that the user may view and that match the filters in the query string."""
 
     queryset = None
     filterset_class = None
     filter_backends = (DjangoFilterBackend,)
-    # The filters are known when there is a filter set: those of custom fields are in the database.
+    # Checked once the filter set is built: the filters of custom fields come from the database.
     query_names = None
 
     def get_filtered_queryset(self):
@@ -35,7 +35,7 @@ class FilteredView(PlainView):
 
 class StatisticsView(FilteredView):
     """
-    How many segments each pool has, and in which status; and what clusters hold in other pools for its places.
+    List how many segments each pool has, by status, and how many allocations other pools hold for its places.
     """
 
     queryset = SegmentPool.objects.all()

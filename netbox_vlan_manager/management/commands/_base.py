@@ -7,14 +7,14 @@ from ...exceptions import VLANManagerError
 
 
 class ServiceCommand(BaseCommand):
-    """A command that calls a service as the user of `--user`, and tells its errors in a line each."""
+    """A command that calls a service as the user of `--user`, and prints each error in one line."""
 
     def add_arguments(self, parser):
         parser.add_argument("--user", required=True, help="The user whom the change log names")
 
     @contextmanager
     def service_errors(self):
-        """Turn what a service raises into a CommandError, which Django prints without a traceback."""
+        """Turn the exceptions of a service into a CommandError, which Django prints without a traceback."""
         try:
             yield
         except ValidationError as error:
@@ -35,7 +35,7 @@ class ClusterCommand(ServiceCommand):
 
 
 def describe_errors(error):
-    """Return a ValidationError as lines, "field: text" where it has fields."""
+    """Return the lines of a ValidationError: "field: text" if it has fields, else the texts."""
     if not hasattr(error, "error_dict"):
         return error.messages
     return [f"{field}: {text}" for field, texts in error.message_dict.items() for text in texts]

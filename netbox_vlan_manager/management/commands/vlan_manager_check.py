@@ -48,7 +48,7 @@ class Command(BaseCommand):
 
 
 def as_dict(drift):
-    """Return a finding as the REST API has it, but for the objects themselves."""
+    """Return a finding in the format of the REST API, without the objects."""
     return {
         "item": drift.item,
         "kind": drift.kind,
@@ -63,5 +63,5 @@ def as_dict(drift):
 
 
 def as_json(answer):
-    """Return an answer as text that people can read too."""
+    """Return an answer as indented JSON."""
     return json.dumps(answer, indent=2)

@@ -21,7 +21,7 @@ from ._base import ServiceCommand
 
 SITES = ("Site1", "Site2", "Site3")
 VRFS = ("Network1", "Network2", "Network3")
-# Segments in the pool of each site, by VRF; together sixty.
+# The number of segments in the pool of each site, by VRF; sixty in total.
 SEGMENTS = {"Network1": 10, "Network2": 6, "Network3": 4}
 CLUSTERS = {
     ("Site1", "Network1"): ("prod-02", "prod-03", "stage-01", "ci-runners"),
@@ -40,11 +40,11 @@ CLUSTERS = {
     ("Site2", "Network2"): ("prod-11",),
     ("Site3", "Network3"): ("lab-21", "lab-22", "lab-23", "lab-24"),
 }
-# The cluster whose nodes have IP addresses in NetBox, and the VLAN ID where.
+# The cluster whose nodes have IP addresses in NetBox, and the VLAN ID of its segment.
 NODES_OF, NODES_VID = "prod-11", 1100
-# For how many days a cluster holds a segment that it gives back by itself.
+# The days until an allocation expires.
 LEASE_DAYS = 30
-# For how many days back there are snapshots.
+# The days before today that have snapshots.
 HISTORY_DAYS = 90
 
 
@@ -62,7 +62,7 @@ class Command(ServiceCommand):
                 self._allocate(user)
                 self._use()
                 self._write_history()
-                # Now rather than by the next job: the levels are to fit what the pages show.
+                # Not left to the next job: the levels must match the counts on the pages.
                 refresh()
         self.stdout.write(f"Made {SegmentPool.objects.count()} pools")
 
@@ -118,7 +118,7 @@ class Command(ServiceCommand):
         allocate("lab-2", site="Site2", vrf="Network2", user=user, expires_at=expires_at)
 
     def _use(self):
-        """Add the addresses of a cluster's nodes, which a release leaves where they are."""
+        """Add the IP addresses of a cluster's nodes. A release does not delete them."""
         held = Allocation.objects.select_related("segment__prefix").get(cluster_name=NODES_OF, vid=NODES_VID)
         network = held.segment.prefix.prefix
         for number in (1, 2, 3):

@@ -41,7 +41,7 @@ class Command(ServiceCommand):
         self.stdout.write(summary)
 
     def _describe(self, row, values):
-        """Return what a dry run says of a row that an import would write."""
+        """Return what an import would do with a row, for a dry run."""
         if row.status == "created":
             return f"create {as_text(values['epg_name'])} ({as_text(values['vlan_id'])})"
         changes = (f"{column} {change['old']!r} to {change['new']!r}" for column, change in row.changes.items())

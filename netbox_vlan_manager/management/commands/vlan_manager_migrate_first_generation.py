@@ -24,7 +24,7 @@ class Command(ServiceCommand):
         name = "undo" if undo else "finish" if finish else "migrate"
         with self.service_errors():
             result = ACTIONS[name].work(user=user or self._first_superuser(), enforce=False, dry_run=dry_run)
-        # One stream for a pool and what is about it: redirected, its problems would lose it otherwise.
+        # One stream for a pool and its problems: redirected to another file, the problems would lose their pool.
         for pool in result.pools:
             (self._tell if name == "migrate" else self._tell_end)(pool)
         summary = result.summary()
