@@ -25,7 +25,7 @@ class VLANManagerError(Exception):
 
 
 class AmbiguousPool(VLANManagerError):
-    """A site or VRF names more than one pool. `found` is {pool: keys of the places that it serves}."""
+    """A name matches more than one pool. `found` is {pool: keys of the places that it serves}, if a site was named."""
 
     code = "invalid"
 
@@ -102,7 +102,7 @@ class LimitReached(VLANManagerError):
 
 
 class NotMigrated(VLANManagerError):
-    """The cluster holds a first-generation segment that could not be migrated; it gets no other before that."""
+    """The cluster holds a first-generation segment that could not be migrated; it gets no other until it is."""
 
     code = "not_migrated"
 

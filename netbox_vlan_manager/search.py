@@ -22,7 +22,7 @@ class SegmentPoolIndex(SearchIndex):
 
 
 class SegmentIndex(SearchIndex):
-    """Finds a segment by its EPG name, which is the VLAN's name, its VLAN ID, its CIDR, or an address in that."""
+    """Finds a segment by its EPG name, which is the VLAN's name, its VLAN ID, its CIDR, or an address in it."""
 
     model = Segment
     fields = (

@@ -343,7 +343,7 @@ def new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length):
         pool: The SegmentPool.
         networks: Its containers, at least one netaddr.IPNetwork.
         prefix_length: Of the first prefix; None if none is given.
-        ipv6_prefix_length: Of the IPv6 prefix beside it; None for none.
+        ipv6_prefix_length: Of the IPv6 prefix that a dual-stack segment also gets; None for none.
     """
     errors = {}
     versions = {network.version for network in networks}

@@ -55,7 +55,7 @@ class GenerateSegmentsForm(forms.Form):
         }
         kwargs["initial"] = {**default, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
-        # A pool of one IP version makes no IPv6 prefix beside another: the field could only be empty.
+        # Only a pool with containers of both IP versions takes this length; in others, the field could only be empty.
         if {prefix.prefix.version for prefix in pool.prefixes.all()} != {4, 6}:
             del self.fields["ipv6_prefix_length"]
 

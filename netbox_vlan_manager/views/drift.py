@@ -151,7 +151,7 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
 
 
 class DriftRepairJobView(LoginRequiredMixin, View):
-    """Shows the progress of a job; at the end, how many findings it repaired, and which it did not and why."""
+    """Shows the progress of a job; at the end, how many findings were repaired, and which were not and why."""
 
     template_name = "netbox_vlan_manager/drift_repair_job.html"
 
