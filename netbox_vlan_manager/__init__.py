@@ -23,19 +23,19 @@ class VLANManagerConfig(PluginConfig):
     graphql_type_extensions = "graphql.extensions.type_extensions"
     graphql_filter_extensions = "graphql.extensions.filter_extensions"
     default_settings = {
-        # Status of a segment's prefix while a cluster holds it, and while nobody does.
+        # Status of a segment's prefix while a cluster holds the segment, and while no cluster does.
         "prefix_status_allocated": "reserved",
         "prefix_status_available": "active",
         # Bounds on a segment's prefix length where its pool sets none.
         "ipv4_prefix_lengths": (16, 31),
         "ipv6_prefix_lengths": (48, 127),
-        # What allocate-vlan and release-vlan call the place in their answers: "slug", "name", or what was "asked".
+        # How allocate-vlan and release-vlan name the place in their answers: its "slug", its "name", or as "asked".
         "site_in_answers": "slug",
-        # What EPG names may have besides letters, digits and "_". Cisco ACI takes these; "/" may be added without it.
+        # Characters of EPG names besides letters, digits and "_". Cisco ACI takes these; without ACI, "/" may be added.
         "epg_name_characters": ".:-",
         # How long a call waits for a lock before it answers "busy", in milliseconds.
         "lock_timeout": 5000,
-        # How long it waits for the last available segment, which another transaction holds, in milliseconds.
+        # How long a call waits for the last available segment if another transaction locks it, in milliseconds.
         "last_segment_timeout": 1000,
         # How many rows one import takes.
         "import_max_rows": 20000,
@@ -43,9 +43,9 @@ class VLANManagerConfig(PluginConfig):
         "low_available_percent": 10,
         # An allocation, release, import or new segment that takes longer is logged, in milliseconds; 0 logs none.
         "slow_operation_threshold": 1000,
-        # Whether /metrics, which NetBox shows to everybody, tells pools apart by their slugs.
+        # Whether /metrics, which NetBox shows to everybody, has numbers for each pool, labelled with its slug.
         "metrics_per_pool": False,
-        # How often one address may ask a worker process for health, such as "120/min"; None for as often as it likes.
+        # How often one IP address may ask a worker process for health, such as "120/min"; None for no limit.
         "health_rate": "120/min",
         # How long before an allocation expires its event is sent, in seconds.
         "lease_warning": 86400,
@@ -63,7 +63,7 @@ class VLANManagerConfig(PluginConfig):
 
     def ready(self):
         super().ready()
-        # These register on import, which NetBox allows only once the models are there.
+        # These modules register on import, which NetBox allows only once the models are loaded.
         from . import branching, jobs, permissions, signals, widgets, wings  # noqa: F401
         from .events import offer_event_types, register_event_types
         from .settings import check_settings
@@ -74,7 +74,7 @@ class VLANManagerConfig(PluginConfig):
         wings.ready()
         offer_event_types()
         branching.connect()
-        # NetBox would put it last, where it is not reached when NetBox's own middleware fails.
+        # First, so that it runs even if NetBox's own middleware fails. NetBox would put it last.
         django_settings.MIDDLEWARE.insert(0, "netbox_vlan_manager.middleware.HealthMiddleware")
 
 

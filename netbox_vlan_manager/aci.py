@@ -17,9 +17,9 @@ PLUGIN = "netbox_aci_plugin"
 
 def epg_urls(names, user):
     """
-    Return the pages of the endpoint groups that have these names and that `user` may view, as {name: address}.
+    Return the URLs of the endpoint groups that have these names and that `user` may view, as {name: URL}.
 
-    Several groups of one name have their list. Without netbox-aci-plugin there is nothing to ask for.
+    If several groups have one name, its URL is that of their list. Without netbox-aci-plugin the result is empty.
     """
     if not apps.is_installed(PLUGIN):
         return {}
@@ -34,7 +34,7 @@ def _url(name, count, pk):
 
 
 class EPGLinksMixin:
-    """Knows the `epg_urls` of the EPG names on a page of a table, for one query."""
+    """Extends a table: finds the `epg_urls` of the EPG names on its page in one query."""
 
     @cached_property
     def epg_urls(self):

@@ -1,9 +1,9 @@
 """
-What netbox-branching makes necessary, where it is installed.
+Support for netbox-branching: keeps the plugin's own objects out of branches.
 
-A segment that a branch handed out would be handed out in main as well, and be given twice once the branch is merged. So
-the plugin's own objects have no branches: there is main's one truth, which nobody changes while a branch is active.
-What a branch does with VLANs, prefixes and places is a draft, and meets the plugin's rules when it is merged.
+A segment that a branch allocates could be allocated in main as well, and two clusters would hold it once the branch is
+merged. So the plugin's own objects exist in main only, and cannot be changed while a branch is active. A branch's
+changes to VLANs, prefixes and places are drafts; the plugin's rules are checked when the branch is merged.
 """
 
 from contextlib import nullcontext
@@ -39,7 +39,7 @@ def is_installed():
 
 
 def is_active():
-    """Return whether a branch is active: whether VLANs, prefixes and places are read from it and written to it."""
+    """Return whether a branch is active: VLANs, prefixes and places are then read from it and written to it."""
     if not is_installed():
         return False
     from netbox_branching.contextvars import active_branch
@@ -58,7 +58,7 @@ def on_main():
 
 def refuse():
     """
-    Make sure that what follows is done in main.
+    Make sure that no branch is active.
 
     Raises:
         BranchActive: A branch is active.
@@ -68,14 +68,14 @@ def refuse():
 
 
 def notice_changes(changes):
-    """Tell netbox-branching of change log entries that no save() wrote: it looks for conflicts with its branches."""
+    """Pass change log entries that no save() wrote to netbox-branching, which looks for conflicts with its branches."""
     if is_installed():
         for change in changes:
             post_save.send(sender=ObjectChange, instance=change, created=True, raw=False, using=change._state.db)
 
 
 def connect():
-    """Keep the plugin's objects out of branches. Called once, when all models are there."""
+    """Keep the plugin's objects out of branches. Called once, when all models are loaded."""
     if not is_installed():
         return
     from netbox_branching.signals import post_provision
@@ -87,17 +87,17 @@ def connect():
         for signal in (pre_save, pre_delete, m2m_changed):
             signal.connect(_refuse_write, sender=model)
     pre_delete.connect(_keep_what_main_needs)
-    # Ahead of NetBox's own, which takes what is deleted out of the objects that refer to it.
+    # Ahead of NetBox's own receiver, which removes the deleted object from the objects that refer to it.
     pre_delete.receivers.insert(0, pre_delete.receivers.pop())
 
 
 def _resolve(model):
-    """Tell netbox-branching that a model of ours is not for branches. Of others we say nothing."""
+    """Return False for the plugin's models, which have no branches; None leaves other models to netbox-branching."""
     return False if model._meta.app_label == PLUGIN else None
 
 
 def _drop_triggers(branch, **kwargs):
-    """Keep the places of a new branch from moving main's pools, by the triggers that it has got from main's places."""
+    """Drop the triggers that a new branch has copied from main's places: changes in it would move main's pools."""
     with connection.cursor() as cursor:
         for table in ("dcim_site", "dcim_location"):
             trigger = f"{PLUGIN}_segmentpool_denorm_from_{table}"
@@ -112,9 +112,9 @@ def _refuse_write(**kwargs):
 
 def _keep_what_main_needs(sender, instance, **kwargs):
     """
-    Refuse that a branch deletes what one of our objects refers to.
+    Refuse that a branch deletes an object to which an object of the plugin refers.
 
-    A branch's connection finds in main the tables that the branch has not got, and would unset the reference there.
+    A branch's connection uses main's tables where the branch has none, and would unset the reference in main.
     """
     if not is_active():
         return

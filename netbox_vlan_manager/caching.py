@@ -9,9 +9,9 @@ __all__ = ("once_a_second",)
 
 def once_a_second(function):
     """
-    Have `function`, which takes nothing, called at most once a second in this process; others get what it returned.
+    Decorate `function`, which takes no arguments: it runs at most once a second in this process; its result is kept.
 
-    One caller at a time computes, and the others wait for its answer. `forget()` of what is returned forgets.
+    One caller at a time runs it; the others wait for its result. The decorated function's `forget()` drops the result.
     """
     lock = threading.Lock()
     kept = {}

@@ -42,7 +42,7 @@ class AllocationOrderChoices(ChoiceSet):
 
 
 class FirstGenerationChoices(ChoiceSet):
-    """What the first generation still does in a pool that was migrated from it; other pools have none of these."""
+    """Whether the first generation still writes to a pool that was migrated from it; other pools have no value."""
 
     TRIAL = "trial"
     OVER = "over"

@@ -13,13 +13,13 @@ __all__ = (
 
 
 class PoolUtilizationColumn(columns.UtilizationColumn):
-    """Colours the bar by the pool's own thresholds."""
+    """A utilization bar, colored by the pool's own thresholds."""
 
     template_code = '{% include "netbox_vlan_manager/inc/utilization.html" with pool=record utilization=value %}'
 
 
 class PrefetchedContactsMixin(ContactsColumnMixin):
-    """Reads the names of all contacts at once, where NetBox's column asks for each."""
+    """Extends a table: reads the names of all contacts in one query, where NetBox's column runs one for each."""
 
     def _apply_prefetching(self, columns=None):
         super()._apply_prefetching(columns)
@@ -30,12 +30,12 @@ class PrefetchedContactsMixin(ContactsColumnMixin):
 
 
 class TotalOrderMixin(PrimaryModelTable):
-    """Ends every order with the id: rows that are equal in the rest would change places from page to page."""
+    """Extends a table: ends every order with the id, so that equal rows keep their order from page to page."""
 
     @PrimaryModelTable.order_by.setter
     def order_by(self, value):
         PrimaryModelTable.order_by.fset(self, value)
-        # NetBox's setter runs before there are data as well.
+        # NetBox sets the order before the table has data, too.
         data = getattr(self, "data", None)
         if isinstance(data, TableQuerysetData) and (ordering := data.data.query.order_by) and ordering[-1] != "pk":
             data.data = data.data.order_by(*ordering, "pk")

@@ -37,8 +37,8 @@ DRIFT_FOUND = "vlan_manager_drift_found"
 
 
 def register_event_types():
-    """Make the event types known to NetBox; once, when the plugin is loaded."""
-    # NetBox takes the texts for strings, which lazy translations are not.
+    """Register the event types with NetBox. Called once, when the plugin is loaded."""
+    # NetBox needs strings here; lazy translations are none.
     for event_type in (
         EventType(ALLOCATED, _("Segment allocated"), EVENT_TYPE_KIND_SUCCESS),
         EventType(RELEASED, _("Segment released"), EVENT_TYPE_KIND_INFO),
@@ -60,5 +60,5 @@ def offer_event_types():
     from extras.forms import EventRuleBulkEditForm, EventRuleForm, EventRuleImportForm
 
     for form in (EventRuleForm, EventRuleBulkEditForm, EventRuleImportForm):
-        # Django calls it each time a form is made.
+        # A function, which Django calls for each form.
         form.base_fields["event_types"].choices = get_event_type_choices

@@ -1,5 +1,5 @@
 """
-The errors that services raise. Values that are wrong in themselves raise Django's ValidationError, keyed by field.
+The errors that services raise. For invalid values, they raise Django's ValidationError, keyed by field.
 
 The codes are part of the REST contract; `api/errors.py` gives each its HTTP status, so that this module knows no HTTP.
 """
@@ -12,7 +12,7 @@ from .choices import SegmentPoolStatusChoices
 
 
 class VLANManagerError(Exception):
-    """What went wrong in words for the user (`message`), and for programs (`code`)."""
+    """Base class of the errors, with a `message` for the user and a `code` for programs."""
 
     code = "error"
 
@@ -25,7 +25,7 @@ class VLANManagerError(Exception):
 
 
 class AmbiguousPool(VLANManagerError):
-    """A site or VRF names more than one pool. `found` has them, each with the keys of the places that it serves."""
+    """A name matches more than one pool. `found` is {pool: keys of the places that it serves}, if a site was named."""
 
     code = "invalid"
 
@@ -35,7 +35,7 @@ class AmbiguousPool(VLANManagerError):
 
 
 class PoolNotFound(VLANManagerError):
-    """No pool serves that site and VRF. `combinations` lists those that the caller may see, as (site, vrf) names."""
+    """No pool serves the site and VRF. `combinations` lists those that the caller may see, as (site, vrf) names."""
 
     code = "pool_not_found"
 
@@ -72,7 +72,7 @@ class PoolPaused(VLANManagerError):
 
 @dataclass(frozen=True)
 class Conflict:
-    """What stands in the way, and the way out; with the id and the VLAN ID of the segment that it is about, if any."""
+    """A reason against a change of a pool, and the way out; with the id and VLAN ID of its segment, if it has one."""
 
     message: str
     segment: int | None = None
@@ -80,7 +80,7 @@ class Conflict:
 
 
 class PoolConflict(VLANManagerError):
-    """Something stands in the way of what a pool was to become. `conflicts` lists all of it that the user may view."""
+    """A pool cannot be changed as requested. `conflicts` lists all reasons that the user may view."""
 
     code = "pool_conflict"
 
@@ -90,19 +90,19 @@ class PoolConflict(VLANManagerError):
 
 
 class VIDUnavailable(VLANManagerError):
-    """The segment that was asked for cannot be had, though others may be."""
+    """The requested segment is not available; others may be."""
 
     code = "vid_unavailable"
 
 
 class LimitReached(VLANManagerError):
-    """One of the pool's limits would be passed."""
+    """The request would exceed a limit of the pool."""
 
     code = "limit_reached"
 
 
 class NotMigrated(VLANManagerError):
-    """The cluster holds a segment of the first generation that could not be migrated, and gets no other until it is."""
+    """The cluster holds a first-generation segment that could not be migrated; it gets no other until it is."""
 
     code = "not_migrated"
 
@@ -131,7 +131,7 @@ class SegmentInUse(VLANManagerError):
 
 
 class BranchActive(VLANManagerError):
-    """A branch of netbox-branching is active, and what was asked for can be done in main only."""
+    """A branch of netbox-branching is active, and the call is possible in main only."""
 
     code = "branch_active"
 
@@ -140,7 +140,7 @@ class BranchActive(VLANManagerError):
 
 
 class Busy(VLANManagerError):
-    """A lock could not be had in time; nothing was changed and the same call may be made again."""
+    """A lock was not free in time. Nothing was changed, and the caller may repeat the call."""
 
     code = "busy"
     retry_after = 1

@@ -1,4 +1,4 @@
-"""Filters of networks, VRFs and places, and the filters that lists of pools, segments and allocations share."""
+"""Filters by network, VRF and place, and the filters that segments and allocations share."""
 
 import re
 from contextlib import suppress
@@ -42,7 +42,7 @@ __all__ = (
     "matches_vid",
 )
 
-# What any part of a prefix looks like.
+# Matches any part of a prefix.
 PREFIX_TEXT = re.compile(r"[0-9a-fA-F.:/]+")
 
 
@@ -67,7 +67,7 @@ class NetworkFilter(django_filters.Filter):
 
 
 class DualStackFilter(NetworkFilter):
-    """Looks at the prefix, and for IPv6 at the one beside it too."""
+    """Filters by the prefix; an IPv6 value also by the IPv6 prefix."""
 
     def filter(self, qs, value):
         if not value:
@@ -89,7 +89,7 @@ class MultiValueNetworkFilter(django_filters.Filter):
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
 class VRFFilter(django_filters.Filter):
-    """Finds by id, name or RD without case, as calls that allocate name a VRF. NetBox finds by RD only."""
+    """Filters by a VRF's id, name or RD, without case, as in calls that allocate. NetBox filters by RD only."""
 
     field_class = multivalue_field_factory(forms.CharField)
 
@@ -103,9 +103,9 @@ class VRFFilter(django_filters.Filter):
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
 class PlaceFilter(django_filters.Filter):
     """
-    Finds what is of the pools at a place, and at places inside it. The place is named as calls name it that allocate.
+    Filters by the pools at a place and at places inside it. The place is named as in calls that allocate.
 
-    NetBox's own filters of that name find sites by their slug only.
+    NetBox's own filters of the same name find sites by their slug only.
     """
 
     field_class = multivalue_field_factory(forms.CharField)
@@ -125,9 +125,9 @@ class PlaceFilter(django_filters.Filter):
 
 class LiteralNullMixin:
     """
-    Takes "null" for text where no comparison with nothing is possible, such as `name__regex=null`.
+    Extends a filter set: takes "null" as text for lookups that do not work with NULL, such as `name__regex=null`.
 
-    NetBox's filters make it None, which the database layer then refuses with an error of its own.
+    NetBox's filters turn it into None, for which Django raises an error.
     """
 
     def __init__(self, *args, **kwargs):
@@ -138,7 +138,7 @@ class LiteralNullMixin:
 
 
 class PoolAttributesFilterSet(BaseFilterSet):
-    """Filters segments and allocations by what their pool says."""
+    """Filters segments and allocations by the attributes of their pool."""
 
     pool_id = django_filters.ModelMultipleChoiceFilter(
         queryset=SegmentPool.objects.all(),
@@ -259,7 +259,7 @@ def matches_vid(value):
 
 
 def matches_prefix(field, value):
-    """Return a condition for rows whose prefix has the text `value` in it, or contains the IP address that it is."""
+    """Return a condition for rows whose prefix has the text `value` in it, or contains the network `value`."""
     if not PREFIX_TEXT.fullmatch(value):
         return Q(pk__in=())
     condition = Q(**{f"{field}__contains": value.lower()})

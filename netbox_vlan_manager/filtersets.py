@@ -48,7 +48,7 @@ __all__ = (
 )
 
 
-# How NetBox names a saved filter.
+# The URL parameters of NetBox that name a saved filter.
 SAVED_FILTER = ("filter", "filter_id")
 
 
@@ -173,7 +173,7 @@ class SegmentPoolFilterSet(
 
 
 class PoolStatisticsFilterSet(SegmentPoolFilterSet):
-    """For rows that are of pools: they are found by the names of their pool, as segments are."""
+    """Filters statistics of pools: the pool has the same parameters as for segments, `pool` and `pool_id`."""
 
     pool_id = MultiValueNumberFilter(
         field_name="id",
@@ -264,7 +264,7 @@ class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFi
         if not value:
             return queryset
         held = self._holding_allocations().filter(cluster_name__icontains=value)
-        # Each table is searched by itself: joined, all their rows would have to meet first.
+        # Each table is searched in its own subquery: a join would combine all rows before the search.
         vlans = VLAN.objects.filter(name__icontains=value).order_by()
         prefixes = Prefix.objects.filter(matches_prefix("prefix", value)).order_by()
         return queryset.filter(
@@ -283,7 +283,7 @@ class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFi
         return queryset.filter(pk__in=self._holding_allocations().filter(named).values("segment"))
 
     def _holding_allocations(self):
-        """Return the active allocations; of those that the caller may not view, no search finds the segment."""
+        """Return the active allocations that the caller may view, so that a search reveals no others."""
         allocations = Allocation.objects.active().order_by()
         return allocations.restrict(self.request.user, "view") if self.request else allocations
 

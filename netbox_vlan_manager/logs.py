@@ -3,7 +3,7 @@ The plugin's lines in NetBox's log, and a formatter that writes them as JSON. Ne
 
     "formatters": {"json": {"()": "netbox_vlan_manager.logs.JSONFormatter"}}
 
-It is imported before the apps are ready, and knows no models.
+NetBox imports this module before the apps are ready, so it imports no models.
 """
 
 import json
@@ -19,12 +19,12 @@ __all__ = (
     "as_text",
 )
 
-# What stands without quotes. Whatever else a name has is escaped, so that it cannot write lines of its own.
+# Text that needs no quotes. All other text is escaped, so that a name cannot write log lines of its own.
 PLAIN = re.compile(r"[A-Za-z0-9_.:/@+-]+")
 
 
 def as_line(text):
-    """Return a text that may quote what users write, as one line: what has no shape in print is escaped."""
+    """Return a text, which may quote user input, as one line: unprintable characters are escaped."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
@@ -40,7 +40,7 @@ def _quote(text):
 
 
 def _dump(value):
-    # JSON leaves this one control character as it is.
+    # JSON does not escape this control character, DEL.
     return json.dumps(value, default=str).replace("\x7f", "\\u007f")
 
 

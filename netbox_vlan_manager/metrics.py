@@ -100,7 +100,7 @@ def _call(tell):
 
 
 def count_allocations(results):
-    """Count AllocationResults, whose allocations know their pools."""
+    """Count AllocationResults, whose allocations have their pools loaded."""
     if settings.METRICS_ENABLED:
         labels = [
             (pool_label(result.allocation.pool), "created" if result.created else "replayed") for result in results

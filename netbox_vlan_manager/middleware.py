@@ -31,7 +31,7 @@ METRICS_VIEW = "prometheus-django-metrics"
 
 class HealthMiddleware:
     """
-    Answers requests for health where NetBox fails before it gets to the view: without its cache it serves nothing.
+    Answers requests for health if NetBox fails before the view runs: without its cache, NetBox serves no request.
     """
 
     def __init__(self, get_response):
@@ -45,7 +45,7 @@ class HealthMiddleware:
 
 
 class MetricsMiddleware:
-    """Adds the gauges to the page of metrics. Where NetBox has no metrics, this middleware is not used."""
+    """Adds the gauges to /metrics. Not used if NetBox has no metrics."""
 
     def __init__(self, get_response):
         if not settings.METRICS_ENABLED:
@@ -62,9 +62,9 @@ class MetricsMiddleware:
 
 class BranchMiddleware:
     """
-    Lets the plugin's pages and endpoints show main, and refuses changes, while a branch of netbox-branching is active.
+    Serves the plugin's pages and endpoints from main, and refuses changes, while a branch (netbox-branching) is active.
 
-    In a branch they would find segments whose VLANs the branch does not have.
+    In a branch, they would find segments whose VLANs the branch does not have.
     """
 
     def __init__(self, get_response):
@@ -85,7 +85,7 @@ class BranchMiddleware:
 
 
 def _own_namespace(request):
-    """Return the namespace of the URL of a request, or an empty text if it is not one of the plugin's."""
+    """Return the namespace of a request's URL, or "" if it is not one of the plugin's."""
     try:
         namespace = resolve(request.path_info).namespace
     except Http404:

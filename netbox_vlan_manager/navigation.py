@@ -26,7 +26,7 @@ allocations = PluginMenuItem(
 
 
 def _inventory(model_name, link_text):
-    """Return the item of a model that is added to and imported."""
+    """Return the menu item of a model, with buttons to add and import."""
     permissions = (f"netbox_vlan_manager.add_{model_name}",)
     return PluginMenuItem(
         link=f"plugins:netbox_vlan_manager:{model_name}_list",

@@ -39,7 +39,7 @@ __all__ = (
 
 
 class PoolActionsMixin:
-    """Extends NetBox's ActionsMixin: asks an action that knows its own permission whether to show itself."""
+    """Extends NetBox's ActionsMixin: an action with `is_permitted` is shown only if that returns True."""
 
     def get_permitted_actions(self, user, model=None):
         return [
@@ -68,7 +68,7 @@ class AllocateSegment(ObjectAction):
 
 
 class MovePool(ObjectAction):
-    """A menu with what is done with a whole pool and many of its segments, as far as the user may do it."""
+    """A menu of the operations on a whole pool or many of its segments that the user may run."""
 
     label = _("More")
     template_name = "netbox_vlan_manager/buttons/pool_operations.html"
@@ -116,7 +116,7 @@ class ReleaseAllocation(ObjectAction):
 
 
 class RenewAllocation(ObjectAction):
-    """Leads to the form that asks until when an allocation shall last, while it is active."""
+    """Leads to the form that asks when an allocation shall expire, while it is active."""
 
     name = "renew"
     label = _("Renew")
@@ -130,7 +130,7 @@ class RenewAllocation(ObjectAction):
 
 
 class BulkReleaseAllocations(ObjectAction):
-    """Asks whether to release the allocations that are ticked in a table, or those of the segments that are."""
+    """Asks whether to release the allocations that are selected in a table, or those of the selected segments."""
 
     name = "bulk_release"
     label = _("Release Selected")
@@ -220,7 +220,7 @@ class ShareSegment(ObjectAction):
 
 
 class BulkDisableSegments(ObjectAction):
-    """Asks whether to disable the segments that are ticked in a table."""
+    """Asks whether to disable the segments that are selected in a table."""
 
     name = "bulk_disable"
     label = _("Disable Selected")
@@ -230,7 +230,7 @@ class BulkDisableSegments(ObjectAction):
 
 
 class BulkEnableSegments(ObjectAction):
-    """Asks whether to enable the segments that are ticked in a table."""
+    """Asks whether to enable the segments that are selected in a table."""
 
     name = "bulk_enable"
     label = _("Enable Selected")
@@ -240,7 +240,7 @@ class BulkEnableSegments(ObjectAction):
 
 
 class ExportSegments(BulkExport):
-    """Extends NetBox's menu by the segments with their allocations, as CSV and XLSX."""
+    """Extends NetBox's export menu by the segments with their allocations, as CSV and XLSX."""
 
     template_name = "netbox_vlan_manager/buttons/export.html"
     heading = _("Segments and allocations")
@@ -258,17 +258,17 @@ class ExportSegments(BulkExport):
 
     @classmethod
     def get_filters(cls, params):
-        """Return what of the list's query its files are filtered by; the rest concerns its look, and they refuse it."""
+        """Return the filters among a list's URL parameters. The export refuses other parameters, such as the page's."""
         filters = QueryDict(mutable=True)
         for name, values in params.lists():
-            # Custom fields are in the database; their filters are known when a filter set is made.
+            # `base_filters` has no custom fields: these are in the database, and read for each filter set.
             if name in cls.filterset.base_filters or name in SAVED_FILTER or name.startswith("cf_"):
                 filters.setlist(name, values)
         return filters
 
 
 class ExportStatistics(ExportSegments):
-    """Extends NetBox's menu by the statistics of the pools, as CSV and XLSX."""
+    """Extends NetBox's export menu by the statistics of the pools, as CSV and XLSX."""
 
     heading = _("Statistics")
     endpoint = "export-statistics"
@@ -276,7 +276,7 @@ class ExportStatistics(ExportSegments):
 
 
 class ExportPoolSegments(ExportSegments):
-    """On a pool's page: exports the segments of that pool only, and leaves out what NetBox's lists export."""
+    """Exports the segments of one pool on its page, without the exports of NetBox's lists."""
 
     permissions_required = set()
     template_name = "netbox_vlan_manager/buttons/export_pool_segments.html"

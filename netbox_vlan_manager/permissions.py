@@ -1,4 +1,4 @@
-"""Registers the actions beside view, add, change and delete that an object permission may grant."""
+"""Registers the actions that an object permission may grant besides view, add, change and delete."""
 
 from utilities.permissions import ModelAction, register_model_actions
 

@@ -22,7 +22,7 @@ class SegmentPoolIndex(SearchIndex):
 
 
 class SegmentIndex(SearchIndex):
-    """A segment is found by its EPG name, which is its VLAN's, by its VLAN ID and by its CIDR or an address in it."""
+    """Finds a segment by its EPG name, which is the VLAN's name, its VLAN ID, its CIDR, or an address in it."""
 
     model = Segment
     fields = (
@@ -52,7 +52,7 @@ indexes = (SegmentPoolIndex, SegmentIndex, *wings.collect("search.indexes"))
 @receiver(post_save, sender=VLAN)
 @receiver(post_save, sender=Prefix)
 def index_segment(sender, instance, created, update_fields=None, using=None, **kwargs):
-    """What a segment is found by stands on its VLAN and prefix, which may be edited without it."""
+    """Index a segment again when its VLAN or prefix is edited: they have the EPG name and the CIDR."""
     if created or (update_fields is not None and not {"name", "prefix"}.intersection(update_fields)):
         return
     uses = Q(vlan=instance.pk) if sender is VLAN else Q(prefix=instance.pk) | Q(ipv6_prefix=instance.pk)

@@ -1,4 +1,4 @@
-"""Reads the plugin's settings and says what is wrong with them. NetBox merges the defaults in before."""
+"""Reads and checks the plugin's settings, into which NetBox has merged the defaults."""
 
 import re
 
@@ -6,7 +6,7 @@ from netbox.plugins import get_plugin_config
 
 PLUGIN = "netbox_vlan_manager"
 
-# As REST framework reads them, of one request or more.
+# A rate as REST framework reads it, of one request or more.
 RATE = re.compile(r"[1-9][0-9]{0,6}/(s|sec|m|min|h|hour|d|day)", re.ASCII)
 
 
@@ -17,14 +17,14 @@ def get_setting(name):
 
 def check_settings():
     """
-    Return a list of messages, one for each setting NetBox could not work with.
+    Return a list of messages, one for each invalid setting.
 
     Prefix statuses are looked up among NetBox's, FIELD_CHOICES included.
     """
     from ipam.choices import PrefixStatusChoices
 
     errors = []
-    # A segment's prefix is never a container: pools hand out of those.
+    # A segment's prefix is never a container: pools take the prefixes of segments out of containers.
     statuses = sorted(set(PrefixStatusChoices.values()) - {PrefixStatusChoices.STATUS_CONTAINER})
     for name in ("prefix_status_allocated", "prefix_status_available"):
         if get_setting(name) not in statuses:

@@ -1,7 +1,7 @@
 """
 Connects NetBox's signals to the rules in `services.segments.guards`, one line each.
 
-What a branch of netbox-branching says of VLANs and prefixes is a draft. The rules are asked when it is merged.
+A branch's changes to VLANs and prefixes (netbox-branching) are drafts: the rules are checked when it is merged.
 """
 
 from contextlib import contextmanager
@@ -40,10 +40,10 @@ CHECKS = {
 
 def refuses_deletion_of(*senders):
     """
-    Connect a receiver of pre_delete ahead of NetBox's own.
+    Return a decorator that connects a receiver of pre_delete ahead of NetBox's own.
 
-    NetBox's takes a prefix out of the pools that it is a container of, and notes the deletion as done; neither may
-    happen before a refusal. The services keep the rule themselves where they delete.
+    NetBox's receiver removes a prefix from the pools whose container it is, and logs the deletion as done; neither may
+    happen before a refusal. Services that delete check the rule themselves.
     """
 
     def connect(function):
@@ -57,7 +57,7 @@ def refuses_deletion_of(*senders):
 
 @contextmanager
 def busy_aborts_request():
-    """Turn a lock that a guard did not get in time into the exception with which NetBox abandons a request."""
+    """Turn a lock timeout or deadlock in a guard into AbortRequest, with which NetBox abandons a request."""
     try:
         yield
     except OperationalError as error:
@@ -88,7 +88,7 @@ def refuse_new(instance, raw=False, **kwargs):
 
 
 def _is_new(prefix):
-    """Whether this is a new prefix, and none that `provisioning` has found a place for."""
+    """Return whether this is a new prefix for which `provisioning` has found no place."""
     return prefix._state.adding and not branching.is_active() and not getattr(prefix, "has_place", False)
 
 
@@ -133,7 +133,7 @@ def follow_vlan(instance, created, raw=False, update_fields=None, **kwargs):
 def follow_prefix(instance, created, raw=False, update_fields=None, **kwargs):
     if not created and not raw and not branching.is_active() and _touches(update_fields, {"prefix", "description"}):
         segment = followers.follow_prefix(instance)
-        # The plugin's own writes name their fields.
+        # The plugin's own writes pass `update_fields`.
         if segment and segment.pool.is_on_trial and update_fields is None:
             request = current_request.get()
             try:
@@ -176,7 +176,7 @@ def link_saved_cluster(instance, raw=False, update_fields=None, **kwargs):
 @receiver(post_delete, sender=Cluster)
 @skipped_by_delete
 def link_namesakes_of_cluster(instance, **kwargs):
-    # Where there were two of its name, the other one is the only one.
+    # If another cluster has this name, the name may be unique now.
     if not branching.is_active():
         link_clusters([instance.name])
 
@@ -227,5 +227,5 @@ def keep_allocations(instance, **kwargs):
 
 
 def _touches(update_fields, watched):
-    """Whether a save() with these `update_fields` writes any of the `watched` ones; None writes all."""
+    """Return whether a save() with these `update_fields` writes any of the `watched` fields; None writes all."""
     return update_fields is None or not watched.isdisjoint(update_fields)

@@ -20,9 +20,9 @@ __all__ = (
 
 # A name of 100 characters must not push the other columns off the page.
 LONG_NAME = {"td": {"class": "text-break", "style": "min-width: 10rem"}}
-# Most EPG names fit into one line of this.
+# Most EPG names fit into one line of this width.
 EPG_NAME = {"td": {"class": "text-break", "style": "min-width: 13.5rem"}}
-# Of these there are several beside each other, mostly short.
+# A table has several of these columns, mostly with short names.
 PLACE_NAME = {"td": {"class": "text-break", "style": "min-width: 6.5rem"}}
 
 # `may_allocate` and `may_release` are annotated by the list views, so that a button costs no query for each row.
@@ -43,7 +43,7 @@ HOLDERS = """
 """
 
 
-# Two lines for one network each; a column of its own would be empty for most.
+# The IPv6 prefix is a second line: in a column of its own, it would be empty for most rows.
 PREFIXES = """
 {{ value|linkify }}{% if record.ipv6_prefix %}<div>{{ record.ipv6_prefix|linkify }}</div>{% endif %}
 """
@@ -320,7 +320,7 @@ class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
 
 
 class PoolSegmentTable(SegmentTable):
-    """The segments of one pool. It has a name of its own, under which users configure it."""
+    """The segments of one pool. NetBox stores a user's choice of columns under the name of the class."""
 
     class Meta(SegmentTable.Meta):
         exclude = ("pool", "vrf", "scope")
@@ -474,7 +474,7 @@ class PoolAllocationTable(AllocationTable):
 
 
 class SegmentAllocationTable(AllocationTable):
-    """The allocations of one segment. VLAN ID, EPG name and prefix are what they were then."""
+    """The allocations of one segment. VLAN ID, EPG name and prefix are the values that the allocation stores."""
 
     class Meta(AllocationTable.Meta):
         exclude = ("pool", "vrf", "segment")

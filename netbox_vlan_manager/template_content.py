@@ -1,4 +1,4 @@
-"""Panels on the pages of NetBox's own objects: what the user may view, and no panel where that is nothing."""
+"""Panels on the pages of NetBox's own objects. They show what the user may view, and are left out if empty."""
 
 from functools import reduce
 from operator import or_
@@ -20,9 +20,9 @@ from .services.base.resolution import serving_pools
 
 __all__ = ("template_extensions",)
 
-# How many rows a panel has; the list has the others.
+# The most rows of a panel; it links to a list with all.
 LISTED = 10
-# How many pools a link names one by one: servers take no address of more than about 4,000 characters.
+# The most pool ids in a link: servers take no URL of more than about 4,000 characters.
 IDS_LISTED = 300
 
 
@@ -39,17 +39,17 @@ class Panel(PluginTemplateExtension):
         return model.objects.restrict(self.user, "view")
 
     def right_page(self):
-        # In a branch, the page is the branch's and the panel is main's.
+        # While a branch is active, the page shows the branch, and the panel shows main.
         with branching.on_main():
             return self.panel()
 
     def panel(self):
-        """Return the panel, or nothing where there is nothing that the user may view."""
+        """Return the panel's HTML, or "" if the user may view nothing of it."""
         raise NotImplementedError
 
 
 class SegmentPanel(Panel):
-    """The segment that a VLAN or prefix belongs to, and who holds it."""
+    """The segment that a VLAN or prefix belongs to, and the clusters that hold it."""
 
     models = ["ipam.vlan", "ipam.prefix"]
 
@@ -69,16 +69,16 @@ class SegmentPanel(Panel):
 class PoolsPanel(Panel):
     """Lists pools, with how many segments they have."""
 
-    # Whether those of other places are there because they serve this one.
+    # Whether pools of enclosing places are listed too, because they serve this place.
     enclosing = False
 
     def render_pools(self, pools, lists):
         """
-        Return the panel, or nothing.
+        Return the panel's HTML, or "" if there is nothing to show.
 
         Args:
             pools: The pools to show in it, a queryset.
-            lists: (label, URL of a list of pools, how many are there) for each list that the panel leads to.
+            lists: (label, URL, number of pools) of each list of pools that the panel links to.
         """
         rows = list(pools.with_usage().select_related("vrf").prefetch_related("scope")[:LISTED])
         if not rows and not lists:
@@ -120,7 +120,7 @@ class ContainerPools(RelatedPools):
 
 
 class PlacePools(PoolsPanel):
-    """The pools that a place is served by: its own first, then those of enclosing places; and those of places in it."""
+    """The pools that serve a place, its own first, then those of enclosing places; with a link to those inside it."""
 
     models = ["dcim.region", "dcim.sitegroup", "dcim.site", "dcim.location"]
     enclosing = True

@@ -6,7 +6,7 @@ from utilities.urls import get_model_urls
 from . import views, wings
 
 urlpatterns = (
-    # With a path of its own: NetBox's menu takes the item whose path begins another's for the current one.
+    # The overview has a path of its own: NetBox's menu marks each item whose path is the beginning of the page's path.
     path("", RedirectView.as_view(pattern_name="plugins:netbox_vlan_manager:overview"), name="root"),
     path("overview/", views.OverviewView.as_view(), name="overview"),
     path("drift/", views.DriftView.as_view(), name="drift"),

@@ -37,7 +37,7 @@ __all__ = (
 VID_MIN = 1
 VID_MAX = 4094
 
-# The length of an address by IP version.
+# The length of an address in bits, by IP version.
 ADDRESS_BITS = {4: 32, 6: 128}
 
 CLUSTER_NAME_MAX_LENGTH = 100
@@ -82,7 +82,7 @@ def clean_vid(value):
         ValidationError: It is no whole number from 1 to 4094 (IEEE 802.1Q, 9.6).
     """
     text = str(value).strip()
-    # So cut, leading zeros aside, no number is too long for int() and none that is too great becomes a valid one.
+    # Five digits without leading zeros: no number is too long for int(), and none that is too great becomes valid.
     digits = text.lstrip("0")[:5] or "0"
     if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or not VID_MIN <= int(digits) <= VID_MAX:
         raise ValidationError(
@@ -132,8 +132,8 @@ def clean_epg_name(value):
     """
     Return `value`, trimmed, as an EPG name: 1 to 64 of A-Z a-z 0-9 _ . : -.
 
-    Cisco ACI takes these names (class fvAEPg, property name), and a VLAN's name can be as long. With the setting
-    `epg_name_characters` it is less, or more.
+    Cisco ACI takes these names (class fvAEPg, property name), and a VLAN's name can be as long. The setting
+    `epg_name_characters` may allow fewer or more of the special characters.
 
     Raises:
         ValidationError: It is empty, too long, or has another character.
@@ -152,13 +152,13 @@ def epg_name_pattern():
 
 
 def make_epg_name(text):
-    """Return `text` with "_" for whatever no EPG name may have; it may still be too long, or empty."""
+    """Return `text` with "_" in place of characters that no EPG name may have; it may still be too long, or empty."""
     return re.sub(f"[^A-Za-z0-9{_epg_characters()}]+", "_", text)
 
 
 def _epg_characters():
     allowed = get_setting("epg_name_characters")
-    # In the order in which a character class takes them as they are.
+    # In this order, a character class of a regular expression needs no escapes.
     return "".join(character for character in "_.:/-" if character == "_" or character in allowed)
 
 
@@ -167,8 +167,8 @@ def validate_epg_template(value):
     Make sure that `value` is a template of EPG names (see `render_epg_name`).
 
     Raises:
-        ValidationError: It names something else than {site}, {vrf}, {pool} and {vid}, has no {vid}, without which no
-            two names would differ, or has characters that no EPG name may have.
+        ValidationError: It has a placeholder other than {site}, {vrf}, {pool} and {vid}, has no {vid}, so that names
+            would not be unique, or has characters that no EPG name may have.
     """
     names = re.findall(r"\{([^{}]*)\}", value)
     if unknown := [name for name in names if name not in EPG_TEMPLATE_NAMES]:
@@ -188,7 +188,7 @@ def validate_epg_template(value):
 
 def render_epg_name(template, *, site, vrf, pool, vid):
     """
-    Return the EPG name that a template gives; what no EPG name may have becomes "_".
+    Return the EPG name that a template gives; characters that no EPG name may have become "_".
 
     Args:
         template: Text with {site}, {vrf}, {pool} and {vid}, or empty for "EPG_{site}_{vid}".
@@ -196,7 +196,7 @@ def render_epg_name(template, *, site, vrf, pool, vid):
         vid: VLAN ID.
 
     Raises:
-        ValidationError: The name comes out too long.
+        ValidationError: The name is too long.
     """
     name = template or EPG_TEMPLATE
     for placeholder, value in {"site": site, "vrf": vrf, "pool": pool, "vid": vid}.items():
@@ -234,7 +234,7 @@ def clean_cluster_name(value):
 
 
 class ClusterName(str):
-    """A cluster name that is clean: fields of REST and forms return it, so that no service cleans the name again."""
+    """A clean cluster name: fields of REST and forms return it, so that no service cleans the name again."""
 
     __slots__ = ()
 
@@ -267,7 +267,7 @@ def clean_cidr(value, bounds=None):
 
     Args:
         value: A CIDR with its mask, as text or netaddr.IPNetwork.
-        bounds: (shortest, longest) prefix length allowed; None asks for no bound.
+        bounds: (shortest, longest) prefix length that is allowed; None for no bounds.
 
     Raises:
         ValidationError: There is no mask, host bits are set, the length is out of bounds, or the addresses cannot be
@@ -321,7 +321,7 @@ def prefix_length_bounds(pool, version, pool_versions):
     """
     Return the (shortest, longest) prefix length of a segment in `pool` for IP `version` 4 or 6.
 
-    The defaults are /16 to /31 (RFC 3021 gives /31 its use) and /48 to /127 (RFC 6164); both are settings. The pool's
+    The defaults are /16 to /31 (RFC 3021 allows /31) and /48 to /127 (RFC 6164); both are settings. The pool's
     own bounds replace them for its first version: IPv4 where it has an IPv4 container, else IPv6.
 
     Args:
@@ -337,13 +337,13 @@ def prefix_length_bounds(pool, version, pool_versions):
 
 def new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length):
     """
-    Return {field: text} with what is wrong with the lengths of prefixes that a pool shall make.
+    Return {field: text} with the errors of the lengths of prefixes that a pool shall make.
 
     Args:
         pool: The SegmentPool.
-        networks: Its containers, netaddr.IPNetworks of which there is at least one.
+        networks: Its containers, at least one netaddr.IPNetwork.
         prefix_length: Of the first prefix; None if none is given.
-        ipv6_prefix_length: Of the IPv6 prefix beside it; None for none.
+        ipv6_prefix_length: Of the IPv6 prefix that a dual-stack segment also gets; None for none.
     """
     errors = {}
     versions = {network.version for network in networks}
@@ -367,7 +367,7 @@ def new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length):
 
 def pool_errors(pool, networks):
     """
-    Return {field: texts} with what keeps a pool from using its own values, whatever is free.
+    Return {field: texts} with the errors in a pool's own values. What is free in the pool does not matter.
 
     Args:
         pool: The SegmentPool, which may be unsaved.
@@ -390,7 +390,7 @@ def pool_errors(pool, networks):
             errors[name] = [text.format(version=version, longest=bits)]
     shortest, longest = prefix_length_bounds(pool, version, versions)
     if shortest > longest:
-        # With both set the database says so.
+        # If both are set, a database constraint refuses them too.
         name = "min_prefix_length" if pool.min_prefix_length else "max_prefix_length"
         text = _("The shortest length, /{min}, is longer than the longest, /{max}: set both.")
         errors.setdefault(name, [text.format(min=shortest, max=longest)])
@@ -406,6 +406,6 @@ def pool_errors(pool, networks):
 
 
 def _shown(value):
-    """Return `value` quoted and cut to a length that an error text can bear."""
+    """Return `value` quoted, and cut to 60 characters for an error text."""
     text = str(value)
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -50,7 +50,7 @@ class PoolUtilizationWidget(DashboardWidget):
             self.fields["vrf"].queryset = VRF.objects.restrict(current_request.get().user, "view")
 
         def clean_vrf(self):
-            # The configuration is kept as JSON.
+            # NetBox stores the configuration as JSON.
             vrf = self.cleaned_data["vrf"]
             return vrf and vrf.pk
 

@@ -1,17 +1,17 @@
 """
-The optional parts of the plugin.
+Finds and plugs in the optional parts of the plugin, the wings.
 
-A wing is a package of this one that has a `wing.py`, and beside it the files of a NetBox app: models, views, urls, and
-so on. Nothing else of the plugin imports it. What the setting `wings` names is on, and is plugged in where `collect` of
-this module is called. A wing that is off has no route, menu, job, index, type or socket. Its models are there in any
-case, so that migrations and deletions do not depend on a setting.
+A wing is a subpackage with a `wing.py` and the files of a NetBox app: models, views, urls, and so on. Nothing else of
+the plugin imports it. The setting `wings` names the wings that are on; the callers of `collect` plug them in. A wing
+that is off has no route, menu, job, index, type or socket. Its models are always loaded, so that migrations and
+deletions do not depend on a setting.
 
 `wing.py` may have:
 
 - `EXTRA`: the extra of the package that brings what the wing needs.
 - `NEEDS`: the modules that the extra brings, such as ("netmiko",).
-- `ready()`: is called once the models are there, and registers what is in no list: jobs, receivers, sockets of the
-  services.
+- `ready()`: is called once the models are loaded, and registers what `collect` does not find: jobs, receivers, sockets
+  of the services.
 """
 
 from functools import cache
@@ -46,7 +46,7 @@ def active():
 
 
 def find_errors():
-    """Return what is wrong with the setting `wings`, a list of texts."""
+    """Return the errors of the setting `wings`, a list of texts."""
     names = get_setting("wings")
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return [f"{PLUGIN}: wings is {names!r}; use a list of names"]
@@ -65,7 +65,7 @@ def find_errors():
 
 def collect(path):
     """
-    Return what the wings that are on have at `path`, one after another, as one list.
+    Return one list of the items that the wings that are on have at `path`.
 
     Args:
         path: A module of a wing and a list in it, such as "urls.urlpatterns". A wing without the module adds nothing.
@@ -78,7 +78,7 @@ def find_serializer(model, prefix=""):
     """
     Return the serializer of a wing's model, and None for other models.
 
-    It is found where the wing is off, too: NetBox serializes what it deletes along with another object.
+    It is found for a wing that is off, too: NetBox serializes objects that it deletes along with another object.
     """
     for wing in present():
         if model.__module__.startswith(f"{__package__}.{wing}."):

@@ -38,7 +38,7 @@ __all__ = (
 
 
 def _label_pool(pool):
-    """Return the pool's name, and what a caller would get from it."""
+    """Return the pool's name, with its available segments or a status in which it makes no allocations."""
     if pool.status == SegmentPoolStatusChoices.PAUSED:
         return gettext("{pool} (paused)").format(pool=pool)
     if pool.status == SegmentPoolStatusChoices.RETIRING:
@@ -60,15 +60,15 @@ class PoolMultipleChoiceField(forms.ModelMultipleChoiceField):
 
 class BrowserDateTimeInput(forms.DateTimeInput):
     """
-    The browser's own field for a date and a time, which takes nothing else.
+    The browser's own input for a date and a time, which takes nothing else.
 
-    NetBox's picker reads what is typed in another format than its own as some other date, without a word.
+    NetBox's picker silently reads text in a format other than its own as another date.
     """
 
     input_type = "datetime-local"
 
     def __init__(self):
-        # Any second will do: the time of an allocation that is renewed may have some.
+        # Any second is valid: the stored time of an allocation may have seconds.
         super().__init__(attrs={"step": "any"}, format="%Y-%m-%dT%H:%M:%S")
 
 
@@ -87,7 +87,7 @@ class ExpiryMixin(forms.Form):
 
 
 class HolderForm(forms.Form):
-    """Says who shall hold a segment, and what for."""
+    """Asks which cluster shall hold a segment, and for which purpose."""
 
     cluster_name = forms.CharField(
         label=_("Cluster name"),
@@ -172,7 +172,7 @@ class StretchedForm(NewAllocationForm):
     vrf = forms.ModelChoiceField(
         label=_("VRF"),
         queryset=VRF.objects.none(),
-        # NetBox gives a swapped date field no calendar: only the pools are swapped.
+        # htmx swaps the pools only: NetBox gives no calendar to a date field that is swapped in.
         widget=HTMXSelect(hx_target_id="pools"),
     )
     pools = PoolMultipleChoiceField(
@@ -209,11 +209,11 @@ class ShareForm(HolderForm, DeleteForm):
 
 
 class RenewForm(ExpiryMixin, DeleteForm):
-    """Asks until when an allocation shall last."""
+    """Asks when an allocation shall expire."""
 
 
 class BulkReleaseForm(ChangelogMessageMixin, forms.Form):
-    """Confirms the release of the allocations that were ticked."""
+    """Confirms the release of the selected allocations."""
 
     return_url = forms.CharField(
         required=False,
@@ -222,7 +222,7 @@ class BulkReleaseForm(ChangelogMessageMixin, forms.Form):
 
 
 class AllocationForm(KeepHiddenMixin, PrimaryModelForm):
-    """Edits what people wrote about an allocation; what it says changes by allocating and releasing only."""
+    """Edits an allocation's texts, owner and tags; other fields change only by allocating, renewing and releasing."""
 
     fieldsets = (FieldSet("description", "tags", name=_("Allocation")),)
 

@@ -23,11 +23,11 @@ class ReasonMixin(forms.Form):
 
 
 class DisableForm(ReasonMixin, DeleteForm):
-    """Confirms that a segment shall be out of use."""
+    """Confirms that a segment is disabled, and asks for the reason."""
 
 
 class BulkEnableForm(ChangelogMessageMixin, forms.Form):
-    """Confirms that the segments which were ticked shall be available again."""
+    """Confirms that the selected segments are enabled."""
 
     return_url = forms.CharField(
         required=False,
@@ -36,4 +36,4 @@ class BulkEnableForm(ChangelogMessageMixin, forms.Form):
 
 
 class BulkDisableForm(ReasonMixin, BulkEnableForm):
-    """Confirms that the segments which were ticked shall be out of use."""
+    """Confirms that the selected segments are disabled, and asks for the reason."""

@@ -13,7 +13,7 @@ __all__ = (
 
 
 class DriftFilterForm(forms.Form):
-    """Narrows the report; what is not found offers no choice."""
+    """Filters the drift report; only values that occur in the findings are offered."""
 
     kind = forms.ChoiceField(label=_("Kind"), required=False)
     pool_id = forms.TypedChoiceField(label=_("Pool"), required=False, coerce=int, empty_value="")
@@ -34,13 +34,13 @@ class DriftFilterForm(forms.Form):
             field.widget.attrs["class"] = "form-select"
 
     def get_values(self):
-        """Return what `filter_drift` takes; a choice that is no longer offered asks for nothing."""
+        """Return the arguments of `filter_drift`; a choice that is no longer offered is left out."""
         self.is_valid()
         return {name: [value] for name, value in self.cleaned_data.items() if value}
 
 
 class DriftRepairForm(ChangelogMessageMixin, forms.Form):
-    """Confirms that what was chosen shall be repaired."""
+    """Confirms the repair of the selected findings."""
 
     return_url = forms.CharField(
         required=False,

@@ -1,4 +1,4 @@
-"""The one place that turns what a service refuses into form errors."""
+"""Turns the errors of services into form errors."""
 
 from contextlib import contextmanager
 
@@ -18,7 +18,7 @@ __all__ = (
 
 
 def add_service_error(form, error):
-    """Show an error that a service raised at the form's fields, and above them what belongs to none."""
+    """Show a service's error at the form's fields, and texts that belong to no field above them."""
     if hasattr(error, "error_dict"):
         errors = error.message_dict
     else:
@@ -37,14 +37,14 @@ def add_service_error(form, error):
 @contextmanager
 def abort_on_service_errors(form):
     """
-    Turn what a service refuses in the block into errors of `form`, for NetBox's views, which save a form that is valid.
+    Turn a service's error in the block into errors of `form`, for NetBox's views, which expect a valid form to save.
 
     Raises:
-        AbortRequest: A service refused. The views roll back, and show the form again with the errors.
+        AbortRequest: A service raised an error. The views roll back, and show the form again with the errors.
     """
     try:
         yield
     except (*SERVICE_ERRORS, PermissionDenied) as error:
-        # Not the page is denied, but these values.
+        # The permission is missing for these values, not for the page.
         add_service_error(form, error)
         raise AbortRequest(_("Nothing was saved. See what is wrong in the form.")) from error

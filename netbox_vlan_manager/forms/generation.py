@@ -10,12 +10,12 @@ __all__ = ("GenerateSegmentsForm",)
 
 
 def _number(label, help_text, least, most):
-    """Return a field for a whole number that may be left empty."""
+    """Return an optional field for a whole number from `least` to `most`."""
     return forms.IntegerField(label=label, required=False, min_value=least, max_value=most, help_text=help_text)
 
 
 class GenerateSegmentsForm(forms.Form):
-    """Asks how many segments of a pool are made, or of which VLAN IDs, and what they are like."""
+    """Asks how many segments to make in a pool, or for which VLAN IDs, and for their values."""
 
     count = _number(
         _("Number of segments"),
@@ -55,15 +55,15 @@ class GenerateSegmentsForm(forms.Form):
         }
         kwargs["initial"] = {**default, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
-        # Left out, it would be a field that can only be left empty.
+        # Only a pool with containers of both IP versions takes this length; in others, the field could only be empty.
         if {prefix.prefix.version for prefix in pool.prefixes.all()} != {4, 6}:
             del self.fields["ipv6_prefix_length"]
 
     def get_asked(self):
-        """Return what the service takes as keyword arguments."""
+        """Return the keyword arguments of the service."""
         return dict(self.cleaned_data)
 
     def get_most(self):
-        """Return how many segments may be made at most."""
+        """Return the most segments that this input can make."""
         data = self.cleaned_data
         return data["count"] or (data["vid_max"] or VID_MAX) - (data["vid_min"] or VID_MIN) + 1

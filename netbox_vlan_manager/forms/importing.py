@@ -15,10 +15,9 @@ __all__ = ("ImportSourceForm",)
 
 class ImportSourceForm(SyncedDataMixin, forms.Form):
     """
-    Takes the rows of an import: as typed, from a file, or from a data file that NetBox has synchronised.
+    Takes the rows of an import: as text, from a file, or from a data file that NetBox has synchronized.
 
-    Its cleaned data have them as `rows` (see `parse_file`), and as `data` the text that they were in, CSV for a
-    workbook.
+    Its cleaned data have the rows as `rows` (see `parse_file`), and their text as `data`, which is CSV for a workbook.
     """
 
     import_method = forms.ChoiceField(
@@ -28,7 +27,7 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
     data = forms.CharField(
         label=gettext_lazy("Data"),
         required=False,
-        # Line numbers count from what was typed first.
+        # Line numbers in errors count leading empty lines.
         strip=False,
         widget=forms.Textarea(attrs={"class": "font-monospace", "rows": 12, "wrap": "off", "spellcheck": "false"}),
         help_text=gettext_lazy(
@@ -56,10 +55,10 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
 
     def __init__(self, data=None, files=None, *, user, method=ImportMethodChoices.DIRECT, **kwargs):
         if data and files and data.get("import_method") == ImportMethodChoices.DIRECT and "upload_file" in files:
-            # What was typed comes as a file when it is longer than Django lets a field be.
+            # The page sends text as a file if it is longer than Django accepts in a field.
             data = data.copy()
             data["data"] = files["upload_file"].read().decode(errors="replace")
-        # Each method has a form of its own on the page.
+        # The page has one form for each method: their ids must differ.
         super().__init__(data, files, auto_id=f"id_{method}_%s", **kwargs)
         self.initial.setdefault("import_method", method)
         self.method = method
@@ -78,7 +77,7 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
             self.cleaned_data["data"] = text
 
     def _read(self, name):
-        """Return the rows that were given as the field `name`, and their text."""
+        """Return the rows in the field `name`, and their text."""
         source = self.cleaned_data[name]
         if source is None:
             raise ValidationError(_("Choose a file."))

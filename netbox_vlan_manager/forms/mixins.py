@@ -15,15 +15,15 @@ __all__ = (
 )
 
 
-# What a column of an import may name an object by.
+# The attributes by which a column of an import may name an object.
 NAMES = ("id", "name", "slug", "rd")
 
 
 class NamedColumnsMixin:
     """
-    For import forms, whose columns name an object by its id, name, slug or RD, as in `vrf.rd`.
+    Extends an import form: columns name an object by its id, name, slug or RD only, as in `vrf.rd`.
 
-    NetBox takes whatever attribute a header says, and through it what else there is beside the object.
+    NetBox takes any lookup in a header, also through relations to other objects.
     """
 
     def __init__(self, *args, headers=None, **kwargs):
@@ -38,29 +38,29 @@ class NamedColumnsMixin:
 
 
 class RestrictedFilterMixin:
-    """Extends NetBox's filter forms, which name whatever object the address asks for: only what the user may view."""
+    """Extends NetBox's filter forms, which name any object in the URL: here, only objects that the user may view."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         if request := current_request.get():
             saved_filters = self.fields["filter_id"].queryset
             restrict_form_fields(self, request.user)
-            # Those of others are shared without a permission.
+            # Saved filters that other users share need no permission.
             self.fields["filter_id"].queryset = saved_filters
             for field in self.fields.values():
-                # NetBox has put it into another widget, and left it the choices that the field had.
+                # NetBox has wrapped the field's widget, which keeps the unrestricted choices.
                 if hasattr(field, "queryset") and hasattr(field.widget, "original_widget"):
                     field.widget.original_widget.choices = field.choices
 
 
 class KeepHiddenMixin:
     """
-    Extends a model form: what the object has and the user may not view stays.
+    Extends a model form: related objects that the user may not view stay.
 
-    NetBox offers no such choice, and takes what was not chosen for what shall go.
+    NetBox does not offer them as choices, and would remove them because they are not chosen.
 
     Attributes:
-        hidden: {name of a field: objects that the instance has there and the user may not view}
+        hidden: {field name: related objects of the instance that the user may not view}
     """
 
     def __init__(self, *args, **kwargs):
@@ -105,7 +105,7 @@ class KeepHiddenMixin:
 
 class ServiceFormMixin:
     """
-    Saves a model form through the services, so that a page does what REST does.
+    Extends a model form: saves through the services, so that pages follow the same rules as REST.
 
     Attributes:
         service_fields: The form's fields that the service takes under the same name.
@@ -121,7 +121,7 @@ class ServiceFormMixin:
         return instance
 
     def get_service_values(self):
-        """Return what the service takes as keyword arguments. An import that updates has some of the fields only."""
+        """Return the keyword arguments of the service. An import that updates has some of the fields only."""
         values = {name: self.cleaned_data[name] for name in self.service_fields if name in self.cleaned_data}
         values["custom_field_data"] = self.instance.custom_field_data
         values["changelog_message"] = self.instance._changelog_message

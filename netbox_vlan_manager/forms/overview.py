@@ -16,7 +16,8 @@ class QuickAllocateForm(forms.Form):
     """
     Asks for a segment for a cluster by VRF and site.
 
-    A VRF narrows the sites to its own. Without one, the sites are grouped by VRF: so it works without JavaScript too.
+    If a VRF is chosen, only its sites are offered. If none is, the sites are grouped by VRF, so that the form works
+    without JavaScript too.
     """
 
     vrf = forms.ChoiceField(
@@ -52,7 +53,7 @@ class QuickAllocateForm(forms.Form):
         self.fields["pool"].coerce = self.pools.get
 
     def _get_sites(self, vrf):
-        """Return the choices of the VRF of this id, or of each VRF as a group of choices when no id is given."""
+        """Return the choices of the VRF with this id; without an id, a group of choices for each VRF."""
         names = Counter((pool.vrf_id, pool.scope_name) for pool in self.pools.values())
         sites, groups = [], {}
         for value, pool in self.pools.items():
@@ -61,7 +62,7 @@ class QuickAllocateForm(forms.Form):
             if str(pool.vrf_id) == vrf:
                 sites.append((value, _label(name, pool)))
             else:
-                # Once chosen, it is shown without its group.
+                # A browser shows a chosen option without its group.
                 name = gettext("{site} in {vrf}").format(site=name, vrf=pool.vrf.name)
                 groups.setdefault(pool.vrf_id, (str(pool.vrf), []))[1].append((value, _label(name, pool)))
         return sites if vrf else groups.values()
@@ -71,7 +72,7 @@ class QuickAllocateForm(forms.Form):
 
 
 def _label(name, pool):
-    """Return `name` with what keeps a new allocation from being made in `pool`, if anything does."""
+    """Return `name`, with the reason if `pool` can make no new allocation."""
     if pool.status == SegmentPoolStatusChoices.PAUSED:
         return gettext("{site} (paused)").format(site=name)
     if pool.status == SegmentPoolStatusChoices.RETIRING:

@@ -1,4 +1,4 @@
-"""Forms for many pools at once."""
+"""Forms that import and edit many pools."""
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -137,7 +137,7 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
         return self.cleaned_data["status"] or self.instance.status
 
     def clean(self):
-        # NetBox's own check puts its errors at these two columns, which a file that updates need not have.
+        # NetBox's own check puts its errors at these two columns, which a file of updates may not have.
         if "scope_type" in self.fields and self.fields.keys().isdisjoint(("scope_id", "scope_name")):
             self.add_error("scope_type", _("Say which one, in a column scope_id or scope_name."))
             return self.cleaned_data

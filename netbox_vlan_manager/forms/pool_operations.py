@@ -23,7 +23,7 @@ class PoolOperationForm(ChangelogMessageMixin, forms.Form):
         self.pool = pool
 
     def get_asked(self):
-        """Return what the service takes as keyword arguments."""
+        """Return the keyword arguments of the service."""
         return dict(self.cleaned_data)
 
 
@@ -95,7 +95,7 @@ class ResizePoolForm(PoolOperationForm):
     def get_asked(self):
         data = self.cleaned_data
         return {
-            # Half-open; the service takes the first and the last.
+            # The form's ranges are half-open; the service takes the first and the last VLAN ID.
             "vid_ranges": [(vids.lower, vids.upper - 1) for vids in data["vid_ranges"]],
             "prefixes": [*data["prefixes"], *data["new_prefixes"]],
             "remove_segments": data["remove_segments"],

@@ -43,7 +43,7 @@ __all__ = (
 
 # The largest number that the columns of limits hold.
 LIMIT_MAX = 32767
-# More segments have no VLAN ID.
+# A VLAN group has no more VLAN IDs.
 GROW_LIMIT_MAX = 4094
 
 PREFIX_LENGTHS_HELP = _("As /16 to /28; empty: /16 to /31, for IPv6 /48 to /127")
@@ -53,7 +53,7 @@ class CIDRListField(forms.CharField):
     """Networks separated by commas or white space; cleans to a list."""
 
     def to_python(self, value):
-        # In JSON and YAML a list is a list.
+        # An import in JSON or YAML may give a list.
         if isinstance(value, list):
             value = ",".join(map(str, value))
         networks, errors = [], []
@@ -120,7 +120,7 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         "comments",
     )
 
-    # Empty, these stay as they are.
+    # If these are empty, a new pool gets the default and an existing pool keeps its value.
     with_default = ("warning_threshold", "critical_threshold", "allocation_order", "cooldown", "release_in_use")
 
     def __init__(self, *args, **kwargs):
@@ -146,7 +146,7 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
     def save_by_service(self, user, values):
         if self.instance.pk:
             return update_pool(self.instance, user=user, enforce=True, **values)
-        # Ranges are half-open, the service takes the first and the last.
+        # The form's ranges are half-open; the service takes the first and the last VLAN ID.
         ranges = [(vids.lower, vids.upper - 1) for vids in self.cleaned_data.get("vid_ranges") or ()]
         return create_pool(user=user, enforce=True, vid_ranges=ranges or None, **values)
 
@@ -329,11 +329,11 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
         super().__init__(*args, **kwargs)
 
         for name, model in POOL_FIELDS.items():
-            # Left in, it would be a field that can only be left empty.
+            # Without custom fields of the model, the field could only be empty.
             if not CustomField.objects.get_for_model(model):
                 del self.fields[name]
         if self.fields.keys().isdisjoint(POOL_FIELDS):
-            # No heading over nothing.
+            # The group would be a heading without fields.
             self.fieldsets = [fieldset for fieldset in self.fieldsets if not {*fieldset.items} <= {*POOL_FIELDS}]
         if self.instance.pk:
             del self.fields["vid_ranges"]

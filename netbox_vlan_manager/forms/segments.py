@@ -38,7 +38,7 @@ __all__ = (
 
 
 class SegmentServiceForm(ServiceFormMixin, forms.Form):
-    """The fields that belong to a segment's VLAN and prefix, which the services write."""
+    """The fields of a segment's VLAN and prefixes, which the services write."""
 
     vid = forms.IntegerField(
         label=_("VLAN ID"),
@@ -100,7 +100,7 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
 
     def save(self, commit=True):
         segment = super().save(commit)
-        # NetBox's views name the segment even after they have rolled back. By then its VLAN is gone from the database.
+        # Load the VLAN: NetBox's views name the segment even after a rollback, which has removed its VLAN.
         return Segment.objects.select_related("vlan").get(pk=segment.pk)
 
 
@@ -139,12 +139,12 @@ class SegmentForm(KeepHiddenMixin, SegmentServiceForm, PrimaryModelForm):
         super().__init__(*args, **kwargs)
 
         for name, model in self.part_fields.items():
-            # Left in, it would be a field that can only be left empty.
+            # Without custom fields of the model, the field could only be empty.
             if not CustomField.objects.get_for_model(model):
                 del self.fields[name]
         if not self.instance.pk:
             return
-        # A segment stays in its pool, and changes its status otherwise.
+        # A segment stays in its pool, and its status changes by other actions.
         del self.fields["pool"], self.fields["made_as"]
         self.fieldsets = (FieldSet(ObjectAttribute("pool"), *self.rows, name=_("Segment")),)
         for name in ("vid", "epg_name"):

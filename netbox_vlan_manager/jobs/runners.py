@@ -49,12 +49,12 @@ class LastingJobRunner(JobRunner):
         self.work()
 
     def work(self):
-        """Do what the job is for."""
+        """Do the job's work."""
         raise NotImplementedError
 
     @classmethod
     def last_success(cls):
-        """Return when the job was last done without an error, a datetime, or None if it never was."""
+        """Return when the job last ended without an error, a datetime, or None if it never did."""
         done = cls.get_jobs().filter(status=JobStatusChoices.STATUS_COMPLETED, completed__isnull=False)
         # Ordered by the only column of jobs that has an index.
         return done.order_by("-created").values_list("completed", flat=True).first()
@@ -99,7 +99,7 @@ class LastingJobRunner(JobRunner):
 
 class UserJobRunner(JobRunner):
     """
-    A job that does what a user asks for, as this user.
+    A job that a user starts, and that works with this user's permissions.
 
     The job's data are the arguments of `work`. If the work is refused, `errors` are added to them: {field: texts}.
 
@@ -128,7 +128,7 @@ class UserJobRunner(JobRunner):
         return job
 
     def run(self, *args, **kwargs):
-        # Read again: the job has the user as of when it was made, permissions included.
+        # Read the user again: the job's copy has the permissions of the time when the job was made.
         user = get_user_model().objects.filter(pk=self.job.user_id, is_active=True).first()
         try:
             if user is None:
@@ -145,5 +145,5 @@ class UserJobRunner(JobRunner):
             raise JobFailed from error
 
     def work(self, user, **data):
-        """Do what the job is for, and add the results to its data."""
+        """Do the job's work, and add the results to its data."""
         raise NotImplementedError

@@ -28,7 +28,7 @@ __all__ = (
     "PoolSnapshotJob",
 )
 
-# How long after its last success the job of every minute is late.
+# The life-cycle job is late if its last success is longer ago.
 LATE = timedelta(minutes=10)
 
 
@@ -117,7 +117,7 @@ JOBS = {"life_cycle": LifeCycleJob, "drift": DriftJob, "snapshot": PoolSnapshotJ
 
 @health.register("jobs")
 def check_jobs():
-    """Return "late" if the job of every minute has not succeeded for ten minutes; "unknown" if it never did."""
+    """Return "late" if the life-cycle job has not succeeded for ten minutes; "unknown" if it never did."""
     ended = LifeCycleJob.last_success()
     if ended is None:
         return "unknown"
@@ -126,7 +126,7 @@ def check_jobs():
 
 @gauges.register
 def read_successes():
-    """Yield when each job last succeeded."""
+    """Yield the time of each job's last success."""
     successes = GaugeMetricFamily(
         f"{gauges.PREFIX}job_last_success_timestamp_seconds", "When a job ended well last", labels=["job"]
     )
@@ -138,7 +138,7 @@ def read_successes():
 
 @gauges.register
 def read_drift():
-    """Yield how much drift the last run of the job found."""
+    """Yield the number of findings of the last drift job that succeeded."""
     drift = GaugeMetricFamily(f"{gauges.PREFIX}drift_findings", "What no longer fitted when the drift job looked last")
     if (found := DriftJob.count_findings()) is not None:
         drift.add_metric((), found)

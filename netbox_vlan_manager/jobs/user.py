@@ -22,7 +22,7 @@ __all__ = (
     "SegmentImportJob",
 )
 
-# The most repairs that are done at once, which take a second or two for a hundred. A job does more.
+# The most repairs that a request does: a hundred take a second or two. A job does more.
 REPAIRED_AT_ONCE = 200
 
 

@@ -8,7 +8,7 @@ from ..object_actions import ReleaseAllocation as ReleaseAllocationAction
 
 
 class ReleaseAllocation(actions.LinkAction):
-    """Asks whether to release the allocation that a panel shows, and comes back to the page that the panel is on."""
+    """A button that asks whether to release the allocation of a panel, and then returns to the panel's page."""
 
     def __init__(self):
         super().__init__(

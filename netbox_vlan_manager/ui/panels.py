@@ -11,7 +11,7 @@ from .actions import ReleaseAllocation
 
 
 class CountAttr(attrs.TextAttr):
-    """A number that may be large, with separators."""
+    """A number, with thousands separators."""
 
     def get_value(self, obj):
         return intcomma(super().get_value(obj))
@@ -25,7 +25,7 @@ class SecondsAttr(attrs.TextAttr):
 
 
 class EPGNameAttr(attrs.ObjectAttribute):
-    """The name of an EPG, which leads to where the EPG is described."""
+    """An EPG name, with a link to the endpoint group in netbox-aci-plugin (see `epg_urls`)."""
 
     template_name = "netbox_vlan_manager/attrs/epg_name.html"
 
@@ -144,7 +144,7 @@ class AllocationPanel(panels.ObjectAttributesPanel):
 
 
 class CurrentAllocationPanel(AllocationPanel):
-    """Who holds a segment now, where one cluster does and the user may know."""
+    """The active allocation of a segment, if there is exactly one that the user may view."""
 
     title = _("Allocation")
     accessor = "allocation"
@@ -164,7 +164,7 @@ class CurrentAllocationPanel(AllocationPanel):
 
 
 class HoldersPanel(panels.ObjectPanel):
-    """Who holds a segment now, where several clusters do."""
+    """The active allocations of a segment, if there are several that the user may view."""
 
     title = _("Allocations")
     template_name = "netbox_vlan_manager/panels/holders.html"
@@ -182,7 +182,7 @@ class HoldersPanel(panels.ObjectPanel):
 
 
 class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
-    """What was allocated, as the allocation itself remembers it."""
+    """The allocated segment, with the values that the allocation itself stores."""
 
     title = _("Segment")
 

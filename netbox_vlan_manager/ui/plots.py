@@ -1,4 +1,4 @@
-"""Plots as SVG that is part of the page, so that they have its colours and fonts."""
+"""Plots as SVG inside the page, so that they have the page's colors and fonts."""
 
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
@@ -22,12 +22,12 @@ __all__ = (
     "utilization_plot",
 )
 
-# How far back a plot may go.
+# The periods that a plot may show, in days.
 HISTORY_DAYS = (30, 90, 365)
 DEFAULT_DAYS = 90
 
-# Text keeps its size on any screen, so it stands outside of what is stretched: in percent of the plot's width, and in
-# pixels of its height.
+# Text keeps its size on any screen, so it is outside of the stretched curve: x is in percent of the plot's width, y in
+# pixels.
 TOP, BOTTOM = 10, 186
 DATES = BOTTOM + 22
 LEGEND = DATES + 24
@@ -35,7 +35,7 @@ LEFT, RIGHT = 11, 99
 
 
 class UtilizationHistoryPanel(panels.Panel):
-    """How full a pool was over time."""
+    """A plot of a pool's utilization over time."""
 
     template_name = "netbox_vlan_manager/panels/utilization_history.html"
     title = gettext_lazy("Utilization Over Time")
@@ -59,13 +59,13 @@ class UtilizationHistoryPanel(panels.Panel):
 
 def history_context(request, pools, usage, *, title, warning=None, critical=None):
     """
-    Return what inc/utilization_history.html shows; one query.
+    Return the values of inc/utilization_history.html; one query.
 
     Args:
         request: Its GET parameter `days` says how far back to go.
         pools: A queryset of the pools that the user may view.
         usage: Their SegmentUsage now.
-        title: What the plot shows, for those who do not see it.
+        title: What the plot shows, for screen readers.
         warning, critical: Thresholds in percent to mark.
     """
     days = request.GET.get("days", "")
@@ -81,11 +81,11 @@ def history_context(request, pools, usage, *, title, warning=None, critical=None
 
 def utilization_plot(points, *, title, warning=None, critical=None):
     """
-    Return utilization over time as an SVG element, as wide as where it is put; "" for fewer than two points.
+    Return utilization over time as an SVG element, as wide as its container; "" for fewer than two points.
 
     Args:
         points: UsagePoints, oldest first.
-        title: What it shows, for those who do not see it.
+        title: What the plot shows, for screen readers.
         warning, critical: Thresholds in percent to mark.
     """
     if len(points) < 2:
@@ -106,7 +106,7 @@ def utilization_plot(points, *, title, warning=None, critical=None):
     for day, place, anchor in ((first, LEFT, "start"), (middle, (LEFT + RIGHT) / 2, "middle"), (last, RIGHT, "end")):
         svg.add(Text(day.isoformat(), insert=(f"{place}%", DATES), text_anchor=anchor, debug=False))
     _add_curve(svg, points)
-    # Told apart by their dashes too, not by colour alone.
+    # The lines differ by their dashes too, not by color alone.
     if warning is not None:
         _add_threshold(svg, warning, _("Warning: {percent}%"), "stroke: var(--tblr-warning)", "2 3", LEFT)
     if critical is not None:
@@ -119,7 +119,7 @@ def utilization_plot(points, *, title, warning=None, critical=None):
 
 
 def _describe(points):
-    """Return the gist of a plot in words."""
+    """Return a summary of a plot as text."""
     peak = max(points, key=lambda point: point.usage.utilization)
     return _("From {first}% on {first_date} to {last}% on {last_date}; the highest was {peak}% on {peak_date}.").format(
         first=points[0].usage.utilization,
@@ -141,7 +141,7 @@ def _add_level(svg, percent, **attributes):
 
 
 def _add_threshold(svg, percent, label, style, dashes, place):
-    """Add a threshold's line, and at `place`, in percent of the width, what it means."""
+    """Add a threshold's line, and its legend at `place`, in percent of the width."""
     _add_level(svg, percent, style=style, stroke_dasharray=dashes, stroke_width="1.5")
     y = LEGEND - 4
     svg.add(
@@ -158,10 +158,10 @@ def _add_threshold(svg, percent, label, style, dashes, place):
 
 
 def _add_curve(svg, points):
-    """Add the curve, the area below it, and what shows when the pointer is on one of its days."""
+    """Add the curve, the area below it, and a tooltip for each of its days."""
     first = points[0].date
     days = (points[-1].date - first).days
-    # Days across and percent down, stretched to the plot's size; the width of a stroke is not.
+    # x is in days, y in percent. Both are stretched to the plot's size; the width of a stroke is not.
     curve = SVG(
         insert=(f"{LEFT}%", TOP),
         size=(f"{RIGHT - LEFT}%", BOTTOM - TOP),

@@ -18,7 +18,7 @@ from .mixins import ResendMixin
 
 __all__ = ("SegmentPoolAdoptView",)
 
-# What became of a prefix, those that need a look first: the word for it before and after, and its colour.
+# {status of a prefix: (word in a preview, word after the adoption, color)}, in the order of the page: failures first.
 STATUSES = {
     "failed": (gettext_lazy("Fails"), gettext_lazy("Failed"), "red"),
     "adopted": (gettext_lazy("Adopt"), gettext_lazy("Adopted"), "green"),
@@ -29,16 +29,16 @@ STATUSES = {
 ROWS_SHOWN = 500
 
 
-# What is decided about a candidate: a status, or a cluster's name. The fields' names end with the id of its prefix.
+# The inputs of a candidate: a status, or a cluster's name. The id of its prefix is appended, such as "cluster_12".
 FIELDS = ("as", "cluster")
 
 
 def _read_decisions(data):
     """
-    Return what was decided on a page: ({name of a field: value}, Decision for all, {prefix id: Decision}).
+    Return the user's decisions on a page: ({input name: value}, Decision for all, {prefix id: Decision}).
 
     Raises:
-        ValidationError: Some of it cannot be.
+        ValidationError: A decision is not valid.
     """
     typed = {"as": data["as"]} if data.get("as") else {}
     values = {}
@@ -53,7 +53,7 @@ def _read_decisions(data):
 
 @register_model_view(SegmentPool, "adopt")
 class SegmentPoolAdoptView(ResendMixin, BaseObjectView):
-    """Shows which VLANs and prefixes could be segments of a pool, and makes segments of those chosen, or of all."""
+    """Shows VLANs and prefixes that could be segments of a pool, and adopts the selected ones, or all."""
 
     queryset = SegmentPool.objects.select_related("vrf", "vlan_group")
     template_name = "netbox_vlan_manager/adopt.html"
@@ -67,7 +67,7 @@ class SegmentPoolAdoptView(ResendMixin, BaseObjectView):
         return self._list(request, self.get_object(**kwargs))
 
     def _list(self, request, pool, typed=None):
-        """Return the page with the candidates; `typed` is what was decided on it before."""
+        """Return the page with the candidates; `typed` has the user's earlier decisions on it."""
         candidates = find_candidates(pool, request.user)
         ready = sum(candidate.ready for candidate in candidates)
         show = request.GET.get("show")

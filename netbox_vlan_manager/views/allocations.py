@@ -105,12 +105,12 @@ class AllocationEditView(KeepTypedMixin, generic.ObjectEditView):
 
 
 class AllocationContactsView(generic.ObjectContactsView):
-    """NetBox's, without the button that deletes: an allocation is history."""
+    """NetBox's contacts view, without the delete button: an allocation is history."""
 
     actions = tuple(action for action in generic.ObjectContactsView.actions if action is not DeleteObject)
 
 
-# NetBox has registered its own for every model that has contacts, and a second one would be a second tab.
+# NetBox registers its own view for every model with contacts; a second registration would add a second tab.
 for view in registry["views"]["netbox_vlan_manager"]["allocation"]:
     if view["name"] == "contacts":
         view["view"] = AllocationContactsView
@@ -118,7 +118,7 @@ for view in registry["views"]["netbox_vlan_manager"]["allocation"]:
 
 @register_model_view(Allocation, "bulk_edit", path="edit", detail=False)
 class AllocationBulkEditView(ResendMixin, ViewableMixin, generic.BulkEditView):
-    # The view shows every column of the table, and leaves it to the queryset to read what is behind them.
+    # The view shows every column of the table, but prefetches nothing: the queryset reads the related objects.
     queryset = Allocation.objects.select_related(
         "pool", "segment__vlan", "cluster", "allocated_by", "released_by"
     ).prefetch_related("owner__group", "contacts__contact", "tags")
@@ -132,7 +132,8 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
     """
     Allocates a segment to a cluster.
 
-    The permission is one on segment pools: its constraints say which pools are offered, and any other is a 403.
+    The user needs the permission `allocate` on segment pools. The form offers the pools that the permission's
+    constraints match; any other pool is a 403.
     """
 
     template_name = "netbox_vlan_manager/allocate.html"
@@ -175,7 +176,7 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
         return results[0].allocation.get_absolute_url()
 
     def check_pool(self, value):
-        """Refuse a pool in which the user may not allocate. What is no pool's id is left to the form."""
+        """Refuse a pool in which the user may not allocate. The form reports an invalid id."""
         pool = SegmentPool.objects.filter(pk=value).first() if value and is_pk(value) else None
         if pool:
             check_pool_permission(self.request.user, pool, "allocate")
@@ -187,7 +188,7 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
         return render(
             self.request,
             self.template_name,
-            # Under the name of "form", NetBox would repeat its errors in a box that goes away.
+            # Not named "form": NetBox would repeat the form's errors in a toast.
             {"allocate_form": form, "preview": preview, "return_url": self.get_return_url(self.request)},
         )
 
@@ -216,7 +217,7 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
 
 
 def _expiry_sentence(allocation):
-    """Return what a message about an allocation adds where it ends by itself: what became of a date that was typed."""
+    """Return the sentence on when an allocation expires, or "": it shows how the user's input was read."""
     if not (expiry := allocation.describe_expiry()):
         return ""
     return format_html(" {}", _("The cluster holds it {expiry}.").format(expiry=expiry))
@@ -250,7 +251,7 @@ class AllocateStretchedView(AllocateView):
 
 
 class AllocationActionView(ConfirmView):
-    """Changes one allocation, after a question."""
+    """Changes one allocation, after a confirmation."""
 
     queryset = Allocation.objects.select_related("pool", "segment__vlan", "segment__prefix", "segment__ipv6_prefix")
 
@@ -264,7 +265,7 @@ class AllocationActionView(ConfirmView):
 
 @register_model_view(Allocation, "release")
 class AllocationReleaseView(AllocationActionView):
-    """Releases an allocation, after a question."""
+    """Releases an allocation, after a confirmation."""
 
     template_name = "netbox_vlan_manager/release.html"
     htmx_template_name = "netbox_vlan_manager/htmx/release_form.html"
@@ -299,7 +300,7 @@ class AllocationReleaseView(AllocationActionView):
 
 @register_model_view(Allocation, "renew")
 class AllocationRenewView(AllocationActionView):
-    """Gives an active allocation another time to expire, or none."""
+    """Sets or clears the time at which an active allocation expires."""
 
     htmx_template_name = "netbox_vlan_manager/htmx/renew_form.html"
     form = forms.RenewForm
@@ -331,9 +332,9 @@ class AllocationRenewView(AllocationActionView):
 @register_model_view(Allocation, "bulk_release", path="release", detail=False)
 class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView):
     """
-    Releases the allocations that were ticked, after a question.
+    Releases the selected allocations, after a confirmation.
 
-    Each is a transaction of its own: together they would hold the locks of many clusters at once.
+    Each release is its own transaction: one for all would hold the locks of many clusters at once.
     """
 
     queryset = Allocation.objects.select_related(
@@ -383,13 +384,13 @@ class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView
         return get_selected(request, allocations, self.filterset)
 
     def get_warnings(self, allocations, kept):
-        """Return texts that say what still uses the segments, but for those that others keep."""
+        """Return texts that say what still uses the segments, except for segments that other clusters keep."""
         kept = set(kept.values_list("segment", flat=True))
         leaving = [allocation for allocation in allocations if allocation.segment_id not in kept]
         return list(release_warnings(leaving, self.request.user).values())
 
     def release(self, allocations, changelog_message):
-        """Release each and tell the user how many were, and which were not and why."""
+        """Release each allocation. Tell the user how many were released, and which were refused and why."""
         released = 0
         for allocation in allocations:
             try:

@@ -24,7 +24,7 @@ __all__ = (
     "SegmentShareView",
 )
 
-# How many of the segments that were refused a page names.
+# The most refused segments that a page names.
 REFUSED_LISTED = 10
 
 
@@ -34,12 +34,12 @@ class ChangePermissionMixin:
 
 
 class AvailabilityView(ChangePermissionMixin, ConfirmView):
-    """Changes one segment, after a question."""
+    """Changes one segment, after a confirmation."""
 
     queryset = Segment.objects.select_related("vlan", "prefix", "pool")
 
     def apply(self, segment, **values):
-        """Do what was confirmed and return what to say about it."""
+        """Apply the confirmed change and return the message for the user."""
         raise NotImplementedError
 
     def get_initial(self, segment):
@@ -87,7 +87,7 @@ class SegmentEndQuarantineView(AvailabilityView):
 
 @register_model_view(Segment, "share")
 class SegmentShareView(AvailabilityView):
-    """Lets one more cluster hold a segment, for who may allocate in its pool."""
+    """Lets one more cluster hold a segment. The user needs the permission `allocate` on the pool."""
 
     form = forms.ShareForm
     htmx_template_name = "netbox_vlan_manager/htmx/share_form.html"
@@ -119,9 +119,9 @@ class BulkAvailabilityView(
     ResendMixin, ChangePermissionMixin, ReturnURLMixin, ViewableMixin, HoldersMixin, BaseMultiObjectView
 ):
     """
-    Changes the segments that were ticked, after a question.
+    Changes the selected segments, after a confirmation.
 
-    Each is a transaction of its own: together they would keep the locks of many segments from those who allocate.
+    Each change is its own transaction: one for all would hold the locks of many segments, and block allocations.
     """
 
     queryset = Segment.objects.select_related("vlan", "prefix", "pool__vrf").prefetch_related("pool__scope")
@@ -129,19 +129,19 @@ class BulkAvailabilityView(
     table = tables.SegmentTable
     template_name = ""
     form = None
-    # The statuses of segments for which there is something to do.
+    # The statuses of segments that can be changed.
     statuses = ()
 
     def change(self, segment, **values):
-        """Change one segment and return whether it was not as wanted before."""
+        """Change one segment and return whether that changed anything."""
         raise NotImplementedError
 
     def describe(self, count):
-        """Say that so many were changed."""
+        """Return the message that `count` segments were changed."""
         raise NotImplementedError
 
     def get_nothing_to_do(self):
-        """Say that none of the selected segments can be changed."""
+        """Return the message that none of the selected segments can be changed."""
         raise NotImplementedError
 
     def get(self, request):
@@ -168,7 +168,7 @@ class BulkAvailabilityView(
         return render(request, self.template_name, context)
 
     def change_all(self, segments, **values):
-        """Change each and tell the user how many were, and which were not and why."""
+        """Change each segment. Tell the user how many were changed, and which were refused and why."""
         changed, refused = 0, []
         for segment in segments:
             try:
@@ -197,7 +197,7 @@ class BulkAvailabilityView(
 class SegmentBulkDisableView(BulkAvailabilityView):
     template_name = "netbox_vlan_manager/bulk_disable.html"
     form = forms.BulkDisableForm
-    # A disabled one may get another reason.
+    # A disabled segment may get another reason.
     statuses = (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.QUARANTINED, SegmentStatusChoices.DISABLED)
 
     def change(self, segment, **values):

@@ -32,11 +32,11 @@ __all__ = (
     "DriftView",
 )
 
-# How many of the repairs that failed a page names, and how many of those to come it lists.
+# The most failed repairs that a page names, and the most planned repairs that it lists.
 FAILED_LISTED = 10
 REPAIRS_LISTED = 250
 
-# What became of a finding: the word for it and its color.
+# {status of a repair: (word, color)}
 RESULTS = {
     REPAIRED: (gettext_lazy("Repaired"), "green"),
     WOULD_REPAIR: (gettext_lazy("Would be repaired"), "blue"),
@@ -46,7 +46,7 @@ RESULTS = {
 
 
 class DriftView(ContentTypePermissionRequiredMixin, View):
-    """Lists what no longer fits in the pools that the user may view, and what a repair would do."""
+    """Lists the drift in the pools that the user may view, and what a repair would do."""
 
     template_name = "netbox_vlan_manager/drift.html"
 
@@ -75,7 +75,7 @@ class DriftView(ContentTypePermissionRequiredMixin, View):
 
 
 class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequiredMixin, View):
-    """Repairs the findings that were ticked, or all that the filters of the report find, after a question."""
+    """Repairs the selected findings, or all that match the report's filters, after a confirmation."""
 
     template_name = "netbox_vlan_manager/drift_repair.html"
 
@@ -96,7 +96,7 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
             messages.warning(request, _("There is nothing to repair in what you selected."))
             return redirect(return_url)
         form = DriftRepairForm(request.POST if "_confirm" in request.POST else None, initial={"return_url": return_url})
-        # By name, all of them too: repairing all would go on with what nobody was shown.
+        # Even all findings are sent by name: "all" would include findings that the user has not seen.
         items = [drift.item for drift in findings]
         if form.is_valid():
             return self.repair(items, form.cleaned_data["changelog_message"], return_url)
@@ -112,19 +112,19 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
         return render(request, self.template_name, context)
 
     def get_selected(self):
-        """Return those of the chosen findings that the user may repair, and for which a repair is known."""
+        """Return the selected findings that have a repair and that the user may repair."""
         findings = report_drift(self.request.user).findings
         if "_all" in self.request.POST:
             findings = filter_drift(findings, **DriftFilterForm(self.request.GET, findings=findings).get_values())
         else:
-            # The button of a row means that row, whatever is ticked beside it.
+            # The button of a row repairs this row only, even if others are selected.
             items = set(self.request.POST.getlist("_one") or self.request.POST.getlist("pk"))
             findings = [drift for drift in findings if drift.item in items]
         permitted = changeable_pools(findings, self.request.user)
         return [drift for drift in findings if _may_repair(drift, permitted)]
 
     def repair(self, items, changelog_message, return_url):
-        """Repair them, or have a worker do so where nobody would wait for it, and return where to go."""
+        """Repair the findings, many of them by a job, and return a redirect."""
         if len(items) <= REPAIRED_AT_ONCE:
             self.tell(repair_drift(items, user=self.request.user, changelog_message=changelog_message))
             return redirect(return_url)
@@ -132,7 +132,7 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
         return redirect("plugins:netbox_vlan_manager:drift_repair_job", pk=job.pk)
 
     def tell(self, results):
-        """Tell the user how many were repaired, and which were not and why."""
+        """Tell the user how many findings were repaired, and which repairs failed and why."""
         counts = Counter(result.status for result in results)
         failed = [result for result in results if result.status == FAILED]
         for result in failed[:FAILED_LISTED]:
@@ -151,7 +151,7 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
 
 
 class DriftRepairJobView(LoginRequiredMixin, View):
-    """Shows how far a job is, and in the end how many it repaired, and which not and why."""
+    """Shows the progress of a job; at the end, how many findings were repaired, and which were not and why."""
 
     template_name = "netbox_vlan_manager/drift_repair_job.html"
 
@@ -179,7 +179,7 @@ class DriftRepairJobView(LoginRequiredMixin, View):
 
 
 def _as_shown(result):
-    """Return what the page shows of a result: its word and color, and the kind of its finding."""
+    """Return the word and color of a result, and the kind of its finding, for the page."""
     word, color = RESULTS[result["status"]]
     kind = KINDS.get(result["item"].split(":")[0])
     return {"word": word, "color": color, "kind": kind.label if kind else result["item"]}

@@ -18,7 +18,7 @@ __all__ = (
 
 
 class MigrationView(LoginRequiredMixin, View):
-    """Says what is taken over from the first generation, and starts the job that does, undoes or tries it."""
+    """Explains the migration from the first generation, and starts its job: migrate, undo or finish, or a dry run."""
 
     template_name = "netbox_vlan_manager/migration.html"
 
@@ -49,7 +49,7 @@ class MigrationView(LoginRequiredMixin, View):
 
 
 class MigrationJobView(LoginRequiredMixin, View):
-    """Shows how far a job is, and in the end its report."""
+    """Shows the progress of a job, and at the end its report."""
 
     template_name = "netbox_vlan_manager/migration_job.html"
 
@@ -74,7 +74,7 @@ class MigrationJobView(LoginRequiredMixin, View):
                 {"pool": pool["name"], **row}
                 for pool in report["pools"]
                 for row in pool["problems"]
-                # Where the whole pool fails, nothing is migrated in spite of anything.
+                # A row that has not failed is migrated in spite of its problem, unless the whole pool fails.
                 if row["failed"] or not pool["error"]
             ]
             problems.sort(key=lambda row: not row["failed"])

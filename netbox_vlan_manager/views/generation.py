@@ -25,13 +25,13 @@ __all__ = (
 
 PERMISSION = "netbox_vlan_manager.add_segment"
 
-# How many are made while the browser waits. More are made by jobs.
+# The most segments that a request makes. A job makes more.
 PAGE_SEGMENTS = 1000
 
 
 @register_model_view(SegmentPool, "generate")
 class SegmentPoolGenerateView(PoolOperationView):
-    """Makes segments of what is free: first the form, then what would be made, then they are made."""
+    """Makes segments of free VLAN IDs and networks in three steps: form, preview, result."""
 
     queryset = SegmentPool.objects.select_related("vrf", "vlan_group")
     permission = "view"
@@ -44,7 +44,7 @@ class SegmentPoolGenerateView(PoolOperationView):
     def get(self, request, **kwargs):
         if not (pk := request.GET.get("job")):
             return super().get(request, **kwargs)
-        # Back from a job's page, to what was typed and what is wrong with it.
+        # The user comes back from a job's page: show the job's input and its errors.
         pool = self.get_object(**kwargs)
         data = get_job(GenerateSegmentsJob, request.user, pk, pool=pool.pk).data
         form = self.get_form(pool, data["asked"])
@@ -70,7 +70,7 @@ class SegmentPoolGenerateView(PoolOperationView):
         try:
             return generate_segments(pool, **asked)
         except PermissionDenied as error:
-            # Not the page: these segments.
+            # The permission is missing for these segments, not for the page.
             raise ValidationError(str(error)) from error
 
     def finish(self, pool, result):
@@ -84,7 +84,7 @@ class SegmentPoolGenerateView(PoolOperationView):
 
     def get_extra_context(self, pool):
         first = min((vids.lower for vids in pool.vlan_group.vid_ranges), default=VID_MIN)
-        # What the template's placeholders stand for, for the example below it.
+        # The values of the template's placeholders, for the example below the field.
         site = pool.scope.name if pool.scope else ""
         names = {"site": site, "vrf": pool.vrf.name, "pool": pool.name, "vid": str(first)}
         return {"names": {placeholder: make_epg_name(name) for placeholder, name in names.items()}}
@@ -92,7 +92,7 @@ class SegmentPoolGenerateView(PoolOperationView):
 
 @register_model_view(SegmentPool, "generate_job", path="generate/jobs/<int:job_pk>")
 class SegmentPoolGenerateJobView(BaseObjectView):
-    """Shows how far a job is, and in the end what it made, or would."""
+    """Shows the progress of a job; at the end, the segments that it made, or would make."""
 
     queryset = SegmentPool.objects.select_related("vrf", "vlan_group")
     additional_permissions = (PERMISSION,)
@@ -111,7 +111,7 @@ class SegmentPoolGenerateJobView(BaseObjectView):
             "object": pool,
             "dry_run": job.data["dry_run"],
             "result": summarize(job.data["result"]) if "result" in job.data else None,
-            # What the next step is asked with; the page has no place to change it.
+            # Hidden fields with the job's input, for the next step.
             "asked_form": GenerateSegmentsForm(pool=pool, user=request.user, initial=job.data["asked"]),
             "form_url": reverse("plugins:netbox_vlan_manager:segmentpool_generate", kwargs={"pk": pool.pk}),
             "segments_url": get_segments_url(request.user, pool),
@@ -120,7 +120,7 @@ class SegmentPoolGenerateJobView(BaseObjectView):
 
 
 def summarize(result):
-    """Return what a page shows of a result as JSON."""
+    """Return what a page shows of a GenerateResult as JSON."""
     return {
         **result,
         "more": result["count"] - len(result["segments"]),
@@ -131,6 +131,6 @@ def summarize(result):
 
 
 def get_segments_url(user, pool):
-    """Return the page of a pool's segments, or that of the pool where the user may not view any."""
+    """Return the URL of a pool's segments, or of the pool if the user may not view segments."""
     name = "segmentpool_segments" if user.has_perm("netbox_vlan_manager.view_segment") else "segmentpool"
     return reverse(f"plugins:netbox_vlan_manager:{name}", kwargs={"pk": pool.pk})

@@ -112,7 +112,7 @@ ERRORS = {
 
 
 class HelpView(LoginRequiredMixin, View):
-    """What the words mean, how the common tasks are done, the API's calls, and where to look when something fails."""
+    """The help page: terms, common tasks, API calls, errors, and where to look when something fails."""
 
     template_name = "netbox_vlan_manager/help.html"
 
@@ -140,7 +140,7 @@ class HelpView(LoginRequiredMixin, View):
         return self.request.build_absolute_uri(reverse(f"plugins-api:netbox_vlan_manager-api:{name}"))
 
     def get_calls(self):
-        """Return (name, what it does, the command) for each call that is shown."""
+        """Return (name, what it does, curl command) of each call that the page shows."""
         body = '{"cluster_name": "my-cluster", "site": "Site1", "vrf": "Network1"}'
         return [
             (
@@ -163,7 +163,7 @@ class HelpView(LoginRequiredMixin, View):
 
 
 def _command(url, body=None, output=None):
-    """Return the call as a curl command that a shell takes as it stands."""
+    """Return a call as a curl command, quoted for a shell."""
     lines = ["curl -sS" + (" -X POST" if body else ""), '-H "Authorization: Bearer $NETBOX_TOKEN"']
     if body:
         lines += ['-H "Content-Type: application/json"', f"-d {shlex.quote(body)}"]

@@ -30,7 +30,7 @@ __all__ = (
     "SegmentImportView",
 )
 
-# What is done while the browser waits, and what goes along in the page from one step to the next. More is done by jobs.
+# The most rows and characters that a request imports, and that the page carries between the steps. A job takes more.
 PAGE_ROWS = 500
 PAGE_LENGTH = 500_000
 
@@ -59,7 +59,7 @@ Site1,100,EPG_PROD_01,192.168.1.0/24,Network1,true,Production cluster
 Site1,101,EPG_PROD_02,192.168.2.0/24,Network1,false,
 """
 
-# What becomes of a row, those that need a look first: the word for it before the import and after it, and its colour.
+# {status of a row: (word in a preview, word after the import, color)}, in the order of the page: failures first.
 STATUSES = {
     "failed": (_("Fails"), _("Failed"), "red"),
     "updated": (_("Update"), _("Updated"), "blue"),
@@ -72,9 +72,9 @@ STATUSES = {
 @register_model_view(Segment, "bulk_import", path="import", detail=False)
 class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequiredMixin, View):
     """
-    Imports segments from CSV, XLSX, JSON or YAML in three steps: the form, what each row would do, what became of each.
+    Imports segments from CSV, XLSX, JSON or YAML in three steps: form, preview of each row, result of each row.
 
-    The text goes along in the page. Where it is long, both of the later steps are jobs' (see `SegmentImportJobView`).
+    The page carries the text between the steps. If it is long, jobs do both later steps (see `SegmentImportJobView`).
     """
 
     queryset = Segment.objects.all()
@@ -87,7 +87,7 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
     def get(self, request):
         initial = {name: request.GET[name] for name in ("data", "atomic") if request.GET.get(name)}
         if pk := request.GET.get("job"):
-            # Back from a job's page, to what was typed.
+            # The user comes back from a job's page: show the job's input.
             data = get_job(SegmentImportJob, request.user, pk).data
             initial = {"data": data["text"], "atomic": data["atomic"]}
         return self.render_form(forms.ImportSourceForm(user=request.user, initial=initial))
@@ -108,7 +108,7 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
             job = SegmentImportJob.start(text, user=request.user, atomic=atomic, dry_run=dry_run)
             return redirect("plugins:netbox_vlan_manager:segment_import_job", pk=job.pk)
         try:
-            # What a row would do shows even where another one fails.
+            # A dry run shows what each row would do, even if another row fails.
             result = import_segments(rows, user=request.user, atomic=atomic and not dry_run, dry_run=dry_run)
         except SERVICE_ERRORS as error:
             add_service_error(form, error)
@@ -133,7 +133,7 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
         typed = super()._get_typed()
         file = self.request.FILES.get("upload_file")
         if file and typed.get("import_method") == [ImportMethodChoices.DIRECT]:
-            # It was typed (see `ImportSourceForm`).
+            # The page sends long text as a file (see `ImportSourceForm`).
             typed["data"] = [file.read().decode(errors="replace")]
         return typed
 
@@ -143,7 +143,7 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
             self.request,
             self.form_template_name,
             {
-                # Under the name of "form", NetBox would repeat its errors in a box that goes away.
+                # Not named "form": NetBox would repeat the form's errors in a toast.
                 "source_form": form,
                 "forms": {
                     method: form if method == form.method else forms.ImportSourceForm(user=user, method=method)
@@ -163,8 +163,9 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
 @register_model_view(Segment, "import_job", path="import/jobs/<int:pk>", detail=False)
 class SegmentImportJobView(ResendMixin, LoginRequiredMixin, View):
     """
-    Shows how far a job is, and in the end what became of each row, or would. Sent as a form, it starts a job with the
-    same text: the import that a preview led to, or the same once more.
+    Shows the progress of a job; at the end, the result of each row, or its preview.
+
+    A POST starts a job with the same text: the import after a preview, or the same job again.
     """
 
     template_name = "netbox_vlan_manager/import_result.html"
@@ -213,21 +214,21 @@ class SegmentImportJobView(ResendMixin, LoginRequiredMixin, View):
 
 
 def _download_failed(rows, errors):
-    """Return the answer with the rows that failed, and why, as a file."""
+    """Return a response with the failed rows and their errors as a CSV file."""
     response = HttpResponse(write_failed(rows, errors), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="failed.csv"'
     return response
 
 
 def _shown(rows, results):
-    """Return what the table shows of the rows (see `parse_file`) and their results, what needs a look first."""
+    """Return the rows (see `parse_file`) with their results for the table: by status, failures and warnings first."""
     places = list(STATUSES)
     shown = [{"cells": cells, **result} for (_line, cells), result in zip(rows, results, strict=True)]
     return sorted(shown, key=lambda row: (places.index(row["status"]), not row.get("warnings")))
 
 
 def _summarize(results, atomic, dry_run):
-    """Return what the page says above the table."""
+    """Return the values of the summary above the table."""
     counts = Counter(row["status"] for row in results)
     return {
         "counts": [
@@ -244,13 +245,13 @@ def _summarize(results, atomic, dry_run):
 
 
 def _complete(rows, user, dry_run):
-    """Add to the rows of one page what the table shows beside their results: no more than `user` may view."""
+    """Add colors, words and URLs to the rows of one page; URLs only of segments that `user` may view."""
     pks = [row["segment"] for row in rows if "segment" in row]
     visible = permitted_ids(Segment, user, "view", pks)
     for row in rows:
         before, after, row["color"] = STATUSES[row["status"]]
         row["word"] = before if dry_run else after
-        # As JSON they lost the order of the columns; what is about no column comes last.
+        # The job's JSON does not keep the order of the columns. Names that are no column come last.
         for name in ("errors", "changes"):
             row[name] = dict(sorted(row.get(name, {}).items(), key=lambda item: (*COLUMNS, item[0]).index(item[0])))
         if row.get("segment") in visible:

@@ -46,13 +46,13 @@ __all__ = (
     "prefetch_holders",
 )
 
-# How many characters of the login page's address may be what was typed. After the login, Django goes to no address of
-# more than 2,048. uWSGI takes 4,096 for all headers together, in which browsers name the last address too.
+# The most characters of the user's input in the login page's URL. After the login, Django redirects to no URL of more
+# than 2,048. uWSGI takes 4,096 for all headers together, and browsers repeat the last URL as the Referer.
 TYPED_MAX = 1800
 
 
 class ReturnURLMixin(GetReturnURLMixin):
-    """NetBox takes a word for an address as well, which Django's redirect() then takes for the name of a view."""
+    """Makes a bare word as return URL a relative path: NetBox accepts it, and redirect() takes it for a view's name."""
 
     def get_return_url(self, request, obj=None):
         url = super().get_return_url(request, obj)
@@ -60,7 +60,7 @@ class ReturnURLMixin(GetReturnURLMixin):
 
 
 class HoldersMixin:
-    """Lets `active_allocations` of segments in a table hold those that the user may view, for one query."""
+    """Prefetches `active_allocations` of the segments in a table, those that the user may view, in one query."""
 
     def get_queryset(self, request):
         return prefetch_holders(super().get_queryset(request), request.user)
@@ -68,9 +68,9 @@ class HoldersMixin:
 
 class ViewableMixin:
     """
-    Extends a view that lists what was ticked: it takes only what the user may view, too.
+    Extends a view of selected objects: leaves out the objects that the user may not view.
 
-    Its table shows all of an object, and names what the object belongs to.
+    The view's table shows every column of an object, and names related objects.
     """
 
     def get_queryset(self, request):
@@ -79,15 +79,15 @@ class ViewableMixin:
 
 class KeepTypedMixin:
     """
-    Extends a view with a form: who sends it after their session has ended finds it as it was, once they have logged in.
+    Extends a view with a form: if the session has ended when the user sends it, the login leads back to the input.
 
-    What was typed travels in the address of the login page, as it does in NetBox's own links to forms that are filled
-    in. What is too long for an address is shown, to be copied. Nothing is saved before the form is sent again.
+    The input is part of the login page's URL, as in NetBox's own links to prefilled forms. Input that is too long for a
+    URL is shown, to be copied. Nothing is saved before the user sends the form again.
 
     Place it before the mixin that checks permissions.
 
     Attributes:
-        copied_fields: Names of the fields that the view does not take from its address.
+        copied_fields: Names of the fields that the view does not read from its URL; their input is shown, to be copied.
     """
 
     copied_fields = ()
@@ -99,7 +99,7 @@ class KeepTypedMixin:
         typed, too_long = self._split(self._get_typed())
         login_url = self._get_login_url(typed)
         if too_long and request.htmx:
-            # Only a part of the page was asked for. The form stays as it is, and is kept when it is sent.
+            # htmx asks for a part of the page only. The form stays in the browser; its input is kept once it is sent.
             return HttpResponse(status=204)
         if too_long:
             fields = [(_label(name), "\n".join(values)) for name, values in too_long.items()]
@@ -119,23 +119,23 @@ class KeepTypedMixin:
         return HttpResponse(headers={"HX-Redirect": login_url}) if request.htmx else redirect(login_url)
 
     def _get_typed(self):
-        """Return {name of an input: its values}, those that came with the page's address included."""
+        """Return {input name: values}, with the parameters of the page's URL."""
         typed = {**dict(self.request.GET.lists()), **dict(self.request.POST.lists())}
         if self.request.method == "POST" and (form := getattr(self, "form", None)):
-            # Browsers send nothing for a choice of none, which would then be what was saved.
+            # Browsers send nothing for an empty selection. Without a value, the form would show the stored selection.
             for name, field in form(instance=self.queryset.model()).fields.items():
                 if isinstance(field.widget, SelectMultiple):
                     typed.setdefault(name, [""])
         return {
-            # NetBox sends an empty value with every box, ticked or not.
+            # NetBox sends an empty value with every checkbox, checked or not.
             name: [value for value in values if value] or [""]
             for name, values in typed.items()
-            # With a leading underscore it is a button, or the time from which NetBox looks for others' changes.
+            # A leading underscore marks a button, or `_init_time`, from which NetBox looks for changes by other users.
             if name == "_init_time" or not (name == "csrfmiddlewaretoken" or name.startswith("_"))
         }
 
     def _split(self, typed):
-        """Return of {name: values} what fits into an address, and what does not: the longest."""
+        """Split {name: values} into the inputs that fit into a URL and those that do not: the longest."""
         lengths = {name: len(quote(urlencode({name: values}, doseq=True))) for name, values in typed.items()}
         fitting, too_long, room = {}, {}, TYPED_MAX
         for name in sorted(typed, key=lengths.get):
@@ -151,11 +151,11 @@ class KeepTypedMixin:
 
 class ResendMixin:
     """
-    Extends a view that takes a selection of objects, or a confirmation: who sends it after their session has ended can
-    send the same again, once they have logged in.
+    Extends a view that takes a selection of objects, or a confirmation: if the session has ended when the user sends
+    it, they can send it again after the login.
 
-    It cannot be opened by its address, and a selection may be longer than any, so the browser keeps what was sent (see
-    `views.resend`).
+    The view cannot be opened by its URL, and a selection may be too long for one. So the browser keeps the request's
+    data (see `views.resend`).
 
     Place it before the mixin that checks permissions.
     """
@@ -179,7 +179,7 @@ class ResendMixin:
 
 
 def _label(name):
-    """Return what a page calls an input that it knows only by name."""
+    """Return a label for an input, made from its name."""
     return name.replace("_", " ").capitalize()
 
 
@@ -187,7 +187,7 @@ class RefusableDeleteMixin:
     """
     Extends NetBox's ObjectDeleteView: says why an object cannot be deleted, and what to do.
 
-    NetBox lists every object in the way instead, those that the user may not view included.
+    NetBox would list every dependent object, including those that the user may not view.
     """
 
     def get_refusal(self, queryset):
@@ -212,9 +212,9 @@ class RefusableDeleteMixin:
 
 class RefusableBulkDeleteMixin:
     """
-    The same for NetBox's BulkDeleteView, before it asks.
+    Extends NetBox's BulkDeleteView: says why objects cannot be deleted, before it asks for a confirmation.
 
-    The page lists and selects only what the user may view. As in NetBox, a confirmed deletion of certain ids needs the
+    The page lists and selects only objects that the user may view. As in NetBox, a confirmed deletion by ids needs the
     permission to delete only.
     """
 
@@ -229,7 +229,7 @@ class RefusableBulkDeleteMixin:
         if refusal := self.get_refusal(selected):
             messages.error(request, refusal)
             return redirect(self.get_return_url(request))
-        # By id: for "all", NetBox's form takes the ids of all that there are, those included that are hidden.
+        # By id: for "all", NetBox's form would take the ids of all objects, including hidden ones.
         request.POST = request.POST.copy()
         request.POST.pop("_all", None)
         request.POST.setlist("pk", [str(pk) for pk in selected.order_by().values_list("pk", flat=True)])
@@ -237,14 +237,14 @@ class RefusableBulkDeleteMixin:
 
 
 class ServiceBulkEditMixin:
-    """Extends NetBox's BulkEditView: saves through a service, so that it refuses what a form and REST refuse."""
+    """Extends NetBox's BulkEditView: saves through a service, which checks the same rules as for forms and REST."""
 
     def lock(self, instances):
-        """Take the locks that changing these objects needs, in the order that all keep to."""
+        """Take the locks that changing these objects needs, in the common lock order."""
         raise NotImplementedError
 
     def update_by_service(self, instance, **values):
-        """Return the object that `instance` is after the values have been set."""
+        """Set the values on `instance` through the service, and return the updated object."""
         raise NotImplementedError
 
     def _update_objects(self, form, request):
@@ -265,7 +265,7 @@ class ServiceBulkEditMixin:
         try:
             updated = self.update_by_service(instance, **values)
         except ValidationError as error:
-            # Which of the many.
+            # Name the object that has the error.
             errors = ValidationError(error.update_error_dict({})).message_dict
             raise ValidationError(
                 {name: [f"{instance}: {text}" for text in texts] for name, texts in errors.items()}
@@ -274,7 +274,7 @@ class ServiceBulkEditMixin:
         return updated
 
     def _get_values(self, form, instance):
-        """Return what the form changes, {field name: value}, of what the service takes."""
+        """Return {field name: value} of the fields that the form changes and the service takes."""
         nullified = set(self.request.POST.getlist("_nullify")).intersection(form.nullable_fields)
         names = {field.name for field in instance._meta.concrete_fields}
         values, custom = {}, dict(instance.custom_field_data)
@@ -294,7 +294,7 @@ class ServiceBulkEditMixin:
 
 
 class ServiceImportMixin(KeepTypedMixin):
-    """Extends NetBox's BulkImportView: what a service refuses is reported with its record's number and column."""
+    """Extends NetBox's BulkImportView: reports a service's errors with the record's number and the column."""
 
     copied_fields = ("data",)
 
@@ -308,7 +308,7 @@ class ServiceImportMixin(KeepTypedMixin):
 
 
 class ChildrenTab(ViewTab):
-    """A tab with those children of an object that the user may view, and their number."""
+    """A tab with the children of an object that the user may view, and their number."""
 
     def __init__(self, label, model, parent, weight):
         """Take the model of the children, and the name of its foreign key to the object."""
@@ -317,15 +317,15 @@ class ChildrenTab(ViewTab):
         self.parent = parent
 
     def count(self, instance):
-        # NetBox tells a badge the object only, not who looks at it.
+        # NetBox passes the object to a badge, but not the user.
         children = self.model.objects.restrict(current_request.get().user, "view")
         return children.filter(**{self.parent: instance}).count()
 
 
 class ChildrenMixin:
     """
-    Extends NetBox's ObjectChildrenView: a user who may not view any of the children is refused, and the buttons of the
-    object ask for the permission on it, not on its children.
+    Extends NetBox's ObjectChildrenView: the page needs the permission to view the children, and the object's buttons
+    check the permission on the object, not on its children.
     """
 
     @property
@@ -343,19 +343,19 @@ class ChildrenMixin:
 
 
 def is_pk(text):
-    """Return whether a text is a number that an id can have. int() refuses those of thousands of digits."""
+    """Return whether a text is a number that an id can have. int() refuses numbers of thousands of digits."""
     return text.isdecimal() and len(text) < 19
 
 
 def get_selected(request, queryset, filterset):
-    """Return those of `queryset` that were ticked in a table, or all that the filters of the table find."""
+    """Return the objects of `queryset` that are selected in a table, or all that match the table's filters."""
     if request.POST.get("_all"):
         return filterset(request.GET, queryset, request=request).qs
     return queryset.filter(pk__in=[pk for pk in request.POST.getlist("pk") if is_pk(pk)])
 
 
 def prefetch_holders(segments, user):
-    """Let `active_allocations` of segments hold those that `user` may view, with `may_release`, for one query."""
+    """Prefetch `active_allocations` of segments, those that `user` may view, with `may_release`, in one query."""
     allocations = annotate_may_release(Allocation.objects.restrict(user, "view").active(), user)
     return segments.prefetch_related(Prefetch("allocations", queryset=allocations))
 
@@ -366,7 +366,7 @@ def annotate_may_release(allocations, user):
 
 
 class ConfirmView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
-    """Changes one object, after a question that is asked on a page, or in a dialogue where htmx asks for it."""
+    """Changes one object, after a confirmation on a page, or in a dialog for htmx."""
 
     template_name = "netbox_vlan_manager/confirm.html"
     htmx_template_name = ""
@@ -374,7 +374,7 @@ class ConfirmView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
     title = ""
 
     def change(self, instance, form):
-        """Do what was confirmed and tell the user."""
+        """Apply the confirmed change and tell the user."""
         raise NotImplementedError
 
     def get_initial(self, instance):
@@ -396,7 +396,7 @@ class ConfirmView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
         return redirect(self.get_return_url(request, instance))
 
     def refuse(self, instance, form, error):
-        """Return the answer to what a service refused."""
+        """Return the response to an error of a service."""
         messages.error(self.request, " ".join(get_error_texts(error, self.request.user)))
         return redirect(self.get_return_url(self.request, instance))
 

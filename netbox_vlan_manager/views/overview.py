@@ -24,9 +24,9 @@ POOLS_SHOWN = 60
 
 class OverviewView(KeepTypedMixin, ContentTypePermissionRequiredMixin, View):
     """
-    Shows how full the pools are and what happened last, and allocates a segment.
+    Shows the utilization of the pools and the latest activity, and allocates a segment.
 
-    It is for users who may view pools or allocate; each part is for users who may view what it shows.
+    The page is for users who may view pools or allocate; each part is for users who may view what it shows.
     """
 
     template_name = "netbox_vlan_manager/overview.html"
@@ -47,7 +47,7 @@ class OverviewView(KeepTypedMixin, ContentTypePermissionRequiredMixin, View):
             return self.render(form)
         if form is None:
             raise PermissionDenied
-        # Another VRF was chosen, and narrows the sites.
+        # The user has chosen another VRF: offer its sites only.
         return render(request, self.field_template_name, {"field": form["pool"]})
 
     def post(self, request):
@@ -63,7 +63,7 @@ class OverviewView(KeepTypedMixin, ContentTypePermissionRequiredMixin, View):
         except SERVICE_ERRORS as error:
             add_service_error(form, error)
             return self.render(form)
-        # Read again: the pool may have no segment left for the next cluster.
+        # The new form reads the pools again: this one may have no segment left for the next cluster.
         return self.render(self.get_form(initial={"vrf": str(pool.vrf_id), "pool": str(pool.pk)}), result)
 
     def get_form(self, data=None, **kwargs):
@@ -77,7 +77,7 @@ class OverviewView(KeepTypedMixin, ContentTypePermissionRequiredMixin, View):
         statistics = most_used(pools)
         usage = total_usage(statistics)
         context = {
-            # Under the name of "form", NetBox would repeat its errors in a box that goes away.
+            # Not named "form": NetBox would repeat the form's errors in a toast.
             "allocate_form": form,
             "result": result,
             "result_visible": result is not None and allocations.filter(pk=result.allocation.pk).exists(),

@@ -26,18 +26,18 @@ __all__ = (
     "SegmentPoolRetireView",
 )
 
-# How many of a list a page shows.
+# The most conflicts that a page lists.
 LISTED = 50
 
 
 class PoolOperationView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
     """
-    Does something with a whole pool: first the form, then what it would do, then it is done.
+    Runs an operation on a whole pool in three steps: form, preview, result.
 
     Attributes:
-        permission: What the user must be allowed to do with the pool.
-        title: The page's, with {pool}.
-        verb: The last button's.
+        permission: The action on the pool that the user needs the permission for.
+        title: The page's title, with {pool}.
+        verb: The label of the last button.
     """
 
     queryset = SegmentPool.objects.select_related("vrf", "vlan_group")
@@ -55,7 +55,7 @@ class PoolOperationView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
         raise NotImplementedError
 
     def finish(self, pool, result):
-        """Tell the user what was done and return where to go."""
+        """Tell the user what was done and return the URL to redirect to."""
         raise NotImplementedError
 
     def get(self, request, **kwargs):
@@ -92,7 +92,7 @@ class PoolOperationView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
         return self.form_class(data, pool=pool, user=self.request.user, **kwargs)
 
     def get_url_of(self, pool):
-        """Return the page of a pool, or that of all where the user may not view it."""
+        """Return the URL of a pool, or of the list of pools if the user may not view it."""
         if SegmentPool.objects.restrict(self.request.user, "view").filter(pk=pool.pk).exists():
             return pool.get_absolute_url()
         return reverse("plugins:netbox_vlan_manager:segmentpool_list")
@@ -100,7 +100,7 @@ class PoolOperationView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
     def render(self, pool, form, result=None, conflicts=()):
         context = {
             "object": pool,
-            # Under the name of "form", NetBox would repeat its errors in a box that goes away.
+            # Not named "form": NetBox would repeat the form's errors in a toast.
             "move_form": form,
             "result": result,
             "conflicts": conflicts[:LISTED],
@@ -113,7 +113,7 @@ class PoolOperationView(KeepTypedMixin, ReturnURLMixin, BaseObjectView):
         return render(self.request, self.template_name, context)
 
     def get_extra_context(self, pool):
-        """Return what else the template needs."""
+        """Return more values that the template needs."""
         return {}
 
 
@@ -151,7 +151,7 @@ class SegmentPoolRetireView(PoolOperationView):
     verb = gettext_lazy("Retire")
 
     def get(self, request, **kwargs):
-        # There is nothing to choose, so the effect shows at once.
+        # The form has no choices, so the page begins with the preview.
         pool = self.get_object(**kwargs)
         return self.preview(pool, self.get_form(pool, initial=normalize_querydict(request.GET)), {})
 
@@ -182,7 +182,7 @@ class SegmentPoolResizeView(PoolOperationView):
         try:
             return resize_pool(pool, enforce=True, **asked)
         except PermissionDenied as error:
-            # Not the page: these values.
+            # The permission is missing for these values, not for the page.
             raise ValidationError(str(error)) from error
 
     def finish(self, pool, result):

@@ -62,7 +62,7 @@ __all__ = (
 )
 
 
-# The bulk views show every column of the table, and leave it to their queryset to read what is behind them.
+# The bulk views show every column of the table, but prefetch nothing: the queryset reads the related objects.
 BULK_QUERYSET = SegmentPool.objects.with_usage().prefetch_related(
     "vrf",
     "scope_type",
@@ -185,7 +185,7 @@ class SegmentPoolDeleteView(ResendMixin, PoolRefusalMixin, RefusableDeleteMixin,
     queryset = SegmentPool.objects.with_usage()
 
     def _get_dependent_objects(self, obj):
-        """Leave out the pool's snapshots, hundreds of numbers that nobody would look for."""
+        """Leave out the pool's snapshots: hundreds of rows of statistics would hide the other objects."""
         dependent_objects = super()._get_dependent_objects(obj)
         dependent_objects.pop(PoolSnapshot, None)
         return dependent_objects

@@ -1,4 +1,4 @@
-"""What pages show of a background job that is not done."""
+"""Finds a background job for a page, and shows its progress."""
 
 import django_rq
 from django.db.models import Q
@@ -20,14 +20,14 @@ RQ_ENDED = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
 
 def get_job(runner, user, pk, **data):
     """
-    Return the Job of a JobRunner with that id, which `user` started or may view.
+    Return the Job of a JobRunner that has the id `pk` and that `user` started or may view.
 
     Args:
-        pk: What came in the page's address.
-        data: What the job's data have to have.
+        pk: The id as the page's URL gives it.
+        data: Values that the job's data must have.
 
     Raises:
-        Http404: There is none.
+        Http404: No job matches.
     """
     if not str(pk).isdecimal() or len(str(pk)) > 18:
         raise Http404
@@ -40,8 +40,8 @@ def get_job(runner, user, pk, **data):
 
 def get_progress(job, phase=""):
     """
-    Return what job_progress.html says of a job: whether it runs, waits, or waits for a worker that is not there, and
-    why it did nothing.
+    Return the values of job_progress.html: whether the job runs, waits, or waits while no worker is there, and its
+    errors.
     """
     running = job.status in JobStatusChoices.ENQUEUED_STATE_CHOICES and not _is_dead(job)
     waiting = running and job.status != JobStatusChoices.STATUS_RUNNING
@@ -57,13 +57,13 @@ def get_progress(job, phase=""):
 
 
 def answer_htmx(request, progress):
-    """Answer a page that polls whether its job still is as it shows it: if not, the page reloads."""
+    """Answer a page that polls the state of its job: the page reloads if the state has changed."""
     if request.GET.get("state") == progress["state"]:
         return HttpResponse(status=204)
     return HttpResponse(headers={"HX-Refresh": "true"})
 
 
 def _is_dead(job):
-    """Whether a job that is not done, as far as NetBox knows, will not be: its worker was killed, or Redis lost it."""
+    """Return whether a job that NetBox takes for running never ends: its worker was killed, or Redis lost it."""
     rq_job = django_rq.get_queue(job.queue_name).fetch_job(str(job.job_id))
     return rq_job is None or rq_job.get_status() in RQ_ENDED

@@ -6,7 +6,8 @@ __all__ = ("ResendView",)
 
 class ResendView(LoginRequiredMixin, TemplateView):
     """
-    Offers to send again what was sent when the session had ended (see `mixins.ResendMixin`). Only the browser has it.
+    Offers to send a request again that came after the session had ended (see `mixins.ResendMixin`). Only the browser
+    keeps its data.
     """
 
     template_name = "netbox_vlan_manager/resend.html"

@@ -53,7 +53,7 @@ __all__ = (
 )
 
 
-# The bulk views show every column of the table, and leave it to their queryset to read what is behind them.
+# The bulk views show every column of the table, but prefetch nothing: the queryset reads the related objects.
 BULK_QUERYSET = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").prefetch_related(
     "pool__scope", "owner__group", "contacts__contact", "tags"
 )
@@ -83,7 +83,7 @@ class SegmentListView(PoolActionsMixin, HoldersMixin, generic.ObjectListView):
 
 def get_status_tabs(params):
     """
-    Return the links by status above the list, which keep all other filters.
+    Return the tabs by status above the list; their links keep all other filters.
 
     Args:
         params: The QueryDict of the page.
@@ -185,7 +185,7 @@ class SegmentDeleteView(ResendMixin, SegmentRefusalMixin, RefusableDeleteMixin, 
     queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix")
 
     def _get_dependent_objects(self, obj):
-        """Name the VLAN and the prefixes too, where they were made with the segment and go with it."""
+        """Add the VLAN and the prefixes if they were made with the segment: they are deleted with it."""
         dependent_objects = super()._get_dependent_objects(obj)
         if obj.owns_vlan:
             dependent_objects[VLAN] = [obj.vlan]
@@ -202,7 +202,7 @@ class SegmentBulkImportView(ServiceImportMixin, generic.BulkImportView):
 
 @register_model_view(Segment, "bulk_release", path="release", detail=False)
 class SegmentBulkReleaseView(AllocationBulkReleaseView):
-    """Asks whether to release the allocations of the segments that were ticked."""
+    """Releases the allocations of the selected segments, after a confirmation."""
 
     def get_selected(self, request, allocations):
         segments = Segment.objects.restrict(request.user, "view")

@@ -20,7 +20,7 @@ from ..services.reporting.vlan_map import TAKEN, UNUSED, vlan_map
 
 __all__ = ("SegmentPoolMapView",)
 
-# In the order of the legend, each with what it means where the label alone does not tell.
+# {status: (label, explanation if the label needs one)}, in the order of the legend.
 STATUSES = {
     SegmentStatusChoices.AVAILABLE: (gettext_lazy("Available"), None),
     SegmentStatusChoices.ALLOCATED: (gettext_lazy("Allocated"), None),
@@ -35,7 +35,7 @@ STATUSES = {
 
 
 class MapCell(NamedTuple):
-    """A VLANCell as the page shows it; `url` is None where there is nothing to open."""
+    """A VLANCell as the page shows it; `url` is None if there is nothing to open."""
 
     status: str
     label: str
@@ -50,15 +50,15 @@ class LegendEntry(NamedTuple):
 
 
 class Hundred(NamedTuple):
-    """The VLAN IDs that share all but their last two digits, by tens; None stands for an ID that the map leaves out."""
+    """The VLAN IDs of one hundred, such as 100 to 199, by tens; None stands for an ID that the map leaves out."""
 
     label: str
     first: int
     tens: list[list[MapCell | None]]
 
 
-# The labels of 4,094 cells are too much to send as they are. Compression gives away no secret (BREACH): the page's only
-# one, the CSRF token, is masked afresh in every answer, and Django varies the length.
+# The labels of 4,094 cells are too much to send uncompressed. Compression reveals no secret (BREACH): the page's only
+# secret, the CSRF token, is masked differently in every response, and Django varies the response's length.
 @method_decorator(gzip_page, name="dispatch")
 @register_model_view(SegmentPool, "map", path="map")
 class SegmentPoolMapView(PoolActionsMixin, generic.ObjectView):
@@ -90,7 +90,7 @@ class SegmentPoolMapView(PoolActionsMixin, generic.ObjectView):
 
 
 class CellRenderer:
-    """Turns VLANCells into MapCells. What all of them share is looked up once."""
+    """Turns VLANCells into MapCells. Labels and URLs that the cells share are looked up once."""
 
     def __init__(self, request, pool):
         self.labels = {status: str(label) for status, (label, _help_text) in STATUSES.items()}
@@ -118,7 +118,7 @@ class CellRenderer:
 
 
 def get_hundreds(cells, render):
-    """Return VLANCells as Hundreds, leaving out those without any."""
+    """Return VLANCells as Hundreds, without empty ones."""
     hundreds = []
     for number, group in groupby(cells, lambda cell: cell.vid // 100):
         rendered = {cell.vid: render(cell) for cell in group}
