@@ -10,30 +10,12 @@ from netbox_vlan_manager.exceptions import PoolExhausted, VIDUnavailable
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, allocate_many, release, set_clusters, share
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.pools.merging import merge_pool
 from netbox_vlan_manager.services.reporting.thresholds import refresh
-from tests.factories import make_pool, make_segment, make_user
+from tests.factories import make_pool, make_segment
 from tests.services.allocations.base import configure
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
-
-
-@pytest.fixture
-def pool():
-    return make_pool(segments=5)
-
-
-@pytest.fixture(autouse=True)
-def no_drift():
-    """Every test leaves consistent data."""
-    yield
-    assert find_drift() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_drift")]
 
 
 def test_hands_out_the_lowest_available_segment(pool, user):

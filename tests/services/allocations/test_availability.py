@@ -6,14 +6,9 @@ from netbox_vlan_manager.exceptions import Busy, SegmentInUse
 from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, delete_segment, disable_segment, enable_segment, release
 from netbox_vlan_manager.services.drift.findings import find_drift
-from tests.factories import make_pool, make_user
+from tests.factories import make_pool
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
 
 
 @pytest.fixture

@@ -34,17 +34,12 @@ from netbox_vlan_manager.services.allocations.leases import expire_due, warn_exp
 from netbox_vlan_manager.services.drift.repair import repair_drift
 from netbox_vlan_manager.services.reporting.thresholds import refresh
 from tests.api.base import client_of, grant, url_of
-from tests.factories import make_pool, make_user
+from tests.factories import make_pool
 from tests.stack.database import PROJECT
 
 pytestmark = pytest.mark.django_db
 
 TYPES = (ALLOCATED, RELEASED, EXPIRING, EXPIRED, THRESHOLD_PASSED, EXHAUSTED, DRIFT_FOUND)
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
 
 
 @pytest.fixture

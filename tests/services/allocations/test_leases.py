@@ -7,28 +7,9 @@ from django.utils import timezone
 from netbox_vlan_manager.models import Allocation
 from netbox_vlan_manager.services import allocate, release_allocation, renew
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
-from netbox_vlan_manager.services.drift.findings import find_drift
-from tests.factories import make_pool, make_user
 from tests.services.allocations.base import moved, status_of
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
-
-
-@pytest.fixture
-def pool():
-    return make_pool(segments=5)
-
-
-@pytest.fixture(autouse=True)
-def no_drift():
-    """Every test leaves consistent data."""
-    yield
-    assert find_drift() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_drift")]
 
 
 def test_leases(pool, user):

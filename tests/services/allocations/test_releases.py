@@ -28,11 +28,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def user():
-    return make_user("alice")
-
-
-@pytest.fixture
 def pool():
     return make_pool(segments=2)
 

@@ -8,31 +8,12 @@ from ipam.models import Prefix
 from netbox_vlan_manager.exceptions import PoolExhausted
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate, end_quarantine, release, release_allocation
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.quarantine import promote_all
-from tests.factories import make_pool, make_user
 from tests.services.allocations.base import configure, moved, status_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_drift")]
 
 YEAR = 365 * 86400
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
-
-
-@pytest.fixture
-def pool():
-    return make_pool(segments=5)
-
-
-@pytest.fixture(autouse=True)
-def no_drift():
-    """Every test leaves consistent data."""
-    yield
-    assert find_drift() == []
 
 
 def test_release_and_reuse(pool, user):

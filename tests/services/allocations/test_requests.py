@@ -10,7 +10,6 @@ from netbox_vlan_manager.exceptions import LimitReached
 from netbox_vlan_manager.models import Allocation
 from netbox_vlan_manager.services import allocate, allocate_many, release, set_clusters
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest, look_up_cluster
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.validators import ClusterName
 from tenancy.models import Tenant
 from tests.api.base import client_of, url_of
@@ -18,24 +17,7 @@ from tests.factories import make_pool, make_user
 from tests.services.allocations.base import configure
 from virtualization.models import Cluster, ClusterType
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
-
-
-@pytest.fixture
-def pool():
-    return make_pool(segments=5)
-
-
-@pytest.fixture(autouse=True)
-def no_drift():
-    """Every test leaves consistent data."""
-    yield
-    assert find_drift() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_drift")]
 
 
 @pytest.mark.parametrize(

@@ -4,28 +4,9 @@ from django.core.exceptions import ValidationError
 from netbox_vlan_manager.exceptions import PoolPaused, VIDUnavailable
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, release, set_clusters, share
-from netbox_vlan_manager.services.drift.findings import find_drift
-from tests.factories import make_pool, make_user
 from tests.services.allocations.base import configure, status_of
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
-
-
-@pytest.fixture
-def pool():
-    return make_pool(segments=5)
-
-
-@pytest.fixture(autouse=True)
-def no_drift():
-    """Every test leaves consistent data."""
-    yield
-    assert find_drift() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_drift")]
 
 
 def test_share_and_release_one_by_one(pool, user):

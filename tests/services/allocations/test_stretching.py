@@ -9,16 +9,11 @@ from netbox_vlan_manager.services import allocate, allocate_stretched, release
 from netbox_vlan_manager.services.allocations import stretching
 from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.pools.merging import merge_pool
-from tests.factories import make_pool, make_user
+from tests.factories import make_pool
 
 pytestmark = pytest.mark.django_db
 
 GROWS = {"auto_grow": True, "grow_prefix_length": 24}
-
-
-@pytest.fixture
-def user():
-    return make_user("alice")
 
 
 @pytest.fixture(autouse=True)

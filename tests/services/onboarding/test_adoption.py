@@ -30,11 +30,6 @@ def user():
     return make_user("alice")
 
 
-@pytest.fixture
-def pool():
-    return make_pool()
-
-
 class TestDualStack:
     @pytest.fixture
     def pool(self):

@@ -18,11 +18,6 @@ def user():
     return make_user("alice")
 
 
-@pytest.fixture
-def pool():
-    return make_pool()
-
-
 class TestCandidates:
     def test_prefix_with_its_vlan(self, pool):
         prefix = make_candidate(pool, 105)

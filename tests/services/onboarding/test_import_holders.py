@@ -13,17 +13,12 @@ from netbox_vlan_manager.services import allocate, disable_segment, release
 from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
-from tests.factories import make_pool, make_segment, make_user, permit
+from tests.factories import make_segment, make_user, permit
 from virtualization.models import Cluster, ClusterType
 
 pytestmark = pytest.mark.django_db
 
 HEADER = "site,vlan_id,epg_name,segment,vrf,cluster_name,allocated_at\n"
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
 
 
 def load(text, user=None, enforce=False, **kwargs):

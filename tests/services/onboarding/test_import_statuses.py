@@ -19,11 +19,6 @@ FUTURE = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
 PAST = "2024-01-01T00:00:00Z"
 
 
-@pytest.fixture
-def pool():
-    return make_pool()
-
-
 def row(vid=100, **values):
     named = {"pool": "network1-site1", "vlan_id": vid, "epg_name": f"EPG_{vid}", "segment": f"10.0.{vid - 100}.0/24"}
     return named | values

@@ -17,11 +17,6 @@ def user():
     return make_user("alice", is_superuser=True)
 
 
-@pytest.fixture
-def pool():
-    return make_pool()
-
-
 def errors(error):
     return error.value.message_dict
 

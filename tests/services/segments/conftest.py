@@ -8,13 +8,6 @@ import pytest
 
 
 @pytest.fixture
-def pool():
-    from tests.factories import make_pool
-
-    return make_pool(segments=3)
-
-
-@pytest.fixture
 def free(pool):
     """A segment that nobody holds: VLAN 101 with 10.0.1.0/24."""
     return pool.segments.get(vid=101)

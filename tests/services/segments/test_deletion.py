@@ -10,19 +10,9 @@ from netbox_vlan_manager.services import (
     delete_segment,
     release,
 )
-from tests.factories import make_pool, make_segment, make_user
+from tests.factories import make_segment
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice", is_superuser=True)
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
 
 
 def test_deleting_a_segment_removes_what_was_made_with_it(user, pool):

@@ -23,17 +23,12 @@ from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.reporting.export import segment_rows
 from netbox_vlan_manager.services.reporting.vlan_map import vlan_map
 from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
-from tests.factories import make_pool, make_segment, make_user
+from tests.factories import make_pool, make_segment
 from utilities.exceptions import AbortRequest
 
 pytestmark = pytest.mark.django_db
 
 CIDR = "2001:db8::/64"
-
-
-@pytest.fixture
-def user():
-    return make_user("alice", is_superuser=True)
 
 
 @pytest.fixture

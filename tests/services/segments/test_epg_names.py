@@ -9,21 +9,11 @@ from netbox_vlan_manager.services import create_segment, generate_segments, upda
 from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import adopt
 from netbox_vlan_manager.services.onboarding.importing import import_segments
-from tests.factories import make_pool, make_site, make_user
+from tests.factories import make_pool, make_site
 
 pytestmark = pytest.mark.django_db
 
 ROW = {"site": "Site1", "vrf": "Network1", "vlan_id": "100", "segment": "10.0.0.0/24"}
-
-
-@pytest.fixture
-def user():
-    return make_user("alice", is_superuser=True)
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
 
 
 @pytest.fixture

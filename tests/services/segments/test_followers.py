@@ -7,10 +7,15 @@ from ipam.models import VLAN
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, enable_segment, release, update_pool
 from netbox_vlan_manager.services.drift.findings import find_drift
-from tests.factories import make_user
+from tests.factories import make_pool, make_user
 from tests.services.segments.world import save
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def pool():
+    return make_pool(segments=3)
 
 
 def test_new_vid_of_a_free_segment_is_followed(netbox, free):

@@ -15,19 +15,9 @@ from netbox_vlan_manager.services import (
 from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.free_space import find_networks, find_vids
 from netbox_vlan_manager.services.segments.growth import usage_with_growth
-from tests.factories import make_pool, make_user, make_vrf
+from tests.factories import make_pool, make_vrf
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice", is_superuser=True)
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
 
 
 def taken(pool, *cidrs, **fields):

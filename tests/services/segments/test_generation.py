@@ -20,16 +20,6 @@ from tests.factories import make_pool, make_segment, make_user, permit
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def user():
-    return make_user("alice", is_superuser=True)
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
-
-
 def errors(error):
     return error.value.message_dict
 

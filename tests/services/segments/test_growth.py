@@ -19,19 +19,9 @@ from netbox_vlan_manager.services.allocations.requests import AllocationRequest
 from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.reporting.forecast import forecast
 from netbox_vlan_manager.services.reporting.thresholds import refresh
-from tests.factories import make_pool, make_segment, make_user
+from tests.factories import make_segment
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice", is_superuser=True)
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
 
 
 def errors(error):

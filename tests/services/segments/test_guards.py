@@ -10,11 +10,16 @@ from ipam.models import VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.drift.findings import find_drift
-from tests.factories import make_segment, make_user
+from tests.factories import make_pool, make_segment, make_user
 from tests.services.segments.world import save, state
 from utilities.exceptions import AbortRequest
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def pool():
+    return make_pool(segments=3)
 
 
 def test_new_vid_of_an_allocated_segment_is_refused(netbox, held, unchanged):

@@ -22,6 +22,11 @@ from tests.services.segments.world import REST, nested_places, save, state
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture
+def pool():
+    return make_pool(segments=3)
+
+
 def test_strangers_may_be_edited(netbox, stranger):
     vlan, prefix = stranger
     assert netbox.edit(vlan, vid=901, name="Some name", group=None) == {}

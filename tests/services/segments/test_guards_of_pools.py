@@ -19,6 +19,11 @@ from utilities.exceptions import AbortRequest
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture
+def pool():
+    return make_pool(segments=3)
+
+
 def test_container_may_grow(netbox, container):
     assert netbox.edit(container, prefix="10.0.0.0/15") == {}
     assert find_drift() == []

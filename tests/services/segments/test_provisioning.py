@@ -17,19 +17,9 @@ from netbox_vlan_manager.services.segments.provisioning import build_segments_lo
 from netbox_vlan_manager.services.segments.spaces import Containers
 from netbox_vlan_manager.services.segments.specs import clean_spec
 from tenancy.models import Tenant
-from tests.factories import make_pool, make_segment, make_site, make_user
+from tests.factories import make_pool, make_segment, make_site
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def user():
-    return make_user("alice", is_superuser=True)
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
 
 
 def errors(error):

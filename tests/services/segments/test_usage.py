@@ -7,17 +7,12 @@ from dcim.models import Device, DeviceRole, DeviceType, Interface, Manufacturer
 from ipam.models import VLAN, IPAddress, IPRange, Prefix
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services.segments.usage import Network, find_segment_use, find_use, status_reasons, used_ids
-from tests.factories import make_pool, make_segment, make_site, make_user, permit
+from tests.factories import make_segment, make_site, make_user, permit
 from virtualization.models import Cluster, ClusterType, VirtualMachine, VMInterface
 from vpn.models import L2VPN, L2VPNTermination
 from wireless.models import WirelessLAN
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def pool():
-    return make_pool()
 
 
 @pytest.fixture
