@@ -33,7 +33,7 @@ def pool():
 
 @pytest.fixture(autouse=True)
 def no_drift():
-    """Every test leaves consistent data."""
+    """Checks after every test that there is no drift."""
     yield
     assert find_drift() == []
 
@@ -81,7 +81,7 @@ def test_limits(pool, user):
 
 @pytest.fixture
 def cleaned():
-    """The mock that counts how often a cluster name is cleaned."""
+    """A mock that counts how often a cluster name is cleaned."""
     with patch.object(validators, "clean_cluster_name", wraps=validators.clean_cluster_name) as clean:
         yield clean
 

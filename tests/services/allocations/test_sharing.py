@@ -23,7 +23,7 @@ def pool():
 
 @pytest.fixture(autouse=True)
 def no_drift():
-    """Every test leaves consistent data."""
+    """Checks after every test that there is no drift."""
     yield
     assert find_drift() == []
 
