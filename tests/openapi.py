@@ -18,6 +18,6 @@ def openapi_schema():
 
 @cache
 def _openapi_text():
-    # NetBox's whole schema would take seconds.
+    # Cached, because building the schema takes seconds.
     patterns = [path(ROOT[1:], include((urlpatterns, "plugins-api:netbox_vlan_manager-api")))]
     return json.dumps(SchemaGenerator(patterns=patterns).get_schema(request=None, public=True), default=str)

@@ -1,4 +1,4 @@
-"""The answers to a client when PostgreSQL fails during a call. The failures are mocked; tests/chaos has real ones."""
+"""The answers to a client when PostgreSQL or Redis fails during a call, simulated; tests/chaos has real failures."""
 
 import json
 from unittest.mock import patch

@@ -91,7 +91,7 @@ def world():
     }
 
 
-# Objects that can be deleted, without objects of the plugin.
+# Objects that can be deleted without deleting others of the plugin.
 FREE = ("role", "cluster", "user", "empty pool", "segment")
 CORE = (Region, SiteGroup, Site, Location, VRF, VLANGroup, VLAN, Prefix, Tenant, Owner, Role, Cluster, User)
 NAMES = (
@@ -119,7 +119,7 @@ NAMES = (
 
 
 def without(instance, text):
-    """Return `text` without the object itself, which the user may view."""
+    """Return `text` without the names and ids of the object itself, which the user knows."""
     for own in (instance.get_absolute_url(), str(instance), getattr(instance, "name", None), str(instance.pk)):
         text = text.replace(own, "") if own and len(own) > 2 else text
     return text

@@ -26,7 +26,7 @@ def pool():
 
 @pytest.fixture
 def other(pool):
-    """Another pool with the same VLAN group and a container around the pool's."""
+    """Another pool with the same VLAN group and a container near the pool's."""
     return make_pool(scope="Site2", container="10.8.0.0/16", vlan_group=pool.vlan_group, name="zqx-other", slug="other")
 
 
