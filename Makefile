@@ -1,6 +1,6 @@
 # PYTHON may name another interpreter, e.g. make test PYTHON=3.14
 PYTHON ?= >=3.12,<3.15
-# Processes that share the tests; each starts a PostgreSQL and a Valkey.
+# The number of test processes; each starts a PostgreSQL and a Valkey.
 WORKERS ?= 2
 SHARED := --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
@@ -8,7 +8,7 @@ STAMP := .venv/.requirements
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)
-# Without its bytecode each start of NetBox takes seconds longer, and the tests start it some 90 times.
+# Bytecode saves seconds at each start of NetBox, and the tests start it some 90 times.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo shell test test-fast fuzz audit bench chaos pgbouncer profile screenshots lint docs messages netbox dist lock clean

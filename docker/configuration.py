@@ -40,7 +40,7 @@ def _redis(database):
 REDIS = {"tasks": _redis(0), "caching": _redis(1)}
 
 SECRET_KEY = _secret("SECRET_KEY")
-# NetBox refuses API tokens of version 2 without one.
+# NetBox refuses API tokens of version 2 without a pepper.
 API_TOKEN_PEPPERS = {1: pepper} if (pepper := _secret("API_TOKEN_PEPPER")) else {}
 
 PLUGINS = ["netbox_vlan_manager"]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a container runs: web, worker, migrate, or any command of NetBox's.
+# Runs the program of a container: web, worker, migrate, or any command of NetBox.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

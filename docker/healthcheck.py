@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Ends with 0 when the web server or the worker in this container works: healthcheck.py web|worker"""
+"""Exits with 0 if the web server or the worker in this container works: healthcheck.py web|worker"""
 
 import os
 import socket

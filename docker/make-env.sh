@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes docker/.env from .env.example, with a random value for each secret. Leaves one that is there alone.
+# Writes docker/.env from .env.example, with a random value for each secret. Keeps an existing docker/.env.
 set -eu
 
 cd "$(dirname "$0")"

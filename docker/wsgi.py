@@ -1,4 +1,4 @@
-"""NetBox's WSGI application, which also serves the static files that were collected into the image."""
+"""NetBox's WSGI application, which also serves the static files of the image."""
 
 from django.conf import settings
 from whitenoise import WhiteNoise

@@ -17,21 +17,21 @@ FLAGS = [
 
 
 class BrowserError(Exception):
-    """There is no browser to drive."""
+    """No browser starts."""
 
 
 def launch_browser(playwright):
     """
-    Start the machine's Chromium, or Playwright's own where there is none.
+    Start the machine's Chromium, or else Playwright's own.
 
     Args:
-        playwright: What sync_playwright() gives.
+        playwright: The object that sync_playwright() yields.
 
     Returns:
         Playwright's Browser.
 
     Raises:
-        BrowserError: None starts.
+        BrowserError: Neither starts.
     """
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     try:

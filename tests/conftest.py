@@ -19,8 +19,8 @@ from tests.stack.warm import WarmNetBox
 stack_key = pytest.StashKey[Stack]()
 
 TESTS = Path(__file__).parent
-# Where each test runs in `make test-fast`, unless it is marked slow, as do those beside this file; and where none does
-# that is not marked fast. Every folder is in one of them.
+# `make test-fast` runs the tests of FAST folders and of files next to this one, except those marked slow; of SLOW
+# folders, it runs only tests marked fast. Every folder is in one of them.
 FAST = ("api", "graphql", "permissions", "security", "services", "ui")
 SLOW = (
     "benchmarks",
@@ -38,17 +38,17 @@ SLOW = (
     "upgrade",
     "wings",
 )
-# Where tests share the live NetBox.
+# Folders and files whose tests share the live NetBox.
 LIVE = ("e2e", "test_stack.py")
-# Files whose tests take minutes and share nothing but what each process makes once.
+# Files whose tests take minutes and share only the fixtures that each process makes once.
 SEPARATE = ("tests/permissions/test_matrix.py",)
-# How much a fast test may compute, in seconds of its process, which a busy machine leaves as they are. Most take less
-# than one; a slow machine needs room.
+# The CPU time of a fast test, in seconds of its process, which a busy machine does not change. Most tests take less
+# than one second; a slow machine needs more.
 BUDGET = 20
 
-# Tests leave tables of dead rows. With the statistics of such a table PostgreSQL takes a join of thousands of rows for
-# one of none and reads a table again for each row, or compiles each statement first: a test takes seconds, or minutes
-# where autovacuum came by. Without it, plans depend on how large a table is.
+# Tests leave tables full of dead rows. With autovacuum's statistics of such a table, PostgreSQL expects a join of
+# thousands of rows to have none and plans nested loops, or compiles each statement first: a test then takes seconds or
+# minutes. Without autovacuum, plans depend on the size of the table.
 POSTGRESQL_SETTINGS = {"autovacuum": "off", "jit": "off"}
 
 
@@ -66,24 +66,24 @@ def pytest_configure(config):
 
 def pytest_collection_finish(session):
     if hasattr(session.config, "workerinput"):
-        # It takes seconds, which would count for the first test that asks for a page.
+        # The import takes seconds, which would count for the first test that asks for a page.
         importlib.import_module("netbox.urls")
-    # What NetBox and the tests are made of stays: the collector need not go through it again and again.
+    # Modules stay in memory: the garbage collector need not scan them repeatedly.
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
 
 
 def _only_controls(config):
-    """Whether the tests run in other processes, of which each has servers of its own."""
+    """Whether the tests run in other processes, each with its own servers."""
     return config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
 
 
 class FileScheduling(LoadScopeScheduling):
     """
-    Gives all tests of a file, which share fixtures, to one process, and to one all that share the live NetBox.
+    Runs all tests of a file, which share fixtures, in one process, and all that share the live NetBox in one.
 
-    Not by marks with xdist's own loadgroup: with pytest 9.2 it takes each test for a group of its own.
+    Marks with xdist's own loadgroup do not work: with pytest 9.2 it takes each test for a group of its own.
     """
 
     def _split_scope(self, nodeid):
@@ -108,12 +108,12 @@ def pytest_itemcollected(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    # What takes long comes first: small files fill up the time of the process that is done earlier.
+    # Slow folders come first, so that small files fill the time of processes that finish early.
     items.sort(key=lambda item: _folder_of(item) not in SLOW)
 
 
 def _folder_of(item):
-    """Return which part of the tests an item is in: a folder, or the name of a file beside this one."""
+    """Return the part of the tests that an item is in: a folder, or the name of a file next to this one."""
     return item.path.relative_to(TESTS).parts[0]
 
 
@@ -134,14 +134,14 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(scope="session")
 def django_db_setup(stack, django_test_environment):
-    """Replaces pytest-django's: the test database is there, a copy of the template."""
+    """Replaces pytest-django's fixture: the test database exists already, as a copy of the template."""
 
     @classmethod
     def renew(cls):
-        # Django would empty all tables, and with them what NetBox's migrations put there.
+        # Django would empty all tables, including the rows of NetBox's migrations.
         connections.close_all()
         stack.renew_database(os.environ["DB_NAME"])
-        # NetBox logs the deletion of an object once until a request ends, and the ids begin again.
+        # NetBox logs the deletion of an object only once until a request ends, and the fresh database reuses ids.
         importlib.import_module("core.signals").clear_signal_history(sender=None)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -159,7 +159,7 @@ def stack(pytestconfig):
 def fresh_database(stack):
     """
     A function that makes another database with all tables, for tests that need commits and several processes. It
-    returns a Database: .connect() to it, .netbox("command", ...) on it, or start processes with .env.
+    returns a Database: use .connect(), .netbox("command", ...), or start processes with .env.
     """
     databases = []
 
@@ -174,7 +174,7 @@ def fresh_database(stack):
 
 @pytest.fixture(scope="session")
 def warm_netbox(stack):
-    """A WarmNetBox: .run("tests.module", "argument", env=database.env) is `python -m` without a start of NetBox."""
+    """A WarmNetBox: .run("tests.module", "argument", env=database.env) is `python -m` without NetBox's start-up."""
     warm = WarmNetBox(stack.create_database().env)
     yield warm
     warm.stop()
@@ -182,7 +182,7 @@ def warm_netbox(stack):
 
 @pytest.fixture(scope="session")
 def live_netbox(stack):
-    """A NetBox in processes of its own, a LiveNetBox: .url, .token, .username, .password, .database."""
+    """A NetBox in its own processes, a LiveNetBox: .url, .token, .username, .password, .database."""
     live = stack.serve(stack.create_database())
     yield live
     live.stop()
@@ -203,7 +203,7 @@ def live_database(live_netbox):
 @pytest.fixture(scope="module")
 def browser():
     """A Chromium that Playwright drives."""
-    # Playwright runs an event loop in this thread. The fixture ends with the module lest that disturb other tests.
+    # Playwright runs an event loop in this thread. The fixture ends with the module, so it disturbs no other tests.
     with pytest.MonkeyPatch.context() as monkeypatch, sync_playwright() as playwright:
         monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         try:
@@ -216,7 +216,7 @@ def browser():
 
 @pytest.fixture
 def page_problems():
-    """What went wrong on the page so far. A test that provokes errors checks and clears this list."""
+    """The errors on the page so far. A test that provokes errors checks and clears this list."""
     return []
 
 
@@ -237,11 +237,11 @@ def page(browser, live_netbox, page_problems):
 
 def _note_message(message, problems):
     if message.type == "error":
-        # Also for whatever the page asked for and got an error status, whose text leaves out the address.
+        # Requests with an error status are logged too; their text lacks the address.
         problems.append(f"Console: {message.text} ({message.location['url']})")
 
 
 def _note_failure(request, problems):
-    # Leaving a page aborts what it still loads.
+    # Leaving a page aborts its pending requests.
     if request.failure != "net::ERR_ABORTED":
         problems.append(f"{request.method} {request.url}: {request.failure}")

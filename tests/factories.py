@@ -26,7 +26,7 @@ def make_vrf(name="Network1", **kwargs):
 def make_pool(
     vrf="Network1", scope="Site1", *, segments=0, container="10.0.0.0/16", vid_ranges=((100, 999),), **fields
 ):
-    """Return a pool with so many /24 segments: VLAN IDs from the first of its ranges on, EPG names EPG_<vid>."""
+    """Return a pool with that many /24 segments: VLAN IDs from its first range on, EPG names EPG_<vid>."""
     vrf = make_vrf(vrf) if isinstance(vrf, str) else vrf
     scope = make_site(scope) if isinstance(scope, str) else scope
     pool = create_pool(
@@ -68,8 +68,8 @@ def make_segment(pool, vid, index=0, **fields):
 
 def permit(user, target, *actions, constraints=None):
     """
-    Grant `user` the actions on `target`: a model, or an instance that the permission is limited to. Returns the user
-    afresh, since Django remembers permissions on the object.
+    Grant `user` the actions on `target`: a model, or an instance that the permission is limited to. Returns a new
+    instance of the user, since Django caches permissions on the old one.
     """
     model = target if isinstance(target, type) else type(target)
     if not isinstance(target, type):

@@ -1,4 +1,4 @@
-"""What the first generation kept in NetBox, written as it was: VLAN groups, VLANs, and prefixes with custom fields."""
+"""Makes the first generation's data in NetBox: VLAN groups, VLANs, and prefixes with custom fields."""
 
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -16,7 +16,7 @@ from tenancy.models import Tenant
 
 @dataclass
 class World:
-    """The prefixes by what should become of them."""
+    """The prefixes, by the expected result of their migration."""
 
     available: list = field(default_factory=list)
     allocated: list = field(default_factory=list)
@@ -41,7 +41,7 @@ def name_group(vrf, site):
 
 
 def make_group(vrf="Network1", site="Site1", container="10.0.0.0/16"):
-    """Return the VLAN group of a VRF at a site, made with both, and with a container prefix if there is to be one."""
+    """Make a VRF, a site and their VLAN group, with a container prefix if wanted, and return the group."""
     vrf = VRF.objects.get_or_create(name=vrf)[0]
     scope = SiteGroup.objects.get_or_create(name=site, slug=slugify(site))[0]
     if container:
@@ -51,7 +51,7 @@ def make_group(vrf="Network1", site="Site1", container="10.0.0.0/16"):
 
 
 def make_prefix(group, vid, network, *, cluster=None, dhcp=True, status=None, vlan_name=None, **fields):
-    """Return a prefix of the first generation, with a VLAN of its own unless one is given."""
+    """Return a first-generation prefix, with a VLAN of its own unless one is given."""
     vrf_name, _infix, site = group.name.partition("-ClickCluster-")
     if "vlan" not in fields:
         fields["vlan"] = VLAN.objects.create(group=group, vid=vid, name=vlan_name or f"EPG_{vid}")
@@ -69,7 +69,7 @@ def make_prefix(group, vid, network, *, cluster=None, dhcp=True, status=None, vl
 
 def make_world(count=2000, vrfs=2, sites=2):
     """
-    Return the World of a first generation with so many good prefixes, in as many pools as VRFs times sites.
+    Return the World of a first generation with that many good prefixes; it has VRFs times sites pools.
 
     Of ten prefixes five are free, three held by one cluster each, one by two or three, and one reserved without any.
     """

@@ -1,7 +1,7 @@
 """
-A model of the first generation's rules, over NetBox's prefixes: what it answers a cluster, hands out and takes back.
+A model of the first generation's rules on NetBox's prefixes: its answers, allocations and releases.
 
-It is written from what it was seen to do, for tests of moving over and back.
+It reproduces the observed behavior, for tests of migrating and undoing.
 """
 
 from django.db.models import Q
@@ -12,15 +12,15 @@ from tests.first_generation import name_group
 
 
 class OddData(Exception):
-    """What it answers with an internal error."""
+    """The first generation would answer with an internal error."""
 
 
 def find_prefixes(vrf, site):
     """
-    Return the prefixes that are segments to it, in their order: those of its VLAN group, and all with tenant and site.
+    Return the prefixes that it takes for segments, in its order: those of its VLAN group, and all with tenant and site.
 
     Raises:
-        OddData: One has no VLAN, or is active although a cluster holds it.
+        OddData: A prefix has no VLAN, or is active although a cluster holds it.
     """
     in_group = Q(vlan__group__name=name_group(vrf, site))
     prefixes = Prefix.objects.filter(in_group | Q(tenant__isnull=False, _site_group__name=site), vrf__name=vrf)
@@ -38,7 +38,7 @@ def cluster_of(prefix):
 
 
 def answer(vrf, site, cluster):
-    """Return the prefix that it answers a cluster which asks again, or None."""
+    """Return the prefix that it gives a cluster that asks again, or None."""
     prefixes = find_prefixes(vrf, site)
     forms = (
         lambda prefix: cluster_of(prefix) == cluster,
@@ -53,7 +53,7 @@ def answer(vrf, site, cluster):
 
 
 def allocate(vrf, site, cluster):
-    """Return the prefix that a cluster holds, or else the lowest free one, which it then holds, or None."""
+    """Return the prefix that a cluster holds, or else allocate the lowest free one; None if there is none."""
     if held := answer(vrf, site, cluster):
         return held
     free = (prefix for prefix in find_prefixes(vrf, site) if prefix.status == "active" and not cluster_of(prefix))
@@ -73,7 +73,7 @@ def share(prefix, cluster):
 
 
 def write(prefix, status, cluster):
-    """Save a prefix as NetBox's REST API does for it."""
+    """Save a prefix as NetBox's REST API does for the first generation."""
     with audit.change_tracking(audit.get_user("alice")):
         prefix = Prefix.objects.get(pk=prefix.pk)
         prefix.snapshot()

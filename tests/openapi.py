@@ -12,12 +12,12 @@ ROOT = "/api/plugins/vlan-manager/"
 
 
 def openapi_schema():
-    """Return it as a client gets it: texts that wait for their translation are text."""
+    """Return the schema as a client gets it, with lazy translations as text."""
     return json.loads(_openapi_text())
 
 
 @cache
 def _openapi_text():
-    # It takes seconds.
+    # Cached, because building the schema takes seconds.
     patterns = [path(ROOT[1:], include((urlpatterns, "plugins-api:netbox_vlan_manager-api")))]
     return json.dumps(SchemaGenerator(patterns=patterns).get_schema(request=None, public=True), default=str)

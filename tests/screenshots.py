@@ -52,7 +52,7 @@ def main():
 
 
 def fill_pool(netbox):
-    """Give one pool of the demo more VLAN IDs, and segments of all kinds, for its VLAN map."""
+    """Give one pool of the demo more VLAN IDs, and segments with every status, for its VLAN map."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {netbox.token}"
 
@@ -82,7 +82,7 @@ def fill_pool(netbox):
 
 
 def break_pool(netbox):
-    """Change what a pool relies on past NetBox, as a script does, for the page that reports drift."""
+    """Cause drift with changes past the guards, as a script does, for the page that reports it."""
     with netbox.database.connect() as connection:
         connection.execute("UPDATE ipam_prefix SET vlan_id = NULL WHERE prefix = '10.22.1.0/24'")
         connection.execute("UPDATE ipam_prefix SET prefix = '10.99.4.0/24' WHERE prefix = '10.22.4.0/24'")
@@ -91,7 +91,7 @@ def break_pool(netbox):
 
 
 def take_pictures(page):
-    """Go through the pages and write a picture of each."""
+    """Open the pages and write a picture of each."""
 
     def show(path, link=None, height=800):
         page.set_viewport_size({"width": 1280, "height": height})
@@ -101,9 +101,9 @@ def take_pictures(page):
 
     def take(name):
         page.wait_for_load_state("networkidle")
-        # Where scroll bars are hidden, their place would be a stripe.
+        # Hidden scroll bars would leave a stripe.
         data = page.screenshot(animations="disabled", style="html { scrollbar-gutter: auto !important }")
-        # The pages have few colours: a palette makes the file smaller by half.
+        # The pages have few colors: a palette halves the file.
         Image.open(io.BytesIO(data)).convert("RGB").quantize().save(FOLDER / f"{name}.png", optimize=True)
 
     show(f"{PLUGIN}/overview/")

@@ -1,4 +1,4 @@
-"""Without netbox-aci-plugin nothing is asked. What is with it, tests/integrations says."""
+"""Without netbox-aci-plugin, the plugin makes no queries for it. tests/integrations has the tests with it."""
 
 import pytest
 

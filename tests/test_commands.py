@@ -33,14 +33,14 @@ def pool(user):
 
 
 def run(command, *args):
-    """Run a command and return its lines, and those of its errors."""
+    """Run a command, and return the lines of its output and of its errors."""
     stdout, stderr = io.StringIO(), io.StringIO()
     call_command(f"vlan_manager_{command}", *args, stdout=stdout, stderr=stderr)
     return SimpleNamespace(lines=stdout.getvalue().splitlines(), errors=stderr.getvalue().splitlines())
 
 
 def error(command, *args):
-    """Run a command that fails, and return the one line of its error."""
+    """Run a command that must fail, and return the only line of its error."""
     with pytest.raises(CommandError) as caught:
         run(command, *args)
     assert caught.value.returncode == 1
@@ -49,7 +49,7 @@ def error(command, *args):
 
 
 def changes():
-    """Return the change log since the pool was made, as (action, object) pairs; it is one user's and one request's."""
+    """Return alice's changes as (action, object type) pairs; check that they are one request's."""
     found = ObjectChange.objects.filter(user_name="alice").order_by("pk")
     assert len({change.request_id for change in found}) == 1
     return [(change.action, change.changed_object_type.model) for change in found]
@@ -498,7 +498,7 @@ def test_demo_that_cannot_be_finished_makes_nothing(user):
     assert not Tenant.objects.exists()
 
 
-# As a user runs them
+# In a process, as users run them
 
 
 @pytest.mark.slow("Starts NetBox for each command")

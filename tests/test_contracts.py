@@ -1,4 +1,4 @@
-"""The contracts of pyproject.toml about who imports whom find what they are for."""
+"""The import contracts of pyproject.toml detect the imports that they forbid."""
 
 import os
 import shutil

@@ -54,7 +54,7 @@ class FilterSetTests(ChangeLoggedFilterSetTestMixin):
             super().test_missing_filters()
 
     def assert_found(self, expected, **params):
-        """The filters find exactly the expected objects, without repeating one."""
+        """Check that the filters find exactly the expected objects, each once."""
         filterset = self.filterset(params, self.queryset)
         self.assertEqual(filterset.errors, {})
         self.assertCountEqual(list(filterset.qs), expected)
@@ -63,7 +63,7 @@ class FilterSetTests(ChangeLoggedFilterSetTestMixin):
 class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
     queryset = SegmentPool.objects.all()
     filterset = SegmentPoolFilterSet
-    # NetBox does not filter by JSON either.
+    # NetBox does not filter by JSON fields either.
     ignore_fields = ("segment_custom_fields", "vlan_custom_fields", "prefix_custom_fields")
 
     @classmethod
@@ -133,7 +133,7 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
         self.assert_found(in_region[:2], region=["region1a"])
         self.assert_found([self.group_pool], site_group=["group1"])
         self.assert_found([self.site_pool, self.room_pool], site=["site1"])
-        # As calls that allocate name a place; what is inside it is found too.
+        # The filter takes the same names as allocating calls, and finds the places inside too.
         for site in ("SITE1", "Site1", str(self.site1.pk), f"site:{self.site1.pk}"):
             self.assert_found([self.site_pool, self.room_pool], site=[site])
         self.assert_found([self.group_pool], site=["Group1"])
@@ -281,7 +281,7 @@ class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
 class AllocationFilterSetTestCase(Allocations, FilterSetTests, TestCase):
     queryset = Allocation.objects.all()
     filterset = AllocationFilterSet
-    # Places are the service's notes of what was asked for.
+    # `places` is internal: the service's record of the requested places.
     ignore_fields = ("expiry_warned", "places")
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The names of NetBox and Django that the plugin uses without their being documented are those of docs/internals.md."""
+"""docs/internals.md lists exactly the undocumented names of NetBox and Django that the plugin uses."""
 
 import ast
 import importlib
@@ -24,7 +24,7 @@ NAMES = {name for _module, name in LISTED}
 NETBOX = re.compile(
     r"(account|circuits|core|dcim|extras|ipam|netbox|tenancy|users|utilities|virtualization|vpn|wireless)\b"
 )
-# What REST and GraphQL show of NetBox's apps.
+# Modules of NetBox's apps that REST and GraphQL expose.
 SHOWN = re.compile(r"\.(models|choices|graphql\.types|graphql\.filters|api\.serializers)\b")
 # Modules of Django that its documentation does not name.
 DJANGO = re.compile(
@@ -33,7 +33,7 @@ DJANGO = re.compile(
 )
 # Underscored names that Django or Python document.
 DOCUMENTED = {"_asdict", "_base_manager", "_default_manager", "_meta", "_replace", "_state"}
-# Names of other libraries' objects and of the package's own: a serializer's request, openpyxl's reader, a base class.
+# Names of other libraries and of the package itself: a serializer's request, openpyxl's reader, a base class.
 OTHERS = {
     "_date_formats",
     "_get_source",
@@ -53,13 +53,13 @@ def trees():
 
 @cache
 def documented_by_netbox():
-    """Return all words of NetBox's pages for developers of plugins."""
+    """Return all words of NetBox's documentation for plugin developers."""
     pages = Path(settings.DOCS_ROOT).rglob("plugins/development/**/*.html")
     return {word for page in pages for word in re.findall(r"\w+", re.sub(r"<[^>]*>", "", page.read_text()))}
 
 
 def imported():
-    """Return (module, name) pairs of what the package imports and is documented nowhere."""
+    """Return (module, name) pairs of the package's undocumented imports."""
     found = set()
     for tree in trees():
         for node in ast.walk(tree):
@@ -77,7 +77,7 @@ def is_self(node):
 
 
 def own_names():
-    """Return the names that the package gives to functions, classes, variables and attributes of its objects."""
+    """Return the names of the package's own functions, classes, variables and attributes."""
     found = set()
     for tree in trees():
         for node in ast.walk(tree):
@@ -91,7 +91,7 @@ def own_names():
 
 
 def underscored():
-    """Return the underscored names of others that the package reads, sets, passes or overrides."""
+    """Return the underscored names of other libraries that the package reads, sets, passes or overrides."""
     found, own = set(), own_names()
     for tree in trees():
         for node in ast.walk(tree):

@@ -34,7 +34,7 @@ LEASES, COOLDOWNS = 6, 6
 
 @pytest.fixture
 def pool():
-    """A pool with leases that are over, cool-downs that are over, a lease that ends soon, and one segment more."""
+    """A pool with expired leases, ended cool-downs, a lease that ends soon, and one more segment."""
     pool, user = make_pool(segments=LEASES + COOLDOWNS + 2, cooldown=3600, warning_threshold=1), make_user("alice")
     for number in range(LEASES):
         allocate(f"lease-{number}", pool=pool, user=user)
@@ -53,7 +53,7 @@ def pool():
 
 
 def run():
-    """Run the job as a worker does, and return it as it ended."""
+    """Run the job as a worker does, and return the ended job."""
     return Job.objects.get(pk=LifeCycleJob.enqueue(immediate=True).pk)
 
 
@@ -62,7 +62,7 @@ def messages_of(job):
 
 
 def assert_done(pool):
-    """All that was due was done, once each, and no more."""
+    """Check that the job did all due work once, and nothing else."""
     by_reason = Allocation.objects.order_by().values_list("release_reason", flat=True)
     assert sorted(by_reason) == ["", *["expired"] * LEASES, *["released"] * COOLDOWNS]
     assert Allocation.objects.get(release_reason="").expiry_warned
@@ -116,7 +116,7 @@ def test_a_step_that_fails_keeps_none_of_the_others(pool):
 
 
 class Killed(BaseException):
-    """No error that anything may catch."""
+    """Simulates a killed worker; no code may catch it."""
 
 
 @pytest.mark.parametrize("step", ["expire_due", "warn_expiring", "refresh", "forget_old_keys"])
@@ -146,7 +146,7 @@ def test_killed_in_the_middle_of_a_step(pool):
 
 @contextmanager
 def refused(*cluster_names):
-    """Somebody's receiver refuses to end the leases of these clusters."""
+    """A signal receiver that refuses to end the leases of these clusters."""
 
     def refuse(instance, **kwargs):
         if instance.cluster_name in cluster_names:
@@ -173,7 +173,7 @@ def test_a_lease_that_cannot_be_ended_stops_no_others(pool, caplog):
             assert Allocation.objects.filter(release_reason="expired").count() == LEASES - 2
             assert ObjectChange.objects.filter(changed_object_type__model="allocation").count() == LEASES - 2
             assert find_drift() == []
-    # With what was at fault.
+    # The log has the traceback.
     assert any(record.exc_info for record in caplog.records if record.name == "netbox_vlan_manager.leases")
 
     assert run().status == JobStatusChoices.STATUS_COMPLETED
@@ -233,7 +233,7 @@ def test_the_end_of_the_job_s_time_is_no_lease_s_failure(pool):
 
 @pytest.fixture
 def queue():
-    """The queue of the system jobs, which is emptied in the end."""
+    """The queue of the system jobs, which is emptied at the end."""
     queue = django_rq.get_queue("default")
     queue.empty()
     yield queue
@@ -251,7 +251,7 @@ def test_the_next_run_is_scheduled_before_the_work(queue):
     seen = []
     with patch.object(system, "promote_all", side_effect=lambda: seen.append(statuses())):
         LifeCycleJob.enqueue(immediate=True, interval=1)
-    # One that runs without an interval was asked for by somebody.
+    # A job without an interval was started by a user.
     LifeCycleJob.enqueue(immediate=True)
     assert seen == [["running", "scheduled"]]
     assert statuses() == ["completed", "scheduled", "completed"]
@@ -318,7 +318,7 @@ def test_two_at_once(pool, caplog):
     for thread in threads:
         thread.join()
     assert [job.status for job in results] == [JobStatusChoices.STATUS_COMPLETED] * 2
-    # What each said in one process both of the jobs log.
+    # In one process, the log of each job also has the lines of the other, so the test counts those of caplog.
     done = Counter()
     for message in caplog.messages:
         done[message.split()[0]] += int("".join(filter(str.isdigit, message)))
@@ -327,7 +327,7 @@ def test_two_at_once(pool, caplog):
 
 
 class DeletingJob(UserJobRunner):
-    """Deletes a VLAN group, which a pool protects."""
+    """A job that deletes a VLAN group, which a pool protects."""
 
     asked = ("group",)
 

@@ -1,4 +1,4 @@
-"""The limits of the code's files and functions: what is longer has more than one topic."""
+"""Limits for the length of files, functions and test names: longer code has more than one topic."""
 
 import ast
 
@@ -6,7 +6,7 @@ from tests.stack.database import PROJECT
 
 PACKAGE = PROJECT / "netbox_vlan_manager"
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 500, 45, 6
-# The interface of the shell: what it takes is written out.
+# The interface of the shell, with all arguments written out.
 WRITTEN_OUT = {"create_pool", "create_segment"}
 
 
@@ -43,7 +43,7 @@ def test_parameters():
 
 
 def test_names_of_tests():
-    """A name of more than 60 characters is read twice."""
+    """Test names of more than 60 characters are hard to read."""
     names = {
         node.name
         for path in (PROJECT / "tests").rglob("test_*.py")

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Samples:
-    """What the counters have counted since this was made, by name and labels."""
+    """The increments of the counters since this object was made, by name and labels."""
 
     def __init__(self):
         self.before = self._read()
@@ -62,7 +62,7 @@ def configure(settings):
 
 @pytest.fixture
 def counted(settings, configure):
-    """Metrics are on, by pool; a function that says what was counted since."""
+    """Turns on metrics by pool; a function that returns the increments since then."""
     settings.METRICS_ENABLED = True
     configure(metrics_per_pool=True)
     gauges.database_metrics.forget()
@@ -159,7 +159,7 @@ def test_failures_are_latencies_and_exhaustions(counted, committed, user):
     pool = make_pool(segments=1)
     with committed():
         allocate("a", pool=pool, user=user)
-    # As where an Idempotency-Key or the caller rolls back what failed.
+    # An Idempotency-Key or the caller rolls back a failed call like this.
     with committed(), suppress(PoolExhausted), transaction.atomic():
         allocate("b", pool=pool, user=user)
     with suppress(PoolNotFound):
@@ -197,14 +197,14 @@ def test_retries(counted, state, reason, outcome):
 
 
 def test_outcomes_are_few(counted):
-    """Whatever an operation says of itself in the log, it makes no time series of its own."""
+    """Outcomes that an operation logs make no new time series."""
     for outcome in ("3 created, 2 failed", "17 segments", "created"):
         with operations.track("create segment") as operation:
             operation.outcome = outcome
     for error in (ZeroDivisionError(), PermissionError("x" * 100)):
         with suppress(Exception), operations.track("create segment"):
             raise error
-    # The test's own transaction is under way.
+    # The test's own transaction has not ended.
     assert set(counted()) == {("operation_seconds_count", "create_segment", "error")}
 
 
@@ -239,7 +239,7 @@ def test_off_counts_nothing_and_asks_nothing(settings, configure, django_capture
     settings.METRICS_ENABLED = True
     queries_on, callbacks_on = work("on")
     assert queries == queries_on
-    # Two counts of allocations, one of a release, and three latencies.
+    # Callbacks: two counts of allocations, one of a release, and three latencies.
     assert callbacks_on == callbacks + 6
     settings.METRICS_ENABLED = False
     with pytest.raises(MiddlewareNotUsed):
@@ -292,7 +292,7 @@ def test_alerts_and_docs_name_metrics_that_exist(counted):
         assert named or "probe_success" in rule["expr"]
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert {"summary", "description"} <= set(rule["annotations"])
-        # What to do is on the page.
+        # The page says how to handle each alert.
         assert f"`{rule['alert']}`" in page
     jobs = {job for rule in rules for job in re.findall(r'_seconds\{job="(\w+)"', rule["expr"])}
     assert jobs == set(JOBS)

@@ -32,7 +32,7 @@ APP = "netbox_vlan_manager"
 RELEASES = sorted(Path(__file__).parent.glob("upgrade/releases/*.sql.gz"))
 ALL = object()
 
-# The newest migrations of NetBox 4.7.0, the oldest version that the plugin says it runs on.
+# The newest migrations of NetBox 4.7.0, the oldest supported version.
 NEWEST = {
     "contenttypes": "0002_remove_content_type_name",
     "dcim": "0250_cooling_infrastructure",
@@ -53,7 +53,7 @@ def migrations():
 
 @pytest.mark.django_db
 def test_models_and_migrations_agree(settings, capsys):
-    # NetBox makes and compares migrations for developers only.
+    # NetBox allows makemigrations for developers only.
     settings.DEVELOPER = True
     call_command("makemigrations", APP, check_changes=True, dry_run=True)
     assert "No changes detected" in capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_models_and_migrations_agree(settings, capsys):
 def test_dependencies_are_there_in_the_oldest_netbox(migrations):
     dependencies = {dependency for migration in migrations.values() for dependency in migration.dependencies}
     for app, name in dependencies:
-        # The user model's app comes without a name, since it can be replaced.
+        # The migration of the replaceable user model has no name.
         assert app == APP or name == "__first__" or name <= NEWEST[app]
 
 
@@ -76,7 +76,7 @@ def test_database_is_migrated(migrations):
     assert {name for app, name in applied if app == APP} == set(migrations)
 
 
-# What going back from a migration loses: columns with what was in them, and tables. NetBox's tables stay as they are.
+# Data that reversing a migration loses: columns with their values, and tables. NetBox's tables do not change.
 LOST = {
     "0010_first_generation": {"segmentpool": {"first_generation"}},
     "0009_release_in_use": {"segmentpool": {"release_in_use"}},
@@ -116,7 +116,7 @@ def migrate(name):
 
 
 def without(rows, lost):
-    """Return `rows` as they are once the tables and columns of `lost` are gone."""
+    """Return `rows` without the tables and columns of `lost`."""
     kept = {}
     for table, entries in rows.items():
         gone = lost.get(table.removeprefix(f"{APP}_"), set())
@@ -131,7 +131,7 @@ def without(rows, lost):
 def filled(transactional_db):
     """A database with one of everything, in which no two clusters share a segment."""
     fill()
-    # Whoever is left holds it alone, though it came to it as the second.
+    # The second cluster remains as the only holder.
     release("prod-02", site="Site1", vrf="Network1", user="operator")
 
 
@@ -141,13 +141,13 @@ def test_every_migration_says_what_it_loses(migrations):
 
 
 def test_branches_pass_every_migration_by(migrations):
-    """netbox-branching would run it once more for each branch, on tables that only main has."""
+    """netbox-branching would otherwise run them again for each branch, on tables that only main has."""
     assert all(sys.modules[migration.__module__].fake_on_branch is True for migration in migrations.values())
 
 
 @pytest.mark.usefixtures("filled")
 def test_migrating_back_and_forth_loses_only_what_is_announced():
-    # NetBox notes the table of migrations as soon as it writes to it.
+    # NetBox adds the object type of the migrations' table on its first write.
     ObjectType.objects.get_for_model(MigrationRecorder.Migration)
     others = other_tables(connection)
     catalogs = {}
@@ -156,7 +156,7 @@ def test_migrating_back_and_forth_loses_only_what_is_announced():
         catalogs[name] = catalog(connection)
         rows = without(rows, LOST[name])
         if name == "0004_life_cycle":
-            # The version before has no cool-downs, so nothing would end them.
+            # The previous version has no cool-downs, so nothing would end them.
             segments = rows[f"{APP}_segment"].values()
             assert {row["status"] for row in segments} == {"quarantined", "disabled", "allocated", "available"}
             for row in segments:
@@ -166,7 +166,7 @@ def test_migrating_back_and_forth_loses_only_what_is_announced():
             assert plugin_rows(connection) == rows, name
             assert other_tables(connection) == others, name
             assert bool(catalog(connection)) == bool(previous)
-            # All but what the last of them takes is needed for the way forward.
+            # Migrating forward again needs all data except that of the last step.
             transaction.set_rollback(previous is None)
     kept = plugin_rows(connection)
 
@@ -182,7 +182,7 @@ def test_migrating_back_and_forth_loses_only_what_is_announced():
     assert without(now, lost | {"poolsnapshot": ALL, "idempotencykey": ALL}) == kept
     assert now[f"{APP}_poolsnapshot"] == now[f"{APP}_idempotencykey"] == {}
     assert {one.release_reason for one in Allocation.objects.all()} == {"", "released"}
-    # NetBox still has the IPv6 prefixes, on the VLANs of segments that do not have them: some say that they are in use.
+    # NetBox still has the IPv6 prefixes on the segments' VLANs, but the segments no longer do: drift reports them.
     assert {found.kind for found in find_drift()} == {"prefix_orphan", "segment_in_use"}
 
 
@@ -220,7 +220,7 @@ def test_an_old_releases_database_is_migrated_and_used(release, empty_database, 
 
 @pytest.fixture
 def restored(empty_database, tmp_path, transactional_db):
-    """A connection to a database that was restored from a dump of a filled one, as pg_dump and pg_restore make it."""
+    """A connection to a database that pg_restore made from a pg_dump of a filled one."""
     fill()
     dump = tmp_path / "netbox.dump"
     try:
@@ -271,7 +271,7 @@ def test_dump_and_restore_keep_rows_constraints_and_triggers(restored):
         f"DELETE FROM netbox_vlan_manager_allocation WHERE segment_id = {held}",
     ):
         restored.execute("BEGIN")
-        # Deferred: refused by the commit, not before.
+        # The constraint is deferred: the commit refuses.
         restored.execute(statement)
         with pytest.raises(psycopg.errors.CheckViolation) as refused:
             restored.execute("COMMIT")

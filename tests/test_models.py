@@ -33,21 +33,21 @@ def held(pool):
 
 
 def accepted(write):
-    """Do what `write` does, and have the database check it as at the commit."""
+    """Call `write`, and run the database's deferred checks."""
     with transaction.atomic():
         write()
         connection.check_constraints()
 
 
 def refused(write):
-    """Make sure that the database refuses what `write` does, at once or at the commit; return the constraint's name."""
+    """Check that the database refuses `write`, at once or at the commit, and return the constraint's name."""
     with pytest.raises(IntegrityError) as caught:
         accepted(write)
     return caught.value.__cause__.diag.constraint_name.removeprefix("netbox_vlan_manager_")
 
 
 def copy_of(allocation, **values):
-    """Return an unsaved active allocation that is like `allocation` but for `values`."""
+    """Return an unsaved active copy of `allocation` with other `values`."""
     fields = ("segment", "pool", "cluster_name", "purpose", "pool_name", "vrf_name", "vid", "epg_name", "prefix")
     return Allocation(**{name: getattr(allocation, name) for name in fields} | values)
 

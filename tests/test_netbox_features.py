@@ -1,4 +1,4 @@
-"""What teams add to NetBox's objects works on the plugin's as well: fields, links, filters, contacts and so on."""
+"""NetBox's features for objects work on the plugin's too: custom fields, links, filters, contacts and so on."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db
 
 MODELS = (SegmentPool, Segment, Allocation)
 TABLES = {SegmentPool: SegmentPoolTable, Segment: SegmentTable, Allocation: AllocationTable}
-# What NetBox offers to sites, a VLAN or a prefix; images are for what one can look at.
+# NetBox's features for sites, VLANs and prefixes, except images, which are for physical objects.
 FEATURES = {
     "bookmarks",
     "change_logging",
@@ -55,7 +55,7 @@ def admin():
 
 @pytest.fixture
 def objects(admin):
-    """Two objects of each model, of which the first is about to have more than the second."""
+    """Two objects of each model; the tests add features to the first."""
     pools = [make_pool(segments=2), make_pool("Network2", container="10.2.0.0/16")]
     allocations = [allocate(name, pool=pools[0], user=admin).allocation for name in ("prod-01", "prod-02")]
     return {SegmentPool: pools, Segment: list(pools[0].segments.all()), Allocation: allocations}
@@ -92,7 +92,7 @@ def api_of(model, **kwargs):
 
 
 def listed(web, model, **params):
-    """Return the ids of what the page of the list shows."""
+    """Return the ids of the objects on the list's page."""
     response = web.get(page_of(model), params)
     assert response.status_code == 200
     return {row.record.pk for row in response.context["table"].rows}
@@ -105,7 +105,7 @@ def rest_listed(web, model, **params):
 
 
 def ask(web, model, fields, filters=""):
-    """Return what GraphQL says of the model's objects."""
+    """Return GraphQL's answer about the model's objects."""
     name = {SegmentPool: "segment_pool", Segment: "segment", Allocation: "allocation"}[model]
     query = f"{{{name}_list{f'(filters: {filters})' if filters else ''} {{id {fields}}}}}"
     answer = web.post(reverse("graphql"), {"query": query}, content_type="application/json").json()
@@ -114,7 +114,7 @@ def ask(web, model, fields, filters=""):
 
 
 def form_of(web, instance):
-    """Return what a browser would send of an object's form as it is."""
+    """Return the values that a browser sends for an object's unchanged form."""
     form = web.get(page_of(type(instance), "edit", pk=instance.pk)).context["form"]
     data = {}
     for bound in form:
@@ -168,7 +168,7 @@ def test_custom_fields(web, model, pair, object_type):
 
 
 def test_default_values_of_custom_fields(admin, model, object_type):
-    """What services make has them too."""
+    """Objects that services make have them too."""
     field = CustomField.objects.create(name="tier", type="text", default="gold")
     field.object_types.add(object_type)
     pool = make_pool(segments=1)
@@ -219,7 +219,7 @@ def test_table_configs(web, model, pair, object_type):
         object_type=object_type, table=TABLES[model].__name__, name="Short", columns=["id", "tags"], ordering=["-id"]
     )
     table = web.get(page_of(model), {"tableconfig_id": config.pk}).context["table"]
-    # A column can be left out that the list itself begins and ends with.
+    # The list adds its first and last column itself.
     assert [name for name, _label in table.selected_columns if name not in ("pk", "actions")] == ["id", "tags"]
     assert [row.record.pk for row in table.rows] == sorted((one.pk for one in pair), reverse=True)
 
@@ -273,12 +273,12 @@ def test_contacts(web, model, pair, object_type):
     assert answer.status_code == 201, answer.json()
     assert instance.contacts.get().contact == contact
 
-    # The tab, and the way to it.
+    # The tab, and the link to it.
     tab = page_of(model, "contacts", pk=instance.pk)
     assert tab in web.get(instance.get_absolute_url()).text
     html = web.get(tab).text
     assert "Alice Example" in html
-    # An allocation has no page to delete it.
+    # Allocations have no delete page.
     assert 'hx-get="None"' not in html
     for params in ({"contact": contact.pk}, {"contact_role": role.pk}, {"contact_group": group.pk}):
         assert listed(web, model, **params) == rest_listed(web, model, **params) == {instance.pk}
@@ -290,7 +290,7 @@ def test_contacts(web, model, pair, object_type):
     named = '{contacts: {contact: {name: {exact: "Alice Example"}}}}'
     (row,) = ask(web, model, "contacts {contact {name}}", named)
     assert row == {"id": str(instance.pk), "contacts": [{"contact": {"name": "Alice Example"}}]}
-    # The contact's page counts what it is assigned to.
+    # NetBox's list of contact assignments shows the object.
     assert str(instance) in web.get(reverse("tenancy:contactassignment_list")).text
 
 
@@ -343,7 +343,7 @@ def test_subscribers_hear_of_what_services_do(web, admin, model, pair, object_ty
 
 class TestObjectTypes:
     def test_the_auditor_is_made_in_the_pages(self, client):
-        """Snapshots, which GraphQL shows, can be chosen for a permission; what is internal cannot."""
+        """Permissions can be given for snapshots, which GraphQL shows, but not for internal models."""
         client.force_login(make_user("root", is_superuser=True))
         content = client.get("/users/permissions/add/").content.decode()
         assert "Pool Snapshot" in content

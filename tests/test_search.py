@@ -20,7 +20,7 @@ def segment():
 
 
 def found(value, lookup=LookupTypes.PARTIAL, user=None):
-    """Return the plugin's objects that NetBox's search finds."""
+    """Search with NetBox's global search, and return the plugin's objects in the results."""
     results = search_backend.search(value, user=user, lookup=lookup)
     return [result.object for result in results if result.object._meta.app_label == "netbox_vlan_manager"]
 

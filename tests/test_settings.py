@@ -133,7 +133,7 @@ def test_message_lists_the_prefix_statuses(configure):
 def test_wrong_setting_stops_netbox_at_the_start(configure, monkeypatch):
     configure(lock_timeout=0)
     config = apps.get_app_config(PLUGIN)
-    # What NetBox registers at the start it registers once.
+    # NetBox's registrations at start-up may run only once.
     monkeypatch.setattr("netbox.plugins.PluginConfig.ready", lambda self: None)
     with pytest.raises(ImproperlyConfigured, match="lock_timeout is 0; use a whole number above 0"):
         config.ready()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow("Starts servers")
 
 
 def _descendants(pid):
-    # Every process that comes from this one, whatever process group it is in.
+    # All descendants of this process, in any process group.
     output = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     parents = dict(map(int, line.split()) for line in output.splitlines())
     found = {pid}
@@ -37,7 +37,7 @@ def _alive(pids):
 
 
 def _start(stack, *args, **env):
-    # With servers of its own, unless this run was given some: os.environ names those of this run.
+    # With its own servers, unless the environment of this run names some; os.environ names this run's servers.
     return subprocess.Popen(
         [sys.executable, "-m", "tests.stack", *args],
         cwd=PROJECT,

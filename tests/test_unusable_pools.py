@@ -1,4 +1,4 @@
-"""Pools whose values cannot be used, as a restored dump may have them: they are refused, and stand in nobody's way."""
+"""Pools with invalid values, as in a restored dump: they are refused, and do not affect other pools."""
 
 from unittest.mock import patch
 
@@ -26,7 +26,7 @@ def container(network):
     Prefix.objects.filter(vrf__name="Bad").update(prefix=network)
 
 
-# What somebody may have written past the services, and the kind of drift that tells of it, if any.
+# Values that a script may write past the services, and the kind of drift that reports them, if any.
 POISONS = {
     "length beyond the family": (lambda pool: pool.update(grow_prefix_length=64), "pool_values"),
     "length of the container": (lambda pool: pool.update(grow_prefix_length=16), "pool_values"),
@@ -58,7 +58,7 @@ def user():
 
 @pytest.fixture(params=POISONS)
 def bad(request):
-    """A pool that grows, without segments and with a value that it cannot use."""
+    """A pool that grows, without segments and with an invalid value."""
     pool = make_pool("Bad", auto_grow=True, grow_prefix_length=24)
     poison, kind = POISONS[request.param]
     poison(SegmentPool.objects.filter(pk=pool.pk))
@@ -85,7 +85,7 @@ def test_jobs_go_on(bad, user):
 
 @pytest.mark.slow("Every call and page, for each kind of such a pool")
 def test_calls_and_pages_say_what_is_wrong(bad, user):
-    # A network fits in the gaps of some of them; segments then are made, or refused with a reason.
+    # Some of the pools have room for a network, and make segments; the others refuse with a reason.
     client = client_of(user)
     answers = [
         client.post(url_of("allocation-list"), {"pool": bad.pk, "cluster_name": "a"}, format="json"),
@@ -125,7 +125,7 @@ def test_a_pool_that_fails_keeps_none_of_the_others(user, caplog):
     with patch.object(thresholds, "usage_with_growth", fail):
         job = run(LifeCycleJob)
         assert job.status == JobStatusChoices.STATUS_ERRORED
-        # The refusal is the answer, not what is wrong with the pool.
+        # The error is the refusal, not the invalid value of the pool.
         with pytest.raises(PoolExhausted):
             allocate("b", user=user, pool=bad)
     messages = [entry["message"] for entry in job.log_entries]
@@ -135,7 +135,7 @@ def test_a_pool_that_fails_keeps_none_of_the_others(user, caplog):
     assert any(record.exc_info for record in caplog.records if record.name == "netbox_vlan_manager.thresholds")
 
 
-# What is asked for, the field that the error stands at, and what it says.
+# (request, field of the error, text of the error)
 REFUSED = [
     ({"grow_prefix_length": 64}, "grow_prefix_length", "/16 to /31"),
     ({"grow_prefix_length": 8}, "grow_prefix_length", "/16 to /31"),
@@ -158,7 +158,7 @@ REFUSED = [
 
 
 def by_id(vrf, values):
-    """A text stands for a container that is there, whose id is given."""
+    """Replace the text of a container by the id of the existing prefix."""
     if isinstance(values.get("prefixes"), str):
         prefix = Prefix.objects.create(prefix=values["prefixes"], vrf=vrf, status="container")
         return {**values, "prefixes": [prefix.pk]}

@@ -17,7 +17,7 @@ from netbox_vlan_manager.validators import (
 
 
 def refusal(clean, *args, **kwargs):
-    """Return the one message with which `clean` refuses."""
+    """Return the only message with which `clean` refuses."""
     with pytest.raises(ValidationError) as caught:
         clean(*args, **kwargs)
     (message,) = caught.value.messages

@@ -41,7 +41,7 @@ def client_of(user, **token):
 
 
 def run_in_background(client, method, url, data):
-    """Return the job that does a call with ?background=true, done."""
+    """Make a call with ?background=true, run its job, and return the job."""
     with (
         patch("netbox.api.viewsets.mixins.any_workers_for_queue", return_value=True),
         patch.object(AsyncAPIJob, "enqueue") as enqueue,
@@ -57,23 +57,23 @@ def run_in_background(client, method, url, data):
 
 
 class ModelTests:
-    """For NetBox's own test cases of a model's endpoints."""
+    """Adapts NetBox's test cases of a model's endpoints to the plugin."""
 
     view_namespace = NAMESPACE
 
     def setUp(self):
         super().setUp()
-        # NetBox keeps the numbers of queries in the package; ours lie beside the tests.
+        # NetBox keeps the query counts in the package; this plugin keeps them next to the tests.
         path = Path(__file__).parent / query_counts.BASELINE_FILENAME
         self.enterContext(patch.object(query_counts, "_baseline_path", lambda app_label: path))
         self.enterContext(patch.object(query_counts, "_loaded_baselines", {}))
-        # They also take every change of an object for the request's. The services log those of the test data.
+        # NetBox's tests expect only the changes of the request, but the services also log those of the test data.
         ObjectChange.objects.all().delete()
 
 
 class PlainTestCase(TestCase):
     """
-    Calls the API as `self.user`, who may do nothing yet.
+    Calls the API as `self.user`, who has no permissions at first.
     """
 
     def setUp(self):
@@ -84,7 +84,7 @@ class PlainTestCase(TestCase):
         grant(self.user, *actions, model=model, **constraints)
 
     def call(self, method, url, data=None, status=200, client=None, **headers):
-        """Return the body of the answer, which has to have this status."""
+        """Make a call, check the status, and return the body of the answer."""
         response = getattr(client or self.client, method)(url, data, format="json", headers=headers)
         body = response.json() if response.content else None
         self.assertEqual(response.status_code, status, body)

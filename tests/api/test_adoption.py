@@ -246,7 +246,7 @@ class MigrationTestCase(PlainTestCase):
         self.assertEqual((answer["vlan_id"], answer["created"]), (100, True))
         self.assertEqual(self.get(url)["custom_fields"]["Cluster"], "prod-02")
 
-        # What it has read before prod-02 came.
+        # The first generation read the prefix before prod-02 got it.
         late = {"status": "reserved", "custom_fields": {"Cluster": "prod-03"}}
         answer = self.call("patch", url, late, status=400)
         self.assertEqual(answer, {"status": ["Another cluster holds the prefix: release that first."]})

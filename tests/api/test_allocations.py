@@ -157,7 +157,7 @@ class AllocationsTestCase(PlainTestCase):
         self.assertFalse(Allocation.objects.exists())
 
     def test_a_pool_that_is_not_the_users(self):
-        # He may not know of it, so that it is as if it were not there; once he may view it, it is forbidden.
+        # A pool that the user may not view answers like one that does not exist; one that they may view is forbidden.
         error = self.create(pool=self.other_pool.pk, status=400)
         self.assertNotIn(self.other_pool.name, str(error))
         self.grant("view", model=SegmentPool)
@@ -204,7 +204,7 @@ class AllocationsTestCase(PlainTestCase):
             ("get", self.list_url, None),
         ):
             self.assertEqual(self.call(method, url, data, status=403, client=client)["code"], "permission_denied")
-        # What NetBox would ask for does not suffice.
+        # The permissions that NetBox itself checks are not enough.
         self.grant("add", "delete", "view", model=Allocation)
         self.create(pool=self.other_pool.pk, status=400)
 
@@ -240,7 +240,7 @@ class AllocationsTestCase(PlainTestCase):
         self.assertNotIn("outcome", self.get(url))
         self.assertNotIn("outcome", self.get(self.list_url)["results"][0])
         self.assertNotIn("outcome", self.call("patch", url, {"description": "x"}))
-        # It cannot be set.
+        # The outcome is read-only.
         self.assertEqual(list(self.create(outcome="allocated", status=400)["errors"]), ["outcome"])
         fields = "pool,cluster_name,vid,outcome"
         again = self.post(f"{self.list_url}?fields={fields}", self.new())
@@ -286,7 +286,7 @@ class AllocationsTestCase(PlainTestCase):
             (entry,) = error["errors"]
             self.assertEqual((entry["index"], entry["code"]), (2, "vid_unavailable"))
             self.assertIn("101", entry["errors"]["__all__"][0])
-        # Two that contradict what their clusters hold, and one whose values contradict each other.
+        # Two items contradict what their clusters hold; the values of a third contradict each other.
         data = [
             self.new(cluster_name="a", vid=102),
             self.new(cluster_name="b", vid=101, vid_min=100),
@@ -425,7 +425,7 @@ class AllocationsTestCase(PlainTestCase):
         self.call("put", url, {"comments": "y"})
         self.call("put", url, {"cluster_name": "prod-01", "pool": self.pool.pk, "purpose": "", "comments": "z"})
         self.assertEqual(Allocation.objects.get().comments, "z")
-        # What was read may be sent back, whether it expires or not.
+        # A client may send back the value that it read, with or without an expiry.
         for expires_at in (None, later):
             Allocation.objects.update(expires_at=expires_at)
             read = self.get(url)
@@ -435,7 +435,7 @@ class AllocationsTestCase(PlainTestCase):
         self.assertEqual(list(self.call("patch", url, {"expires_at": None}, status=400)), ["expires_at"])
 
     def test_the_body_that_made_it_may_be_put(self):
-        """What Terraform and its like do: the same body again, with what has changed."""
+        """Clients such as Terraform send the body of the creation again, with their changes."""
         self.grant("view", "change", model=Allocation)
         later = (timezone.now() + timedelta(days=1)).isoformat()
         wishes = {"vid_min": 101, "vid_max": 103, "prefix_length": 24, "purpose": "P", "expires_at": later}

@@ -45,7 +45,7 @@ class DisableTestCase(PlainTestCase):
 
         answer = self.post(self.enable_url, {})
         self.assertEqual((answer["status"]["value"], answer["disabled_reason"]), ("available", ""))
-        # Again: nothing changes.
+        # A second call changes nothing.
         self.assertEqual(self.post(self.enable_url, None)["status"]["value"], "available")
         self.assertEqual(ObjectChange.objects.filter(changed_object_id=self.segment.pk, action="update").count(), 2)
 
@@ -71,7 +71,7 @@ class DisableTestCase(PlainTestCase):
         self.assertEqual(error["code"], "segment_in_use")
         self.assertIn("release it before you disable it", error["detail"])
         answer = self.post(self.enable_url, {})
-        # Who holds it is not for those who may not view allocations.
+        # A user who may not view allocations does not see which cluster holds the segment.
         self.assertEqual((answer["status"]["value"], answer["allocations"]), ("allocated", []))
         self.grant("view", model=Allocation)
         self.assertEqual(self.post(self.enable_url, {})["allocations"][0]["cluster_name"], "prod-01")

@@ -118,7 +118,7 @@ class ContractTestCase(PlainTestCase):
         for call in (self.allocate, self.release):
             error = call(site="Nowhere", status=404)
             self.assertEqual(error["code"], "pool_not_found")
-            # Only the one that the user may use.
+            # Only the combination that the user may use.
             self.assertEqual(error["combinations"], [{"site": "Site1", "vrf": "Network1"}])
 
     def test_a_pool_that_the_user_may_not_know_of_is_unknown(self):
@@ -154,7 +154,7 @@ class ContractTestCase(PlainTestCase):
         self.assertEqual(self.allocate(status=409)["code"], "pool_exhausted")
         SegmentPool.objects.filter(pk=self.pool.pk).update(status="paused")
         self.assertEqual(self.allocate(status=409)["code"], "pool_paused")
-        # What is held is still answered, and released.
+        # Existing allocations are still answered, and can be released.
         self.assertFalse(self.allocate(cluster_name="c0")["created"])
         self.release(cluster_name="c0")
 
@@ -249,7 +249,7 @@ class ContractTestCase(PlainTestCase):
         self.assertFalse(Allocation.objects.exists())
 
     def test_wishes(self):
-        """It takes what creating an allocation takes."""
+        """The call takes the same wishes as creating an allocation."""
         self.grant("view", model=Tag)
         Tag.objects.create(name="Blue", slug="blue")
         answer = self.allocate(vid=101, expires_at="2030-01-01T00:00:00Z", description="d", tags=[{"slug": "blue"}])
@@ -263,7 +263,7 @@ class ContractTestCase(PlainTestCase):
             answer = self.allocate(cluster_name=f"other{number}", segment=wanted, dry_run=True)
             self.assertEqual((answer["vlan_id"], answer["allocation"]), (102, None))
         self.assertEqual(list(self.allocate(400, vid=5000)["errors"]), ["vid"])
-        # Others' pools are as far as without a wish.
+        # A wish does not reveal pools that the user may not view.
         self.assertEqual(self.allocate(404, site="Site2", vrf="Network2", vid=100)["code"], "pool_not_found")
         self.assertEqual(Allocation.objects.count(), 1)
 
@@ -297,12 +297,12 @@ class ContractTestCase(PlainTestCase):
             self.assertEqual(self.post(url_of("allocate-vlan"), body, status=403)["code"], "permission_denied")
 
     def test_number_of_queries(self):
-        # What a process looks up once, and what a token writes once a minute, does not count.
+        # Not counted: look-ups that a process makes once, and the token's write once a minute.
         self.allocate(cluster_name="warm-up")
         for name, call, queries in (
             ("allocate", self.allocate, 21),
             ("replay", self.allocate, 9),
-            # One asks whose the allocation is, five what still uses the segment.
+            # One query reads the owner of the allocation, five find what still uses the segment.
             ("release", self.release, 25),
         ):
             with self.subTest(name), self.assertNumQueries(queries):

@@ -1,4 +1,4 @@
-"""Required custom fields on what the plugin makes: there is a way to give them, and the error names it."""
+"""Required custom fields of the objects that the plugin makes: a call can set them, and the error says how."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def post_segment(client, pool, **more):
 
 
 def errors(answer):
-    """Return {field: texts} of a refusal, of NetBox's calls or of ours."""
+    """Return {field: texts} of a refusal by one of NetBox's or the plugin's calls."""
     assert answer.status_code == 400, answer.json()
     return answer.json().get("errors", answer.json())
 
@@ -125,7 +125,7 @@ def test_wrong_values(client, pool, values, says):
         generate(client, pool, vlan_custom_fields=values),
     ]
     if values != {"owner_team": ""}:
-        # What is empty may be given by each call.
+        # Each call may fill a field that is empty.
         path = url_of("segmentpool-detail", pk=pool.pk)
         calls.append(client.patch(path, {"vlan_custom_fields": values}, format="json"))
     for answer in calls:
@@ -148,7 +148,7 @@ def test_a_segment_is_changed_with_them(client, pool):
     body = {"vlan_custom_fields": {"owner_team": "net"}, "prefix_custom_fields": {"zone": "dmz"}}
     created = post_segment(client, pool, **body)
     path = url_of("segment-detail", pk=created.json()["id"])
-    # The body that made it changes nothing.
+    # The body of the creation, sent again, changes nothing.
     again = client.put(path, {"pool": pool.pk, **SEGMENT, **body}, format="json")
     assert again.status_code == 200, again.json()
     body = {"vlan_custom_fields": {"owner_team": "ops"}, "prefix_custom_fields": {"zone": "lan"}}

@@ -142,7 +142,7 @@ class RepairTestCase(DriftTestCase):
         self.assertEqual(self.post(self.repair_url, {"all": True})["repaired"], 0)
 
     def test_many(self):
-        """More than a client waits for are done by a job, those named and all of them."""
+        """A job repairs more findings than a client can wait for, whether the body names them or asks for all."""
         self.allow()
         items = self.items()
         with patch("netbox_vlan_manager.api.views.drift.REPAIRED_AT_ONCE", 1):
@@ -198,7 +198,7 @@ class RepairTestCase(DriftTestCase):
         self.post(self.repair_url, {"all": True}, status=403)
         self.grant("change", model=SegmentPool, pk=self.other.pk)
         body = self.post(self.repair_url, {"items": items})
-        # The allocation is not theirs to view.
+        # The user may not view the allocation.
         self.assertEqual((body["repaired"], body["failed"], body["skipped"]), (1, 3, 1))
         self.assertEqual(len(self.items()), 4)
         reader = client_of(self.user, write_enabled=False)

@@ -1,4 +1,4 @@
-"""Every call of the plugin's own has one shape of error; the calls that NetBox has for every model keep NetBox's."""
+"""The plugin's own calls share one error format; the calls that NetBox has for every model keep NetBox's."""
 
 from netbox_vlan_manager.api.errors import STATUS_OF_CODE
 from netbox_vlan_manager.services import allocate
@@ -64,7 +64,7 @@ class ShapeTestCase(PlainTestCase):
             self.assertTrue(all(isinstance(texts, list) for texts in answer.values()), answer)
 
     def test_others(self):
-        """What REST framework refuses has a code as well."""
+        """Refusals of REST framework have a code too."""
         missing = url_of("segment-disable", pk=10**9)
         wrong_type = self.client.post(url_of("allocate-vlan"), b"x", content_type="text/plain")
         for answer, code in (

@@ -1,4 +1,4 @@
-"""What a client is told when PostgreSQL fails under a call; tests/chaos has the real thing."""
+"""The answers to a client when PostgreSQL or Redis fails during a call, simulated; tests/chaos has real failures."""
 
 import json
 from unittest.mock import patch
@@ -57,7 +57,7 @@ class FailingDatabaseTestCase(TransactionTestCase):
         self.assertNotIn("secret-address", response.content.decode())
 
     def test_redis_is_gone(self):
-        # NetBox asks it for its configuration at each login with a token.
+        # NetBox reads its configuration from the database at each login with a token.
         with (
             patch("netbox.api.authentication.get_config", side_effect=RedisConnectionError("secret-address")),
             self.assertLogs("netbox_vlan_manager.api", "ERROR"),
@@ -79,14 +79,14 @@ class FailingDatabaseTestCase(TransactionTestCase):
             with self.assertLogs("netbox_vlan_manager.api", "ERROR"):
                 response = self.client.post(url_of("allocation-list"), cluster, format="json", headers=headers)
             self.assert_redis_is_named(response)
-            # What was done is what the next call is told.
+            # The next call reports the allocation that the first one made.
             self.assertEqual(self.client.post(url_of("allocation-list"), cluster, format="json").status_code, 200)
         self.assertEqual(Allocation.objects.count(), 2)
 
     def test_at_the_commit_of_an_idempotency_key(self):
         self.assert_unavailable(DISK_FULL, COMMIT, **{"Idempotency-Key": "k"})
 
-        # It is not taken for answered.
+        # The key has no stored answer.
         response = self.client.post(
             url_of("allocation-list"), self.asked, format="json", headers={"Idempotency-Key": "k"}
         )

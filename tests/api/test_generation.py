@@ -49,7 +49,7 @@ class GenerateTestCase(PlainTestCase):
             },
         )
         self.assertEqual((first.dhcp, first.description), (True, "Racks"))
-        # Again, there is nothing left to make.
+        # The second call has nothing left to make.
         answer = self.post(self.url, body)
         self.assertEqual((answer["created"], answer["skipped"], answer["segments"]), (0, [100, 101, 102], []))
 
@@ -143,7 +143,7 @@ class GenerateTestCase(PlainTestCase):
             with CaptureQueriesContext(connection) as queries:
                 self.post(self.url, {"count": count, "prefix_length": 27}, status=201)
             counts.append(len(queries))
-        # What is written goes in batches.
+        # Rows are written in batches.
         self.assertLessEqual(counts[1] - counts[0], 2)
 
     def test_schema(self):
@@ -162,7 +162,7 @@ class GenerateTestCase(PlainTestCase):
 
 
 class GrowthTestCase(PlainTestCase):
-    """A user who may allocate and nothing else asks a pool that grows."""
+    """A user with only the permission to allocate asks a pool that grows."""
 
     @classmethod
     def setUpTestData(cls):
@@ -191,7 +191,7 @@ class GrowthTestCase(PlainTestCase):
         self.assertEqual((answer["segment"]["display"], answer["vid"]), ("EPG_Site1_100 (100)", 100))
         self.post(url_of("allocation-list"), body)
         items = [{"cluster_name": name, "pool": self.pool.pk} for name in ("a", "b")]
-        # Only one is left: all or none.
+        # Only one segment is left, and a list is all or nothing.
         self.post(url_of("allocation-list"), items, status=409)
         self.assertEqual(Segment.objects.count(), 1)
 

@@ -42,7 +42,7 @@ FINE = {
 
 @contextmanager
 def worker_of(queue):
-    """A worker of a queue, as Redis knows it."""
+    """A worker of a queue, registered in Redis."""
     worker = Worker([queue], connection=django_rq.get_connection(queue), name=f"test-{uuid.uuid4()}")
     worker.register_birth()
     try:
@@ -122,7 +122,7 @@ class HealthTestCase(TestCase):
         for worker in Worker.all(queue=django_rq.get_queue("default")):
             worker.register_death()
         with worker_of("low"), worker_of("default") as killed:
-            # It is still listed, but its last sign of life has run out.
+            # The worker is still listed, but its heartbeat has expired.
             killed.connection.delete(killed.key)
             self.assertEqual(self.ask()["workers"], "down")
 
@@ -153,7 +153,7 @@ class HealthTestCase(TestCase):
             refused = ask("192.0.2.1")
             self.assertEqual(refused.json()["code"], "throttled")
             self.assertTrue(0 < int(refused["Retry-After"]) <= 60)
-            # What is no address is not one client's to choose.
+            # All clients whose address is invalid share one limit, so inventing addresses does not help.
             statuses = [ask(f"nobody-{number}").status_code for number in range(4)]
             self.assertEqual(statuses, [200, 200, 200, 429])
         with patch(f"{VIEW}.get_setting", return_value=None):

@@ -9,7 +9,7 @@ events = []
 
 
 def record_events(flushed):
-    """A stage of NetBox's EVENTS_PIPELINE that remembers what it is given."""
+    """A stage of NetBox's EVENTS_PIPELINE that records the events it gets."""
     events.extend(event["event_type"] for event in flushed)
 
 
@@ -32,5 +32,5 @@ class RefusedTestCase(TestCase):
 
     def test_a_refused_call_with_a_key_names_nothing_rolled_back(self):
         self.assertEqual((self.refuse(**{"Idempotency-Key": "k"}), events), ("normal", []))
-        # The next one that finds it does.
+        # The next call that finds the pool exhausted sends the event.
         self.assertEqual((self.refuse(), events), ("exhausted", ["vlan_manager_exhausted"]))

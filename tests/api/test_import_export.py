@@ -1,4 +1,4 @@
-"""Exports of REST, posted to the import of REST."""
+"""Files that REST exports, posted to REST's import."""
 
 import json
 
@@ -21,7 +21,7 @@ TYPES = {
     "json": "application/json",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-# As exports were before there were pools, purposes and ends in them.
+# An export of an older release, without pools, purposes and expiries.
 OLD = """Site,VRF,VLAN ID,EPG Name,Segment,DHCP,Description,Cluster,Allocated At,Released At,Status,IPv6 Prefix\r
 Site1,Network1,100,EPG_100,10.0.0.0/24,True,,"prod-01, prod-02",2025-03-01T08:00:00+00:00,,allocated,\r
 Site1,Network1,101,EPG_101,10.0.1.0/24,False,,,,2025-03-01T08:00:00+00:00,available,\r
@@ -45,7 +45,7 @@ def export(client, kind):
 
 
 def delete_segments():
-    # History is guarded against deletion.
+    # The models refuse to delete history.
     Allocation.objects.order_by()._raw_delete(connection.alias)
     Segment.objects.update(status="available")
     for segment in Segment.objects.all():
@@ -54,7 +54,7 @@ def delete_segments():
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_export_comes_back(client, kind):
-    """A disabled segment, a cluster with two purposes, and two places of one name."""
+    """The export has a disabled segment, a cluster with two purposes, and two places of one name."""
     user, vrf = make_user(), VRF.objects.create(name="V")
     pools = [
         make_pool(
@@ -153,5 +153,5 @@ def test_number_of_statements_does_not_grow_with_the_rows(client):
             content = csv_of((*HEADER, "status"), *((*line(vid), "disabled") for vid in range(first, last)))
             assert post(client, content, "csv").json()["created"] == last - first
         counts.append(len(queries))
-    # Beyond some rows NetBox's hierarchy is counted in another way.
+    # With many rows, NetBox updates the prefix hierarchy in another way.
     assert counts[1] <= counts[0]

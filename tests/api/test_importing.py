@@ -236,14 +236,14 @@ class ImportTestCase(PlainTestCase):
         numbers = [1.5, 10**30]
         rows = [self.row(200, **{name: value}) for name in columns for value in ({}, [], [1], *numbers)]
         rows = [row for row in rows if row["epg_name"] not in numbers]
-        # Digits, with a dot or without, are a name like any other.
+        # Digits, with or without a dot, are a valid name.
         rows += [self.row(201 + index, epg_name=number) for index, number in enumerate(numbers)]
         self.assertEqual(self.counts(self.post(self.url, rows)), (2, 0, 0, len(rows) - 2))
         names = Segment.objects.order_by("vid").values_list("vid", "vlan__name")
         self.assertEqual(list(names), [(100, "EPG_100"), (201, "1.5"), (202, str(10**30))])
 
     def test_permissions(self):
-        # Rows of a pool that is not the user's to write in.
+        # The second row is for a pool that the user may not change.
         rows = [self.row(), self.row(201, site="Site2", vrf="Network2", segment="10.2.1.0/24")]
         answer = self.post(self.url, rows)
         self.assertEqual(self.counts(answer), (1, 0, 0, 1))

@@ -1,4 +1,6 @@
-"""A call heeds every name of its body and its query string, or refuses it. What shapes the answer shapes only that."""
+"""
+A call uses every name of its body and query string, or refuses it. Names that shape the answer change nothing else.
+"""
 
 import pytest
 from django.db import transaction
@@ -12,7 +14,7 @@ from tests.api.base import NAMESPACE, PlainTestCase, client_of, url_of
 from tests.factories import make_pool, make_user
 from tests.permissions.matrix import endpoints
 
-# Calls that ignore names which they do not know, as NetBox's own do, unless these mean something to other calls.
+# Calls that ignore unknown names, as NetBox's own do, but refuse names that other calls use.
 LIKE_NETBOX = {
     (method, f"{model}-{kind}")
     for model in ("segmentpool", "segment", "allocation")
@@ -27,7 +29,7 @@ LIKE_NETBOX = {
     )
 } - {("POST", "allocation-list"), ("DELETE", "allocation-list"), ("DELETE", "allocation-detail")}
 
-# What clients add, misspell or hope for.
+# Parameters that clients add, misspell or guess.
 SHAPES = ("fields=id", "fields=nonsense", "omit=id", "omit=dry_run,cluster_name,pool,prefix,prefixes,vid", "brief=true")
 UNKNOWN = (
     "nonsense=1",
@@ -43,7 +45,7 @@ UNKNOWN = (
 
 
 def state():
-    """Return what there is, without what any two tries differ in."""
+    """Return the contents of the tables, without values that differ between any two tries."""
     return [
         sorted(objects.values_list(*names), key=repr)
         for objects, names in (
@@ -54,7 +56,7 @@ def state():
             (SegmentPool.objects, ("name", "prefixes__prefix")),
             (Prefix.objects, ("prefix", "status", "description")),
             (VLAN.objects, ("vid", "name", "description")),
-            # One that only tries is what was asked for.
+            # Without the jobs of dry runs, which are expected.
             (Job.objects.exclude(data__dry_run=True), ("name",)),
         )
     ]
@@ -75,7 +77,7 @@ class NamesTestCase(PlainTestCase):
 
     @classmethod
     def get_calls(cls):
-        """Return {(method, name of the URL): (id, body)} of each writing call, such that it changes something."""
+        """Return {(method, name of the URL): (id, body)} of each writing call; each body changes something."""
         pool, held, free = cls.pool.pk, cls.held.pk, cls.segments[103].pk
         site = {"site": "Site1", "vrf": "Network1"}
         place = {"scope_type": "dcim.sitegroup", "scope_id": SiteGroup.objects.create(name="Group", slug="group").pk}
@@ -145,7 +147,7 @@ class NamesTestCase(PlainTestCase):
         self.client = client_of(self.root)
 
     def send(self, call, query="", body=None):
-        """Return the status, the body of the answer and the state after the call, which is undone."""
+        """Make a call, roll it back, and return the status, the body of the answer and the state after the call."""
         (method, name), (pk, usual) = call, self.calls[call]
         body = usual if body is None else body
         url = url_of(name, **({"pk": pk} if pk else {}))
@@ -156,7 +158,7 @@ class NamesTestCase(PlainTestCase):
         return response.status_code, response.json() if response.content else None, after
 
     def check_refused(self, answer, before, call, *names):
-        """Check that a call was refused for these names, in the shape that it has, and did nothing."""
+        """Check that a call was refused for these names, in its error format, and changed nothing."""
         status, body, after = answer
         self.assertEqual((status, after == before), (400, True), body)
         if call in LIKE_NETBOX:
@@ -176,7 +178,7 @@ class NamesTestCase(PlainTestCase):
         self.assertEqual(found, set(self.calls))
 
     def test_usual_calls(self):
-        """Each of them does something, so that the other tests cannot pass by doing nothing."""
+        """Each call changes something; otherwise the other tests would prove nothing."""
         before = state()
         quiet = {("POST", "drift-repair"), ("POST", "segmentpool-adopt")}
         for call in self.calls:
@@ -200,7 +202,7 @@ class NamesTestCase(PlainTestCase):
                         self.assertEqual((status, after), (usual[0], usual[2]), body)
 
     def test_dry_run(self):
-        """Wherever it is given, nothing is done, and nobody is answered as if it were."""
+        """Wherever a client gives `dry_run`, the call changes nothing, and the answer does not claim a change."""
         before = state()
         for call, (_pk, usual) in self.calls.items():
             with self.subTest(call):
@@ -249,7 +251,7 @@ class NamesTestCase(PlainTestCase):
         self.assertIn("Did you mean vid?", body["errors"][0]["errors"]["vlan_id"][0])
 
     def test_reads(self):
-        """A filter that is not known would answer for more than was asked for."""
+        """An unknown filter that was ignored would answer with more objects than the client asked for."""
         for name, pk in (
             ("statistics", None),
             ("export-segments", None),
@@ -266,7 +268,7 @@ class NamesTestCase(PlainTestCase):
                     self.assertEqual((body["code"], list(body["errors"])), ("invalid", [query.partition("=")[0]]))
                 response = self.client.get(f"{url}?_=1", headers={"Accept": "application/json"})
                 if response.streaming:
-                    # Until it is read to the end it holds a cursor of the test's transaction.
+                    # Read to the end: an open stream keeps a cursor of the test's transaction.
                     response.getvalue()
                 self.assertEqual(response.status_code, 200)
 

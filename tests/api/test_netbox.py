@@ -1,4 +1,4 @@
-"""What every endpoint of NetBox's has, for the plugin's."""
+"""The features of all NetBox endpoints, tried on the plugin's."""
 
 from django.test import SimpleTestCase, TestCase
 from django.urls import include, path, reverse
@@ -253,7 +253,7 @@ class NetBoxFeaturesTestCase(PlainTestCase):
             self.assertIn("background job", str(answer))
         segment.refresh_from_db()
         self.assertEqual(segment.status, "available")
-        # One object is written at once, as NetBox does.
+        # A single object is written without a job, as in NetBox.
         self.grant("view", "change", model=SegmentPool)
         url = url_of("segmentpool-detail", pk=self.pool.pk)
         self.assertEqual(self.call("patch", f"{url}?background=true", {"description": "x"})["description"], "x")

@@ -1,4 +1,4 @@
-"""All pages of a list together have each row once, whatever it is ordered by."""
+"""The pages of a list together have each row once, in every order."""
 
 import pytest
 from django.test import RequestFactory
@@ -32,7 +32,7 @@ class OrderingTestCase(PlainTestCase):
             if pool.segments.count() == 2:
                 for name in ("a", "b"):
                     allocate(name, pool=pool, user=cls.root)
-        # All alike in as much as they may be.
+        # All objects have the same values, as far as possible.
         now = timezone.now()
         for model, *_rest in LISTS.values():
             model.objects.update(created=now, last_updated=now)
@@ -70,7 +70,7 @@ class OrderingTestCase(PlainTestCase):
         self.check_rest("allocation")
 
     def test_orders_end_with_the_id(self):
-        """What the database gets says so, also where it happens to read the rows in one order."""
+        """Checks the SQL, because the database may return rows in a stable order by chance."""
         for model, viewset, table_class in LISTS.values():
             queryset = viewset.queryset
             for column in table_class(queryset).columns.iterall():
@@ -101,7 +101,7 @@ class OrderingTestCase(PlainTestCase):
             self.assertEqual(len(set(found)), len(found), name)
 
     def test_models(self):
-        """Lists that nobody orders, in GraphQL and elsewhere, are in the order of the model, which is a total one."""
+        """Lists without an order, in GraphQL and elsewhere, use the order of the model, which is a total order."""
         for model, *_rest in LISTS.values():
             names = {name.lstrip("-").removesuffix("_id") for name in model._meta.ordering}
             unique = [{field.name} for field in model._meta.fields if field.unique] + [{"pk"}]
@@ -109,7 +109,7 @@ class OrderingTestCase(PlainTestCase):
             self.assertTrue(any(one <= names for one in unique), model)
 
     def test_utilization(self):
-        """A pool without segments is as empty as one of which nothing is allocated."""
+        """A pool without segments sorts like a pool without allocations."""
         url = url_of("segmentpool-list")
         for order in ("utilization", "-utilization"):
             rows = self.get(url, {"ordering": order, "limit": 100})["results"]

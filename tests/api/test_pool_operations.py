@@ -48,7 +48,7 @@ class MergeTestCase(PoolOperationTestCase):
             self.assertEqual(answer.pop("into")["name"], "Network1 Site2")
             self.assertEqual(answer, {**expected, "dry_run": dry_run})
             self.assertEqual(SegmentPool.objects.filter(pk=self.pool.pk).exists(), dry_run)
-        # What Terraform remembers goes on working.
+        # The ids in Terraform's state still work.
         self.grant("release", model=SegmentPool)
         url = url_of("allocation-detail", pk=held.pk)
         self.assertEqual(self.get(url)["pool"]["id"], self.into.pk)
@@ -98,7 +98,7 @@ class MergeTestCase(PoolOperationTestCase):
         self.assertIn("delete", self.post(self.url("merge"), body, status=403)["detail"])
         self.grant("delete", model=SegmentPool, pk=self.pool.pk)
         self.assertIn("Network1 Site2", self.post(self.url("merge"), body, status=403)["detail"])
-        # Of a pool that may be changed, but not deleted.
+        # The user may change the pool, but not delete it.
         self.assertEqual(
             self.post(self.url("merge", self.into), {"into": self.pool.pk}, status=404)["code"], "not_found"
         )
@@ -140,7 +140,7 @@ class RetireTestCase(PoolOperationTestCase):
         )
         self.assertEqual(error["code"], "pool_paused")
         self.assertIn("is retiring", error["detail"])
-        # It can be called off.
+        # Retiring can be cancelled.
         detail = url_of("segmentpool-detail", pk=self.pool.pk)
         self.assertEqual(self.get(detail)["status"]["value"], "retiring")
         self.assertEqual(self.call("patch", detail, {"status": "active"})["status"]["value"], "active")

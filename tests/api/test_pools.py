@@ -33,7 +33,7 @@ class SegmentPoolTestCase(
         containers = [
             Prefix.objects.create(prefix=f"10.{index}.0.0/16", vrf=vrf, status="container") for index in range(10, 13)
         ]
-        # Sharing another pool's VLAN group takes the permission to change that pool.
+        # To share another pool's VLAN group, a user needs the permission to change that pool.
         groups = [VLANGroup.objects.create(name=f"Group {index}", slug=f"group-{index}") for index in range(3)]
         cls.create_data = [
             {
@@ -62,7 +62,7 @@ class SegmentPoolsTestCase(PlainTestCase):
     def setUp(self):
         super().setUp()
         self.grant("view", "add", "change", "delete", model=SegmentPool)
-        # What a pool is made of.
+        # The user may view the objects that a pool consists of.
         for model in (Prefix, Tag, VRF, VLANGroup, Site, Region):
             self.grant("view", model=model)
         self.list_url = url_of("segmentpool-list")
@@ -218,7 +218,7 @@ class SegmentPoolsTestCase(PlainTestCase):
     def test_deleting_a_pool_with_segments(self):
         error = self.call("delete", self.url, status=409)
         self.assertEqual(error["code"], "protected")
-        # Nobody learns the names of segments that he may not view.
+        # The error does not name segments that the user may not view.
         self.assertNotIn("EPG_100", error["detail"])
         self.grant("view", model=Segment)
         self.assertIn("EPG_100", self.call("delete", self.url, status=409)["detail"])
@@ -233,7 +233,7 @@ class SegmentPoolsTestCase(PlainTestCase):
         self.assertEqual(error["errors"][0]["index"], 3)
         self.assertIn("prefixes", error["errors"][0]["errors"])
         error = self.post(self.list_url, [data[0], {**data[1], "name": "Network1 New0"}], status=400)
-        # The slug that is made along is a free one.
+        # The generated slug is a free one.
         self.assertEqual([(entry["index"], list(entry["errors"])) for entry in error["errors"]], [(1, ["name"])])
         self.assertEqual(SegmentPool.objects.count(), 1)
 

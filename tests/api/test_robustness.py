@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer that is an error of its own, never one of the server's."""
+"""Every bad request gets a 4xx answer, never a 5xx."""
 
 import pytest
 from django.db import transaction
@@ -98,7 +98,7 @@ class RobustnessTestCase(PlainTestCase):
         self.client = client_of(make_user("root", is_superuser=True))
 
     def send(self, method, url, body=None):
-        """Send a request, and undo what it did: a statement that failed would spoil the transaction of the test."""
+        """Send a request in a savepoint and roll it back: a failed statement would break the test's transaction."""
         with transaction.atomic():
             options = {"content_type": "application/json"} if body is not None else {}
             response = getattr(self.client, method)(url, body, **options)

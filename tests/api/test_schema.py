@@ -1,4 +1,4 @@
-"""What fuzzing found: answers that the OpenAPI schema did not have, or that were none."""
+"""Findings of the fuzzer: answers that the OpenAPI schema did not document, and requests without an answer."""
 
 from django.test import TestCase
 from drf_spectacular.validation import validate_schema
@@ -44,7 +44,7 @@ class DocumentedAnswersTestCase(TestCase):
                     self.assertLessEqual(expected, operation["responses"].keys(), (method, url))
 
     def test_every_refusal_is_as_documented(self):
-        """Whatever a call does: what stands before it, such as the middleware, may refuse it with any of these."""
+        """Every call documents them: middleware and authentication may refuse any call with one of these."""
         anywhere = {400: "invalid", 403: "permission_denied", 409: "branch_active", 503: "busy"}
         by_names = {
             f"{ROOT}{path}/" for path in ("allocate-vlan", "release-vlan", "allocations", "allocations/stretched")

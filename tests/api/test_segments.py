@@ -24,7 +24,7 @@ class SegmentTestCase(
     bulk_update_data = {"description": "New description", "dhcp": True}
     bulk_update_invalid_data = {"vid": 5000}
     user_permissions = ("netbox_vlan_manager.view_segmentpool",)
-    # A CIDR, which the model has as a Prefix.
+    # The body has a CIDR, the model a Prefix.
     validation_excluded_fields = ("prefix",)
 
     @classmethod
@@ -83,7 +83,7 @@ class SegmentsTestCase(PlainTestCase):
         self.assertEqual(segment["vlan"]["vid"], 100)
 
     def test_etag(self):
-        """The VLAN or the prefix changes in NetBox: a write of somebody who read the segment before is refused."""
+        """After the VLAN or prefix changes in NetBox, a write with the segment's old ETag is refused."""
         root = client_of(make_user("root", is_superuser=True))
         segment = self.pool.segments.get(vid=100)
         held = allocate("prod-01", pool=self.pool, vid=100, user=self.user).allocation
@@ -111,7 +111,7 @@ class SegmentsTestCase(PlainTestCase):
             self.assertNotEqual(etag, old)
         self.assertEqual(root.patch(prefix, {"prefix": "10.0.99.0/24"}, format="json").status_code, 200)
         self.assertNotEqual(root.get(urls[0]).headers["ETag"], etag)
-        # What the plugin writes itself counts as well.
+        # Changes that the plugin writes change the ETag too.
         for change in ({"epg_name": "EPG_fourth"}, {"prefix": "10.0.98.0/24"}):
             etag = root.get(urls[0]).headers["ETag"]
             self.assertEqual(root.patch(urls[0], change, format="json").status_code, 200)
@@ -138,7 +138,7 @@ class SegmentsTestCase(PlainTestCase):
 
     def test_create_on_a_prefix_that_is_there(self):
         prefix = Prefix.objects.create(prefix="10.0.201.0/24", vrf=self.pool.vrf)
-        # An id says nothing to those who may not view the prefix.
+        # To a user who may not view the prefix, its id is unknown.
         self.assertEqual(list(self.post(self.list_url, self.new(prefix=prefix.pk), status=400)), ["prefix"])
         self.grant("view", model=Prefix)
         self.grant("view", model=SegmentPool)
@@ -161,7 +161,7 @@ class SegmentsTestCase(PlainTestCase):
             body = self.new(vid=vid, epg_name=f"EPG_{vid}", prefix=f"10.0.{vid}.0/24", **asked)
             segment = self.post(self.list_url, body, status=201)
             self.assertEqual((segment["status"]["value"], segment["disabled_reason"]), (status, reason))
-            # The body that made it changes nothing more.
+            # The body of the creation, sent again, changes nothing.
             again = self.call("put", url_of("segment-detail", pk=segment["id"]), body)
             self.assertEqual((again["status"]["value"], again["disabled_reason"]), (status, reason))
         self.post(self.list_url, self.new(**{"as": "allocated"}), status=400)
@@ -289,7 +289,7 @@ class SegmentsTestCase(PlainTestCase):
         error = self.post(self.list_url, [self.new(), data], status=403)
         self.assertEqual(error["errors"][0]["index"], 1)
         self.assertEqual(Segment.objects.count(), 4)
-        # What was made on the way is gone too.
+        # The VLAN and prefix of the failed creation are gone too.
         self.assertFalse(VLAN.objects.filter(vid=200).exists())
         self.assertFalse(ObjectChange.objects.filter(postchange_data__vid=200).exists())
 
@@ -299,7 +299,7 @@ class SegmentsTestCase(PlainTestCase):
 
     def test_bulk_create(self):
         data = [self.new(vid=200 + n, epg_name=f"E{n}", prefix=f"10.0.{200 + n}.0/24") for n in range(3)]
-        # The second clashes with the first, the third with nothing.
+        # The second segment conflicts with the first, the third with none.
         error = self.post(self.list_url, [data[0], {**data[1], "vid": 200}, data[2]], status=400)
         self.assertEqual([(entry["index"], list(entry["errors"])) for entry in error["errors"]], [(1, ["vid"])])
         error = self.post(self.list_url, [data[0], 5, [data[1]], {}], status=400)

@@ -128,7 +128,7 @@ class SetClustersTestCase(SegmentActionTestCase):
         self.assertEqual(self.holders(), [("a", False)])
 
     def test_a_list(self):
-        """As the pages show it; text with commas does the same."""
+        """REST takes a list of names; text with commas works too."""
         self.assertEqual([one["cluster_name"] for one in self.put(["a", " b"])], ["a", "b"])
         self.put("b, c")
         self.assertEqual([name for name, _shared in self.holders()], ["b", "c"])
@@ -182,7 +182,7 @@ class EndQuarantineTestCase(SegmentActionTestCase):
         self.assertEqual(answer["last_released_at"], before["last_released_at"])
         change = ObjectChange.objects.filter(changed_object_id=self.segment.pk).order_by("pk").last()
         self.assertEqual((change.user, change.message), (self.user, "Cleaned by hand"))
-        # Again, and without a reason: nothing changes.
+        # A second call, without a reason, changes nothing.
         self.assertEqual(self.post(self.end_url, None)["status"]["value"], "available")
         self.assertEqual(ObjectChange.objects.filter(changed_object_id=self.segment.pk).order_by("pk").last(), change)
 

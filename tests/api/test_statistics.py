@@ -121,7 +121,7 @@ class ExportTestCase(Inventory):
     def export(self, url=None, client=None, **params):
         response = (client or self.client).get(url or self.segments_url, params)
         self.assertEqual(response.status_code, 200, getattr(response, "data", None))
-        # Until it is read to the end it holds a cursor of the test's transaction.
+        # Read to the end: an open stream keeps a cursor of the test's transaction.
         response.chunks = list(response.streaming_content)
         response.body = b"".join(response.chunks)
         return response
@@ -247,8 +247,8 @@ class ExportTestCase(Inventory):
         for number, text in enumerate(texts):
             make_segment(self.pool, 200 + number, 200 + number, description=text)
         stored = [row["Description"] for row in self.rows(vid__gte=200)]
-        # Descriptions are trimmed nowhere, so the tab and the end of a line are there; a file has a line feed for it.
-        # Some spreadsheets pass over white space before a formula.
+        # Descriptions are not trimmed: the tab and the line end stay, the latter as a line feed. Some spreadsheets skip
+        # white space before a formula.
         self.assertEqual(stored[:4], [f"'{text}" for text in texts[:4]])
         self.assertEqual(stored[4:6], ["'\t'=1", "'\n'=1"])
         self.assertEqual(stored[6:8], list(texts[6:8]))
@@ -257,7 +257,7 @@ class ExportTestCase(Inventory):
         self.assertEqual({cell.data_type for cell in cells}, {"s"})
         self.assertEqual((cells[0].value, cells[8].value), ("'=1+1", "bell"))
         exported = json.loads(self.export(format="json", vid__gte=200).body)
-        # One kind of line break in all formats, so that an import of any of them gives the same.
+        # All formats have the same line breaks, so an import of any of them gives the same text.
         self.assertEqual([row["description"] for row in exported], [text.replace("\r", "\n") for text in texts])
 
     def test_an_epg_name_that_looks_like_a_formula(self):

@@ -1,7 +1,7 @@
 """
-Measures the plugin beside what it is to be measured by, in one run, and prints a table: python -m tests.benchmarks.
+Compares the plugin with NetBox and plain SQL in one run, and prints a table: python -m tests.benchmarks.
 
-Only the ratios mean anything: both sides of each run in turn on the same servers, so that a busy machine slows both.
+Only the ratios are meaningful: both sides run in turn on the same servers, so a busy machine slows both.
 """
 
 import argparse
@@ -24,7 +24,7 @@ LARGE = {"pools": 50, "segments": 4000, "taken": 3900}
 
 @dataclass
 class Row:
-    """One line of the table; `ours` and `other` are in `unit`, and the goal is on ours divided by other."""
+    """One line of the table; `ours` and `other` are in `unit`, and the goal limits ours divided by other."""
 
     what: str
     against: str
@@ -49,17 +49,17 @@ class Bench:
         self.scale = scale
 
     def times(self, count):
-        """Return how often to repeat what a full run repeats `count` times."""
+        """Return how often this run repeats a measurement that a full run repeats `count` times."""
         return max(3, int(count * self.scale))
 
     def run_inprocess(self, database, measure, *arguments):
-        """Return the result of a measure of tests.benchmarks.inprocess."""
+        """Run one of the measures of tests.benchmarks.inprocess and return its result."""
         command = [sys.executable, "-m", "tests.benchmarks.inprocess", measure, *map(str, arguments)]
         process = subprocess.run(command, env=database.env, stdout=subprocess.PIPE, check=True)
         return json.loads(process.stdout.splitlines()[-1])
 
     def world(self, **pools):
-        """Return a new database with the pools of `fill` by prefix of their names."""
+        """Return a new database with the pools of `fill`; the keywords are the prefixes of their names."""
         database = self.stack.create_database()
         with database.connect() as connection:
             for prefix, size in pools.items():
@@ -76,7 +76,7 @@ class Bench:
                 "WHERE name = 'Grow-1'"
             )
             (vrf,) = connection.execute("SELECT id FROM ipam_vrf WHERE name = 'Bench-4'").fetchone()
-        # NetBox's calls get groups and a container of their own, empty and as large.
+        # NetBox's calls get their own VLAN groups and container, empty and of the same size.
         group, _time = client("POST", "/api/ipam/vlan-groups/", {"name": "Other", "slug": "other"})
         busy_group, _time = client("POST", "/api/ipam/vlan-groups/", {"name": "Busy", "slug": "busy"})
         container, _time = client(
@@ -162,13 +162,13 @@ class Bench:
         for number in range(-3, self.times(count)):
             for name, call in calls.items():
                 _answer, elapsed = call(number)
-                # The first calls import and connect.
+                # Numbers below 0 warm up: the first calls import modules and connect.
                 if number >= 0:
                     times[name].append(elapsed)
         return {name: statistics.median(values) for name, values in times.items()}
 
     def processes(self):
-        """Allocations in processes of their own, without HTTP."""
+        """Allocations without HTTP, in separate processes."""
         turns = 3
         database = self.world(Two={"pools": turns, "segments": 4094}, One={"pools": turns, "segments": 4094})
         seconds = 5 * self.scale
@@ -203,11 +203,11 @@ class Bench:
         )
 
     def large(self):
-        """What 200,000 segments cost."""
+        """Operations with 200,000 segments."""
         large = self.world(Large=LARGE)
         small = self.world(Small={"pools": 20, "segments": 10})
         times = {"large": [], "small": []}
-        # As often as a pool of 10, and the last 100 of a large one, serve.
+        # A pool of 10 and the last 100 of a large pool allow this many calls.
         for turn in range(10):
             times["large"].append(self.run_inprocess(large, "latency", "Large-1", 9))
             times["small"].append(self.run_inprocess(small, "latency", f"Small-{turn + 1}", 9))
@@ -314,7 +314,7 @@ class Bench:
 
 
 def show(value, unit):
-    """Return a value with its unit as people read it."""
+    """Return a value with its unit, in a readable form."""
     if unit == "s":
         return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.1f} s"
     if unit == "B":

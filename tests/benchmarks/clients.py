@@ -1,4 +1,4 @@
-"""HTTP clients that measure, as light as they can be, so that the server has the machine."""
+"""HTTP clients that measure. They are light, to leave the machine to the server."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Client:
-    """Calls one NetBox with one token."""
+    """An HTTP client of one NetBox with one token."""
 
     def __init__(self, netbox):
         self.port = netbox.port
@@ -22,7 +22,7 @@ class Client:
         Return (answer, seconds) of a call.
 
         Raises:
-            AssertionError: The status is no success. A benchmark of refusals would mean nothing.
+            AssertionError: The status is no success, so the time would be that of a refusal.
         """
         payload = None if body is None else json.dumps(body)
         start = time.perf_counter()
@@ -38,12 +38,12 @@ class Client:
 
 def throughput(call, clients, seconds):
     """
-    Return how many calls a second so many processes get done together.
+    Return how many calls a second several processes complete together.
 
     Args:
-        call: A function that takes a number, which no other call is given, and makes one call.
+        call: A function that makes one call; its argument is a number that no other call gets.
         clients: How many processes.
-        seconds: How long they go on.
+        seconds: How long they run.
     """
     results = FORK.Queue()
     barrier = FORK.Barrier(clients)

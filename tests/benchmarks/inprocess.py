@@ -1,5 +1,5 @@
 """
-Measures services in a process of its own: python -m tests.benchmarks.inprocess MEASURE ARGUMENTS, the result as JSON.
+Measures services without HTTP: python -m tests.benchmarks.inprocess MEASURE ARGUMENTS prints the result as JSON.
 """
 
 import json
@@ -24,7 +24,7 @@ from netbox_vlan_manager.services.segments.segment_columns import EXPORTED  # no
 from tests.benchmarks.clients import throughput  # noqa: E402
 from tests.factories import make_user  # noqa: E402
 
-# What an allocation writes, with as little around it as can be: no permissions, no validation, no replay.
+# The writes of an allocation alone: no permissions, no validation, no replay.
 BARE = """
 SELECT s.id, s.vlan_id, s.prefix_id, s.vid, v.name, p.prefix FROM netbox_vlan_manager_segment s
 JOIN ipam_vlan v ON v.id = s.vlan_id JOIN ipam_prefix p ON p.id = s.prefix_id
@@ -99,7 +99,7 @@ def bare(pool, count):
 
 
 def rate(pool, workers, seconds):
-    """Return how many allocations a second so many processes make in one pool."""
+    """Return how many allocations a second several processes make in one pool."""
     pool, user = SegmentPool.objects.select_related("vrf").get(name=pool), make_user()
     started = time.time()
 
@@ -114,7 +114,7 @@ def rate(pool, workers, seconds):
 
 
 def count_segments():
-    """Return the median times of the statistics of all pools, and of the bare GROUP BY under them."""
+    """Return the median times of the statistics of all pools, and of the bare GROUP BY that they use."""
     pools = SegmentPool.objects.all()
     query = "SELECT pool_id, status, count(*) FROM netbox_vlan_manager_segment GROUP BY pool_id, status"
 
@@ -131,7 +131,7 @@ def count_segments():
 
 
 def export_memory(count):
-    """Return the most memory that exporting so many segments as CSV holds at once, in bytes."""
+    """Return the peak memory of exporting that many segments as CSV, in bytes."""
     pks = list(Segment.objects.order_by("pk").values_list("pk", flat=True)[: int(count)])
     segments = Segment.objects.filter(pk__lte=pks[-1])
     for _chunk in _csv(segments.filter(pk__lte=pks[10])):
@@ -144,7 +144,7 @@ def export_memory(count):
 
 
 def export_for(seconds):
-    """Export all segments over and over for so many seconds; return how many rows that were."""
+    """Export all segments repeatedly for that many seconds, and return the number of rows."""
     start, rows = time.perf_counter(), 0
     while time.perf_counter() - start < float(seconds):
         for _row in export.segment_rows(Segment.objects.all()):

@@ -2,7 +2,7 @@
 Shows where the time of an allocation goes, layer by layer: python -m tests.benchmarks.profile.
 
 The calls go through all of NetBox in this process: middleware, token, view, services, PostgreSQL. A layer's time is
-what is spent in it but not in the layers that it calls; COMMIT is a layer and no query. Measuring adds some
+what is spent in it without the layers that it calls; COMMIT is a layer and no query. Measuring adds some
 microseconds for each layer and query.
 """
 
@@ -35,7 +35,7 @@ LAYERS = (HTTP, AUTHENTICATION, VIEW, RESOLUTION, SERVICE, CHANGE_LOG, COMMIT, E
 
 
 class Profile:
-    """What each layer took in the call that is under way: [seconds, seconds of SQL, queries] by layer."""
+    """The cost of each layer in the current call: [seconds, seconds of SQL, queries] by layer."""
 
     def __init__(self):
         self.clear()
@@ -47,7 +47,7 @@ class Profile:
 
     @contextmanager
     def time(self, layer):
-        """Count the block as `layer`, but for what it counts as others."""
+        """Count the time of the block for `layer`, without the blocks of other layers inside it."""
         around = self._switch(layer)
         try:
             yield
@@ -62,7 +62,7 @@ class Profile:
         return previous
 
     def wrap(self, owner, name, layer):
-        """Count each call of `owner`'s function as `layer`."""
+        """Count each call of `owner`'s function for `layer`."""
         function = getattr(owner, name)
 
         @wraps(function)
@@ -78,14 +78,14 @@ class Profile:
         try:
             return execute(sql, params, many, context)
         finally:
-            # What a lazy signal or teardown asks outside of the layers is nobody's.
+            # Queries outside all layers, of a lazy signal or a teardown, are not counted.
             if self.layer:
                 self.layers[self.layer][1] += perf_counter() - start
                 self.layers[self.layer][2] += 1
 
 
 def instrument(profile):
-    """Have the functions that each layer begins with report to `profile`, where their callers look them up."""
+    """Wrap the entry functions of each layer where their callers look them up, so that they report to `profile`."""
     from django.core.handlers.base import BaseHandler
     from django.db import connections
 
@@ -108,7 +108,7 @@ def instrument(profile):
 
 def measure(calls):
     """
-    Return {what was called: a list of the layers of each call, as in Profile.layers}.
+    Return {name of the call: a list of the layers of each call, as in Profile.layers}.
 
     Args:
         calls: How many of each.
@@ -143,7 +143,7 @@ def measure(calls):
 
 
 def add_event_rule():
-    """Have every allocation that is made or changed send a webhook, which no worker is there to take."""
+    """Make an event rule that queues a webhook for every new or changed allocation; no worker sends it."""
     from core.models import ObjectType
     from extras.models import EventRule, Webhook
     from netbox_vlan_manager.models import Allocation
@@ -158,7 +158,7 @@ def add_event_rule():
 
 
 def demote():
-    """Leave the superuser the right to allocate from and release to one pool, so that permissions are looked up."""
+    """Limit the superuser to allocating and releasing in one pool, so that permissions are looked up."""
     from netbox_vlan_manager.models import SegmentPool
     from tests.factories import permit
     from users.models import User
@@ -168,7 +168,7 @@ def demote():
 
 
 def table(name, measured):
-    """Return the Markdown table of one call: medians over all calls, which need not add up exactly."""
+    """Return the Markdown table of one call: medians over all calls, which may not add up exactly."""
     total = statistics.median(sum(seconds for seconds, _sql, _queries in layers.values()) for layers in measured)
     sums = [[sum(column) for column in zip(*layers.values(), strict=True)] for layers in measured]
     lines = [

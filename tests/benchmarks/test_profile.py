@@ -4,7 +4,7 @@ import sys
 import pytest
 
 
-# The whole of it: make profile
+# The full run: make profile
 @pytest.mark.timeout(300)
 def test_profile_finds_the_layers():
     command = [sys.executable, "-m", "tests.benchmarks.profile", "--calls", "1"]

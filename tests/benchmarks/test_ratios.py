@@ -1,7 +1,7 @@
 """
-Guards against collapse: how long things take beside each other, within bounds that a busy machine keeps too.
+Guards against collapse: compares the times of two operations, within bounds that hold on a busy machine too.
 
-`make bench` measures for real. Here both sides of a ratio run in turn in this process, and count by their medians.
+`make bench` measures precisely. Here both sides of a ratio run in turn in this process, and their medians count.
 """
 
 import statistics
@@ -52,7 +52,7 @@ def test_replay_is_cheaper_than_an_allocation():
         assert allocate(f"cluster-{number}", user=user, pool=pool).created
 
     def replay(number):
-        # Of what was allocated a call before.
+        # The previous call made this allocation.
         assert not allocate(f"cluster-{max(number - 1, 0)}", user=user, pool=pool).created
 
     allocate_number(0)
@@ -60,7 +60,7 @@ def test_replay_is_cheaper_than_an_allocation():
 
 
 def test_allocation_is_no_great_multiple_of_its_writes():
-    # Both name the clusters alike each time, so that each turn wants pools of its own.
+    # Both sides use the same cluster names each time, so each turn needs new pools.
     names = [pool.name for pool in make_pools("Pool", pools=16, segments=20)]
     ours, bare = [], []
     for turn in range(8):

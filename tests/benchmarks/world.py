@@ -1,8 +1,8 @@
-"""Fills a database with many segments, by SQL: what is measured is how they are used, not how they came about."""
+"""Fills a database with many segments by SQL, because creating them is not measured."""
 
 __all__ = ("fill",)
 
-# Every pool has its own VRF, so that each counts its /24s from 10.0.0.0/8 on.
+# Every pool has its own VRF, so each can use the /24s from 10.0.0.0 on.
 FILL = """
 WITH site AS (
     INSERT INTO dcim_site (created, last_updated, custom_field_data, description, comments, name, slug, status,
@@ -74,17 +74,17 @@ FROM taken
 
 def fill(connection, prefix, pools, segments, taken=0):
     """
-    Make pools of so many /24 segments, each in a VRF, VLAN group and site of its own, all named "<prefix>-<number>".
+    Make pools of /24 segments, each with its own VRF, VLAN group and site, all named "<prefix>-<number>".
 
     Args:
         connection: A psycopg connection in autocommit mode.
-        prefix: Begins the names.
+        prefix: The prefix of the names.
         pools: How many.
         segments: How many in each, up to 4094.
-        taken: How many of the first pool's are allocated, the lowest VLAN IDs first.
+        taken: How many segments of the first pool are allocated, the lowest VLAN IDs first.
     """
     connection.execute(FILL.format(prefix=prefix, pools=pools, segments=segments))
     if taken:
         connection.execute(ALLOCATE.format(name=f"{prefix}-1", count=taken))
-    # As autovacuum leaves a table that nobody has touched for a minute.
+    # Autovacuum does this within a minute.
     connection.execute("VACUUM ANALYZE")

@@ -1,8 +1,8 @@
 """
-Breaks what the plugin stands on, under load, and checks that nothing was lost: python -m tests.chaos.
+Breaks the servers below the plugin under load, and checks that nothing was lost: python -m tests.chaos.
 
-Every answer that said 200 or 201 has to be in the database exactly once, the invariants have to hold, and the service
-has to answer again without help. Exits 1 if anything was lost.
+Every answer with status 200 or 201 must be in the database exactly once, the invariants must hold, and the service
+must answer again without help. Exits 1 if anything was lost.
 """
 
 import argparse
@@ -24,7 +24,7 @@ POOLS = 30
 
 
 def run(names, scale):
-    """Yield the name of each fault, its Outcome and the seconds that it took."""
+    """Run the faults, and yield the name, the Outcome and the seconds of each."""
     with World.stack() as stack:
         world = World(stack, POOLS, SEGMENTS)
         for name in names:
@@ -38,7 +38,7 @@ def run(names, scale):
 
 
 def describe(name, outcome, elapsed):
-    """Return the lines that tell of an Outcome."""
+    """Return the lines that report an Outcome."""
     if outcome.skipped:
         return f"{name:12} not tried: {outcome.skipped}"
     answers = ", ".join(f"{count} {kind}" for kind, count in sorted(outcome.answers.items()))
@@ -64,7 +64,7 @@ def main():
     outcomes = {}
     try:
         for name, outcome, elapsed in run(options.only or FAULTS, options.scale):
-            # A Counter would count the pairs that asdict() copies it from.
+            # asdict() would copy a Counter from its pairs, and so count the pairs.
             outcomes[name] = asdict(outcome) | {"answers": dict(outcome.answers)}
             print(describe(name, outcome, elapsed), flush=True)
     except StackError as e:

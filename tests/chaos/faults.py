@@ -27,7 +27,7 @@ from tests.stack.servers import Process, wait_for
 
 __all__ = ("FAULTS", "SEGMENTS", "Outcome")
 
-# In each pool.
+# The number of segments in each pool.
 SEGMENTS = 500
 
 ALLOCATIONS = "netbox_vlan_manager_allocation"
@@ -50,14 +50,14 @@ CREATE CONSTRAINT TRIGGER chaos_commit AFTER INSERT OR UPDATE ON {ALLOCATIONS} D
 @dataclass
 class Outcome:
     """
-    What became of a fault.
+    The result of a fault.
 
     Attributes:
-        tried: What was done to whom.
-        answers: How often each kind of answer came.
-        lost: Texts, one for each promise that was not kept.
-        back: Seconds until the service answered again, None where it was never away.
-        skipped: Why the fault could not be tried, if it could not.
+        tried: A sentence with the fault and its load.
+        answers: The number of answers of each kind.
+        lost: Texts, one for each broken promise.
+        back: Seconds until the service answered again; None if it never stopped.
+        skipped: The reason if the fault could not be tried.
     """
 
     tried: str
@@ -80,7 +80,7 @@ def judge(world, pool, calls, tried, netboxes=None):
 
 
 def let_pass(load, count, kind="done", seconds=60):
-    """Wait until the clients of a Load got so many more answers of a kind, for so many seconds at most."""
+    """Wait until the clients of a Load get that many more answers of a kind, or until that many seconds have passed."""
     deadline = time.monotonic() + seconds
     enough = count_answers(load.calls)[kind] + count
     while count_answers(load.calls)[kind] < enough and time.monotonic() < deadline:
@@ -89,9 +89,9 @@ def let_pass(load, count, kind="done", seconds=60):
 
 def kill_workers(world, load, seconds, netboxes):
     """
-    Kill gunicorn's workers at random moments of a Load for so many seconds, and return how many were killed.
+    Kill gunicorn's workers at random moments of a Load for that many seconds, and return the number of kills.
 
-    What counts is calls, not seconds: a slow machine would see workers die that have only begun to start.
+    The pauses are counted in calls, not seconds: on a slow machine, workers would otherwise die while they start.
     """
     deadline, kills = time.monotonic() + seconds, 0
     while time.monotonic() < deadline:
@@ -106,7 +106,7 @@ def rush(world, scale, netboxes=None):
     """Twice as many clients as a pool has segments, all at once."""
     pool, clients = world.next_pool(), max(60, int(1000 * scale))
     with world.database.connect() as connection:
-        # The others are out of the game.
+        # All other segments are disabled.
         connection.execute(
             "UPDATE netbox_vlan_manager_segment SET status = 'disabled' WHERE vid > %s AND pool_id = "
             "(SELECT id FROM netbox_vlan_manager_segmentpool WHERE name = %s)",
@@ -245,9 +245,9 @@ def leases_killed(world, scale):
     _forget_workers(world)
     with _worker(world) as worker:
         _wait_for(world, worker, released.replace("count(*)", f"count(*) = {size}"), pool)
-        # Two runs of it may meet; give a second one the time to do harm.
+        # Two runs of the job may overlap: wait, so that the second could do harm.
         time.sleep(2)
-    # Nobody has asked for these releases: what is left to compare is the change log, and what was told.
+    # No client asked for these releases, so only the change log and the events can be compared.
     with world.database.connect() as connection:
         lost = [loss for loss in find_losses(connection, pool, calls) if "by the answers" not in loss]
     _forget_workers(world)
@@ -342,14 +342,14 @@ def clients_hang_up(world, scale):
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
         with socket.create_connection(("127.0.0.1", world.netbox.port)) as connection:
-            # Closing resets the connection.
+            # With this option, close() resets the connection.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.sendall(request[: random.randrange(len(request))] if number % 3 == 0 else request)
             time.sleep(random.uniform(0, 0.1))
 
     with world.load(pool, 4) as load, ThreadPoolExecutor(8) as threads:
         list(threads.map(hang_up, range(count)))
-    # Who asks again is told what there is; nobody knows whether that is new.
+    # A second call returns the allocation; whether the first one made it is unknown.
     again = [allocate(world.netbox, pool, f"{pool}-gone-{number}".lower()) for number in range(count)]
     made = sum(not one.created for one in again)
     unanswered = [Call(one.cluster, "allocate") for one in again]
@@ -359,7 +359,7 @@ def clients_hang_up(world, scale):
 
 @contextmanager
 def _worker(world):
-    """An RQ worker, killed with its job at the end of the block."""
+    """An RQ worker, which is killed with its job at the end of the block."""
     log = Path(world.database.env["NETBOX_ROOT"]) / "rqworker.log"
     worker = world.stack.add(Process([sys.executable, "-m", "netbox", "rqworker"], env=world.database.env, log=log))
     try:
@@ -392,7 +392,7 @@ def _wait_for(world, worker, query, *parameters):
 
 
 def _forget_workers(world):
-    """Let it be minutes later: RQ has missed the killed worker, and what was scheduled is due."""
+    """Simulate that minutes pass: RQ drops the killed worker, and scheduled jobs are due."""
     valkey, number = world.stack.valkey, int(world.database.env["REDIS_DATABASE"])
     client = redis.Redis(port=valkey.port, password=valkey.password, db=number)
     for key in client.scan_iter("rq:wip:*"):

@@ -1,4 +1,4 @@
-"""Clients that allocate and release by REST without end, and what has to be true of the answers that they got."""
+"""Clients that allocate and release by REST without end, and checks of the answers that they got."""
 
 import itertools
 import json
@@ -12,9 +12,9 @@ from http.client import HTTPConnection, HTTPException
 __all__ = ("Call", "Load", "call", "count_answers", "find_losses")
 
 API = "/api/plugins/vlan-manager"
-# Clusters of one client. Each cluster has one client, so that the order of its calls is known.
+# The number of clusters of one client. No two clients share a cluster, so the order of its calls is known.
 CLUSTERS = 3
-# What a client may be told, beside 2xx: by the plugin with one of these codes, and by NetBox itself with 500.
+# The refusals that a client may get: the plugin's have one of these codes, NetBox's own the status 500.
 REFUSALS = {
     (404, "allocation_not_found"),
     (409, "pool_exhausted"),
@@ -26,16 +26,16 @@ REFUSALS = {
 @dataclass(frozen=True)
 class Call:
     """
-    A call for a cluster, and what came back.
+    A call for a cluster, and its answer.
 
     Attributes:
         action: "allocate" or "release".
-        status: The HTTP status, None when no answer came.
-        body: The answer's JSON, {} when it has none.
-        text: The answer as it came.
-        allocation: The id of the allocation that a 2xx is about, None if it does not say.
-        created: Whether a 2xx says that it made the allocation, and is not given for the second time.
-        retry_after: That header.
+        status: The HTTP status; None without an answer.
+        body: The answer's JSON; {} if it has none.
+        text: The answer's raw text.
+        allocation: The id of the allocation in a 2xx; None if the answer has none.
+        created: Whether a 2xx says that it made the allocation, and is no replay.
+        retry_after: The header Retry-After.
     """
 
     cluster: str
@@ -53,19 +53,19 @@ class Call:
 
     @property
     def open(self):
-        """Whether the call may have been carried out, for all the client knows."""
+        """Whether the client cannot know if the call was carried out."""
         return self.status is None or self.status >= 500
 
     @property
     def kind(self):
-        """What came back, in a word or two."""
+        """The kind of the answer, in a word or two."""
         if self.status is None:
             return "no answer"
         return "done" if self.done else f"{self.status} {self.body.get('code') or 'by NetBox'}"
 
 
 def call(netbox, method, path, body=None, headers=(), timeout=300):
-    """Return (status, headers, text) of one call, or None when no whole answer came."""
+    """Return (status, headers, text) of one call, or None without a complete answer."""
     connection = HTTPConnection("127.0.0.1", netbox.port, timeout=timeout)
     try:
         connection.request(
@@ -124,11 +124,11 @@ def _read(cluster, action, answer):
 
 class Load:
     """
-    Clients that allocate and release in a pool until they are stopped; a call that fails is made again. Every other
+    Clients that allocate and release in a pool until they are stopped. They repeat failed calls, and every second
     client uses Idempotency-Keys.
 
     Args:
-        netboxes: The LiveNetBoxes, which the clients share out.
+        netboxes: The LiveNetBoxes, among which the clients are divided.
         pool: The name of the pool, of its site and of its VRF.
         clients: How many.
     """
@@ -152,7 +152,7 @@ class Load:
             thread.join()
 
     def _work(self, netbox, pool, client):
-        # Each turn of a cluster is an allocation, now and then a second one, and a release.
+        # Each turn of a cluster is an allocation, sometimes the same call once more, and a release.
         for turn in itertools.count():
             cluster = f"{pool}-{client}-{turn % CLUSTERS}".lower()
             key = f"{cluster}-{turn}" if client % 2 else None
@@ -168,7 +168,7 @@ class Load:
                 return
 
     def _insist(self, make):
-        """Call until the answer is final and return it, or None when it is time to stop."""
+        """Repeat a call until its answer is final, and return it; None if the load stops first."""
         while not self._stop.is_set():
             made = make()
             self.calls.append(made)
@@ -185,12 +185,12 @@ def count_answers(calls):
 
 def find_losses(connection, pool, calls):
     """
-    Return texts that tell where the database contradicts an answer, or an answer another one; empty if all is well.
+    Return a text for each contradiction between the database and an answer, or between two answers.
 
     Args:
         connection: A psycopg connection.
-        pool: The name of a pool in which nobody but the clients of `calls` allocated.
-        calls: All their calls, those of a cluster in their order.
+        pool: The name of a pool in which only the clients of `calls` allocated.
+        calls: All their calls; those of one cluster are in order.
     """
     rows = connection.execute(
         "SELECT id, lower(cluster_name), vid, released_at IS NULL FROM netbox_vlan_manager_allocation "
@@ -222,7 +222,7 @@ def find_losses(connection, pool, calls):
         if pk not in told and cluster not in maybe
     ]
 
-    # One entry for the allocation in the change log, and one for the release.
+    # The change log has one entry for the allocation, and one for the release.
     changes = connection.execute(
         "SELECT allocation.id, count(*) FILTER (WHERE action = 'create'), count(*) FILTER (WHERE action = 'update'), "
         "allocation.released_at IS NOT NULL FROM netbox_vlan_manager_allocation AS allocation "
@@ -240,7 +240,7 @@ def find_losses(connection, pool, calls):
 
 
 def _judge(made, by_id):
-    """Return what is wrong with an answer by itself, and beside what is in the database."""
+    """Return the errors of an answer, in itself and compared with the database."""
     what = f"{made.action} of {made.cluster}"
     if "Traceback (most recent call last)" in made.text:
         return [f"{what}: a traceback"]
@@ -259,9 +259,9 @@ def _judge(made, by_id):
 
 
 def _walk(cluster, calls, held):
-    """Follow the calls of a cluster, and return what cannot be: what it was told to hold, or not to, and does not."""
+    """Follow the calls of a cluster, and return the contradictions between the answers about what it holds."""
     losses = []
-    # What it holds as far as is known: an id, None, or "?" after a call whose end is open.
+    # What the cluster holds: an allocation's id, None, or "?" after a call with an unknown outcome.
     holds = None
     for made in calls:
         if made.action == "allocate" and made.done:

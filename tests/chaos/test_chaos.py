@@ -1,4 +1,4 @@
-"""The fault suite, small. The whole of it: make chaos."""
+"""A short run of the fault suite; `make chaos` runs it in full."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tests.stack.database import PROJECT
 
 @pytest.fixture(scope="module")
 def outcomes(stack, tmp_path_factory):
-    """{fault: its outcome} of one run with servers of its own."""
+    """The {fault: outcome} of one run with its own servers."""
     if stack.postgresql is None or stack.valkey is None:
         pytest.skip("The fault suite stops and kills its servers: unset DB_HOST and REDIS_HOST.")
     path = tmp_path_factory.mktemp("chaos") / "outcomes.json"
@@ -42,7 +42,7 @@ def test_nothing_is_lost(outcomes, fault):
 
 
 class Rows:
-    """Stands for a connection: the rows of the allocations, and then those of the change log."""
+    """A fake connection that returns the rows of the allocations, and then those of the change log."""
 
     def __init__(self, allocations, changes=()):
         self.results = [allocations, changes]

@@ -1,4 +1,4 @@
-"""The servers that the fault suite has its way with, and the questions that it asks after each fault."""
+"""The servers that the fault suite breaks, and the checks after each fault."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from tests.stack import Stack, StackError
 
 __all__ = ("Broken", "World", "children_of", "kill_with_children")
 
-# Seconds within which the service has to answer again by itself.
+# Seconds within which the service must answer again by itself.
 PATIENCE = 90
-# Calls in a row that have to be answered well, so that each worker has answered some.
+# Calls in a row that must succeed, enough for each worker to answer some.
 STEADY = 12
 
 
@@ -26,14 +26,14 @@ class Broken(Exception):
 
 
 def children_of(pid):
-    """Return the ids of the processes that a process started and that live."""
+    """Return the ids of the living child processes of a process."""
     output = subprocess.run(["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
     lines = [line.split() for line in output.splitlines()]
     return [int(child) for child, parent, stat in lines if int(parent) == pid and not stat.startswith("Z")]
 
 
 def kill_with_children(process):
-    """Kill a Process and what it started; an RQ worker's scheduler and job have process groups of their own."""
+    """Kill a Process and its children; an RQ worker's scheduler and job have process groups of their own."""
     for pid in (process.popen.pid, *children_of(process.popen.pid)):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -64,19 +64,19 @@ class World:
         Return the Stack, not started, that a World needs.
 
         Raises:
-            StackError: This run is to use servers that are not its own.
+            StackError: The environment names servers for this run to use, which must not be broken.
         """
         if "DB_HOST" in os.environ or "REDIS_HOST" in os.environ:
             raise StackError("The fault suite stops and kills its servers: unset DB_HOST and REDIS_HOST.")
-        # What was committed has to survive the death of the server's processes. That of the machine is not tried.
+        # Commits must survive a kill of the server's processes. A crash of the machine is not tried.
         return Stack(synchronous_commit="on", max_connections=60)
 
     def next_pool(self):
-        """Return the name of a pool that nobody has used."""
+        """Return the name of a pool that no fault has used yet."""
         return f"Chaos-{next(self._pools)}"
 
     def load(self, pool, clients=8, netboxes=None):
-        """Return a Load on the pool, to be entered."""
+        """Return a Load on the pool, a context manager."""
         return Load(netboxes or [self.netbox], pool, clients)
 
     def workers(self, netbox=None):
@@ -92,7 +92,7 @@ class World:
         return bool(workers)
 
     def crash_postgresql(self, how):
-        """Stop PostgreSQL with SIGQUIT, its immediate shutdown, or SIGKILL, and return when all of it has gone."""
+        """Stop PostgreSQL with SIGQUIT (immediate shutdown) or SIGKILL, and wait for the end of all its processes."""
         process = self.stack.postgresql.process
         children = children_of(process.popen.pid)
         process.stop(how)
@@ -102,10 +102,10 @@ class World:
 
     def wait_until_back(self, pool, netbox=None):
         """
-        Return the Calls made until all workers answer again, and how many seconds that took.
+        Call until all workers answer again, and return the Calls and the seconds that it took.
 
         Raises:
-            Broken: They do not, in time.
+            Broken: They do not within PATIENCE seconds.
         """
         start = time.monotonic()
         netbox = netbox or self.netbox
@@ -123,7 +123,7 @@ class World:
         return calls, back
 
     def find_drift(self):
-        """Return what NetBox reports as drift, a list of texts."""
+        """Return the drift that NetBox reports, as a list of texts."""
         answer = call(self.netbox, "GET", "/drift/")
         if answer is None or answer[0] != 200:
             return [f"No report of drift: {answer}"]

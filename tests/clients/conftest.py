@@ -25,7 +25,7 @@ def netbox(stack):
 
 @pytest.fixture(scope="module")
 def api(netbox):
-    """A function that makes a call of NetBox's REST API and returns its requests.Response."""
+    """A function that calls NetBox's REST API and returns the requests.Response."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {netbox.token}"
 
@@ -50,8 +50,8 @@ def held(api):
 @pytest.fixture
 def front(netbox):
     """
-    Something in front of NetBox that answers the next calls with `.troubles`, (status, headers) each, without asking.
-    `.env` has the environment for an example to go through it; `.calls` says what came, as "POST /path".
+    A proxy before NetBox that answers the next calls itself with `.troubles`, (status, headers) each. `.env` is the
+    environment that sends an example through the proxy; `.calls` lists the calls, as "POST /path".
     """
 
     class Front(BaseHTTPRequestHandler):
@@ -87,7 +87,7 @@ def front(netbox):
             "NETBOX_URL": f"http://127.0.0.1:{server.server_port}",
             "NETBOX_TOKEN": netbox.token,
             "no_proxy": "127.0.0.1",
-            # What a test of ours runs in is none of the example's business.
+            # The example must not see the environment of the tests.
             "PYTHONPATH": "",
         }
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -45,12 +45,12 @@ def test_allocate_and_release(run, tmp_path, held):
     assert {name: network["vlan_id"] for name, network in networks.items()} == {"a": 202, "b": 203}
     assert "a.yaml: got VLAN 202, 10.21.2.0/24, EPG EPG_Site1_Network2_202" in done.stdout
 
-    # All files are given every time.
+    # Pipelines give all files every time.
     again = run("--out", "networks.json", "clusters")
     assert "b.yaml: has VLAN 203" in again.stdout
     assert held("gitops-") == {"gitops-a": 202, "gitops-b": 203}
 
-    # A file that was renamed, or says it in capitals, is the same cluster.
+    # A renamed file, or a name in capitals, is the same cluster.
     write(tmp_path / "removed", old=("GITOPS-A", "site1", "Network2"), b=("gitops-b", "Site1", "Network2"))
     (tmp_path / "clusters" / "b.yaml").unlink()
     done = run("--release", "--keep", "clusters", "removed")
@@ -80,12 +80,12 @@ def test_busy(run, tmp_path, front):
 
 
 def test_exhausted(run, tmp_path, held):
-    # Four segments, all of them taken.
+    # Take all four segments of the pool.
     write(tmp_path / "clusters", a=("full-a", "Site3", "Network3"), b=("full-b", "Site3", "Network1"))
     done = run("--out", "networks.json", "clusters")
     assert done.returncode == 1
     assert "ERROR clusters/a.yaml: no network is left (pool_exhausted): Pool Network3 Site3" in done.stderr
-    # The others get theirs all the same.
+    # The other clusters still get their networks.
     assert list(json.loads((tmp_path / "networks.json").read_text())) == ["b"]
     assert list(held("full-")) == ["full-b"]
 
@@ -100,7 +100,7 @@ def test_refused(run, tmp_path, held):
     assert "Site1/Network1" in done.stderr
     assert "c.yaml: no site, vrf in the file" in done.stderr
     assert "Traceback" not in done.stderr
-    # What is there cannot be told, so nothing is taken away.
+    # The script cannot read which clusters exist, so it releases nothing.
     done = run("--release", "--keep", "clusters", "clusters")
     assert done.returncode == 1
     assert "nothing was released" in done.stderr
@@ -147,7 +147,7 @@ def test_pipeline(platform, get_script, examples, front, tmp_path, held):
         after = commit(tmp_path)
         shutil.rmtree(tmp_path / "removed", ignore_errors=True)
         env = front.env | {before_name: before, after_name: after}
-        # As both run it: the first command that fails ends it.
+        # As both pipelines run it: the first command that fails ends the script.
         done = subprocess.run(
             ["bash", "-eo", "pipefail", "-c", script],
             cwd=tmp_path,
@@ -165,7 +165,7 @@ def test_pipeline(platform, get_script, examples, front, tmp_path, held):
     assert done.returncode == 0, done.stderr
     assert set(held(f"{platform}-")) == {f"{platform}-a", f"{platform}-b"}
 
-    # One is new, one is gone, one is renamed.
+    # One cluster is new, one is deleted, one is renamed.
     (clusters / "a.yaml").rename(clusters / "renamed.yaml")
     (clusters / "b.yaml").unlink()
     write(clusters, c=(f"{platform}-c", "Site2", "Network2"))
@@ -173,13 +173,13 @@ def test_pipeline(platform, get_script, examples, front, tmp_path, held):
     assert done.returncode == 0, done.stderr
     assert set(held(f"{platform}-")) == {f"{platform}-a", f"{platform}-c"}
 
-    # None is left: the pipeline fails and says why.
+    # No segment is left: the pipeline fails and names the reason.
     write(clusters, d=(f"{platform}-d", "Site3", "Network3"))
     third, done = push(second)
     assert done.returncode == 1
     assert "no network is left" in done.stderr
 
-    # All are gone, and with them the folder.
+    # All clusters are deleted, and the folder too.
     shutil.rmtree(clusters)
     clusters.mkdir()
     (clusters / "README").touch()

@@ -58,7 +58,7 @@ def test_ansible(examples, front, tmp_path, held):
         ]
         return run(front, *command, cwd=tmp_path)
 
-    # The busy answer comes twice, and the third is NetBox's.
+    # The proxy answers busy twice; the third answer is NetBox's.
     front.troubles = [BUSY, (409, {})]
     done = play()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -76,7 +76,7 @@ def test_ansible(examples, front, tmp_path, held):
     done = play(state="absent")
     assert (done.returncode, "changed=0" in done.stdout) == (0, True)
 
-    # Nothing is left, also after the tries.
+    # The pool is still exhausted after all tries.
     done = play("Site3", "Network3", tries=1)
     assert done.returncode == 2
     assert "No network for ansible-1: Pool Network3 Site3" in done.stdout
@@ -84,7 +84,7 @@ def test_ansible(examples, front, tmp_path, held):
 
 
 def test_terraform(examples, api):
-    """The provider is not to be had here: what it would send, by its documentation, is sent."""
+    """Sends what the provider would send by its documentation, because the provider is not available here."""
     text = (examples / "terraform.tf").read_text()
     parsed = hcl2.loads(text)
     (resource,) = parsed["resource"]
@@ -110,17 +110,17 @@ def test_terraform(examples, api):
     assert (read.status_code, read.json()["id"]) == (200, number)
     for name in re.findall(r"jsondecode\(network\.api_response\)\.(\w+)", text):
         assert read.json()[name]
-    # Applied again with its state lost, it finds what there is.
+    # Without its state, a second apply finds the existing allocation.
     again = api("post", path("create_path"), json=body)
     assert (again.status_code, again.json()["id"]) == (200, number)
-    # What is to force a new resource cannot be updated.
+    # Arguments with force_new cannot be updated.
     assert api("patch", path("update_path", number), json=body | {"site": "Site2"}).status_code == 400
 
     assert api("delete", path("destroy_path", number)).status_code == 204
     assert api("delete", path("destroy_path", number)).status_code == 204
-    # To Terraform it is gone, so that the next apply makes it again.
+    # Terraform takes the allocation for deleted, so the next apply makes a new one.
     assert api("get", path("read_path", number)).status_code == 404
-    # The id that the comment imports by ends in the allocation's.
+    # The import id in the comment ends with the allocation's id.
     imported = re.search(r"terraform import \S+ (\S+)/\d+", text)[1]
     assert imported == local["allocations"].strip('"')
 
@@ -148,7 +148,7 @@ def test_event_rule(examples, api, netbox):
         created = api("post", "extras/event-rules/", json=rule)
         assert created.status_code == 201, created.text
 
-        # Of two pools the rule asks for one.
+        # The rule matches one of two pools.
         for site in ("Site1", "Site2"):
             asked = {"cluster_name": "webhook-1", "site": site, "vrf": "Network1"}
             assert api("post", "plugins/vlan-manager/allocate-vlan/", json=asked).ok, site
@@ -163,7 +163,7 @@ def test_event_rule(examples, api, netbox):
 
 @pytest.fixture
 def worker(netbox, tmp_path):
-    """An RQ worker: NetBox starts no script without one."""
+    """An RQ worker; NetBox runs scripts only with one."""
     worker = Process([sys.executable, "-m", "netbox", "rqworker"], env=netbox.database.env, log=tmp_path / "worker.log")
     yield worker
     worker.stop()
@@ -181,7 +181,7 @@ def test_custom_script(examples, api, held):
     def start(**data):
         asked = {"data": {"cluster_name": "script-1", **data}, "commit": True}
         deadline = time.monotonic() + 120
-        # The worker takes a while to be there.
+        # The worker takes a while to register.
         while (started := api("post", f"extras/scripts/{script['id']}/", json=asked)).status_code == 503:
             assert time.monotonic() < deadline
             time.sleep(0.5)

@@ -1,6 +1,6 @@
 """
-Runs the tests of this directory through PgBouncer as well: those most at risk always, all of them with
-DB_POOLER=pgbouncer in the environment.
+Runs tests of this directory through PgBouncer too: those most at risk always, all of them with DB_POOLER=pgbouncer in
+the environment.
 """
 
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from tests.stack import StackError
 
-# Those in which locks, retries, savepoints, cursors or a client that dies decide.
+# Tests of locks, retries, savepoints, cursors and clients that die.
 AT_RISK = {
     "test_no_segment_is_given_twice",
     "test_one_cluster_that_asks_fifty_times_has_one_allocation",
@@ -47,7 +47,7 @@ def pgbouncer(stack):
 
 @pytest.fixture
 def fresh_database(fresh_database, request):
-    """The fixture of that name; what the databases' `env` starts goes through PgBouncer where the test asks for it."""
+    """The fixture of that name; the databases' `env` goes through PgBouncer if the test asks for it."""
     if request.param == "direct":
         return fresh_database
     env = request.getfixturevalue("pgbouncer").env

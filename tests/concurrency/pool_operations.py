@@ -1,4 +1,4 @@
-"""Scenarios of whole-pool moves beside allocations, run as those of `scenarios` are."""
+"""Scenarios of operations on whole pools during allocations; they run like those of `scenarios`."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ from tests.factories import make_pool, make_user  # noqa: E402
 
 
 def make_pair(segments):
-    """Return a pool at Site1 with so many segments, and one at Site2 with ten, whose VLAN IDs are others."""
+    """Return a pool at Site1 with that many segments, and one at Site2 with ten segments and other VLAN IDs."""
     pool = make_big_pool(segments)
     into = make_pool(scope="Site2", vid_ranges=((1, 4094),), container="11.0.0.0/8")
     rows = [
@@ -64,7 +64,7 @@ def allocating():
         return f"merged {result.segments} segments"
 
     tasks = [merge, *(lambda n=n: one(n) for n in range(300))]
-    # The first process does nothing but merge.
+    # The first process only merges.
     order = [tasks[0]]
     rest = tasks[1:]
     while rest:
@@ -81,7 +81,7 @@ def allocating():
 
 
 def churning():
-    """12 processes allocate and release while the pool is merged: by allocation, whatever pool it is in by then."""
+    """12 processes allocate, and release by the allocation's id, while the pool is merged into another."""
     pool, into = make_pair(60)
     user = merge_user()
 
@@ -93,7 +93,7 @@ def churning():
                 patiently(lambda held=held: release_allocation(held, user="operator"))
                 rounds += 1
             except VLANManagerError as error:
-                # Twelve may ask at once for the ten of the other pool.
+                # Twelve processes may ask at once for the ten segments of the other pool.
                 if error.code not in ("pool_not_found", "pool_exhausted"):
                     raise
         return {"rounds": rounds}
@@ -117,7 +117,7 @@ def churning():
 
 
 def retiring():
-    """15 processes allocate while one retires the pool and another deletes what is drained, ten times over."""
+    """15 processes allocate while one retires the pool and another deletes it once drained, ten times."""
     rounds = []
     for number in range(10):
         pool = make_pool(scope=f"Site{number}", segments=12, container=f"10.{number}.0.0/16", vid_ranges=((1, 50),))

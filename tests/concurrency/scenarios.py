@@ -1,8 +1,8 @@
 """
 Scenarios of many processes against one PostgreSQL, each printed as JSON: python -m tests.concurrency.scenarios NAME.
 
-A scenario runs in a process of its own, with a database that nothing else uses. It sets NetBox up once and forks, so
-that each worker has its own connection and costs no start-up.
+A scenario runs in its own process, with a database that nothing else uses. It sets up NetBox once and forks: each
+worker has its own connection and needs no start-up.
 """
 
 import json
@@ -72,18 +72,18 @@ events = []
 
 
 def record_events(flushed):
-    """A stage of NetBox's EVENTS_PIPELINE that remembers what it is given."""
+    """A stage of NetBox's EVENTS_PIPELINE that records the events it gets."""
     events.extend(f"{event['object_type'].model} {event['event_type']}" for event in flushed)
 
 
 def record_own_events(flushed):
-    """Another one, which remembers the plugin's own events and what they are about."""
+    """A stage of EVENTS_PIPELINE that records the plugin's own events with their objects."""
     own = [event for event in flushed if event["event_type"].startswith("vlan_manager_")]
     events.extend(f"{event['event_type']} {event['object_id']}" for event in own)
 
 
 def make_big_pool(segments):
-    """Return a pool with so many /24 segments, made by one import."""
+    """Return a pool with that many /24 segments, made by one import."""
     pool = make_pool(vid_ranges=((1, 4094),), container="10.0.0.0/8")
     rows = [
         (
@@ -104,9 +104,9 @@ def make_big_pool(segments):
 
 def in_processes(tasks, processes):
     """
-    Run `tasks`, functions without arguments, in so many processes that begin together; return their results.
+    Run `tasks`, functions without arguments, in that many processes, which begin together; return their results.
 
-    An error of the plugin's comes back as its code, any other as its traceback.
+    An error of the plugin is returned as its code, any other error as its traceback.
     """
     connections.close_all()
     results = FORK.Queue()
@@ -136,7 +136,7 @@ def in_processes(tasks, processes):
 
 @contextmanager
 def other_session():
-    """A connection of another session, in a transaction that is rolled back at the end."""
+    """A connection in another session, with a transaction that is rolled back at the end."""
     config = connection.settings_dict
     session = psycopg.connect(
         host=config["HOST"],
@@ -151,7 +151,7 @@ def other_session():
 
 
 def wait_until_blocked(session, count=1):
-    """Return when so many sessions of this database wait for a lock."""
+    """Return once that many sessions of this database wait for a lock."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     for _attempt in range(500):
         with psycopg.connect(session.info.dsn, password=session.info.password, autocommit=True) as observer:
@@ -162,7 +162,7 @@ def wait_until_blocked(session, count=1):
 
 
 def patiently(work):
-    """Do what a client does: try again when told that it is busy."""
+    """Do what a client does: try again after a Busy."""
     for _try in range(60):
         try:
             return work()
@@ -172,24 +172,24 @@ def patiently(work):
 
 
 def ask(cluster_name, pool, **asked):
-    """Allocate as the test user and return what a client would get."""
+    """Allocate as the test user and return the answer of a client."""
     allocation, created = allocate(cluster_name, pool=pool, user="operator", **asked)
     return {"cluster": allocation.cluster_name, "vid": allocation.vid, "created": created}
 
 
 def configure(pool, **values):
-    """Write settings of a pool, and return it as it is now."""
+    """Write settings of a pool, and return the reloaded pool."""
     SegmentPool.objects.filter(pk=pool.pk).update(**values)
     return SegmentPool.objects.get(pk=pool.pk)
 
 
 def move(queryset, field):
-    """Let what `field` says have been a second ago."""
+    """Set the time in `field` to a second ago."""
     queryset.update(**{field: timezone.now() - timedelta(seconds=1)})
 
 
 def report(outcomes, **more):
-    """Print the outcomes, the drift found afterwards, and what the tables hold."""
+    """Print the outcomes, the drift that is found afterwards, and the contents of the tables."""
     answers = [outcome for outcome in outcomes if isinstance(outcome, dict)]
     others = [outcome for outcome in outcomes if not isinstance(outcome, dict)]
     active = list(Allocation.objects.active().values_list("cluster_name", "vid"))
@@ -207,7 +207,7 @@ def report(outcomes, **more):
 
 
 def rush():
-    """16 processes, 400 clusters, 300 segments."""
+    """16 processes ask for 400 clusters in a pool of 300 segments."""
     pool = make_big_pool(300)
     report(in_processes([lambda n=n: ask(f"cluster-{n:03}", pool) for n in range(400)], 16))
 
@@ -219,7 +219,7 @@ def one_cluster():
 
 
 def last_segment():
-    """Two clusters ask for the last segment, twenty times over."""
+    """Two clusters ask for the last segment, twenty times."""
     pool = make_big_pool(1)
     rounds = []
     for number in range(20):
@@ -231,7 +231,7 @@ def last_segment():
 
 
 def last_disabled():
-    """One asks for the last segment while another disables it, thirty times over."""
+    """One process asks for the last segment while another disables it, thirty times."""
     pool = make_big_pool(1)
     segment = Segment.objects.get()
     rounds = []
@@ -251,7 +251,7 @@ def last_disabled():
 
 
 def disabling():
-    """12 processes allocate and release in a pool of 8 segments, over and over, while 8 disable and enable these."""
+    """12 processes repeatedly allocate and release in a pool of 8 segments, while 8 others disable and enable them."""
     pool = make_big_pool(8)
     segments = list(Segment.objects.all())
     quiet = {"pool_exhausted", "segment_in_use", "allocation_not_found"}
@@ -291,7 +291,7 @@ def disabling():
 
 
 def churn():
-    """16 processes allocate and release 24 clusters in a pool of 8, over and over."""
+    """16 processes repeatedly allocate and release for 24 clusters in a pool of 8 segments."""
     pool = make_big_pool(8)
 
     def turn(number):
@@ -363,7 +363,7 @@ def deadlock():
     """
     A release that has written its segment and allocation runs into a deadlock, and is tried again.
 
-    The other session holds the prefix, which the release writes last, and then wants the release's cluster lock.
+    The other session holds the prefix, which the release writes last, and then asks for the release's cluster lock.
     """
     pool = make_big_pool(1)
     ask("cluster-1", pool)
@@ -399,7 +399,7 @@ def deadlock():
 
 
 def same_segment():
-    """16 processes create the same segment, and 16 others segments that overlap it."""
+    """16 processes create the same segment, and 16 others create segments that overlap it."""
     pool = make_pool(vid_ranges=((1, 4094),), container="10.0.0.0/8")
     user = make_user()
 
@@ -455,7 +455,7 @@ def same_import():
 
 
 def killed():
-    """A process dies between its writes: nothing of them is left, and nobody is kept waiting."""
+    """A process dies between its writes: none of them remains, and no other session keeps waiting."""
     import os
 
     pool = make_big_pool(1)
@@ -476,7 +476,7 @@ def killed():
 
 
 def last_holder():
-    """The last holder of a segment releases it while somebody comes to share it, twenty times over."""
+    """The last holder of a segment releases it while another cluster begins to share it, twenty times."""
     pool = make_big_pool(1)
     segment = Segment.objects.select_related("pool").get()
     rounds = []
@@ -497,7 +497,7 @@ def last_holder():
 
 
 def expired_or_renewed():
-    """A lease that is over is renewed while the job releases it, twenty times over."""
+    """A client renews an expired lease while the job releases it, twenty times."""
     pool = make_big_pool(1)
     rounds = []
     for number in range(20):
@@ -521,9 +521,9 @@ def expired_or_renewed():
 
 def nearer_pool():
     """
-    20 clusters ask for a site over and over while somebody adds a pool at it, and another; and release at the end.
+    20 clusters repeatedly ask for a site while two pools are added there; they release at the end.
 
-    Each says which VLAN IDs it was answered with.
+    Each cluster reports the VLAN IDs of its answers.
     """
     group = SiteGroup.objects.create(name="Group", slug="group")
     site, other = make_site("Site1", group=group), make_site("Site2", group=group)
@@ -563,8 +563,8 @@ def nearer_pool():
 
 def overdue():
     """
-    24 leases are over in a full pool of 24: their clusters and 12 others ask at once, beside two runs of the job. Ten
-    times over.
+    All 24 leases of a full pool have expired: their clusters and 12 others ask at once, during two runs of the job. Ten
+    times.
     """
     pool = make_big_pool(24)
     rounds = []
@@ -594,7 +594,7 @@ def overdue():
 
 
 def _batches(work):
-    """Let two ask for the same ten VLAN IDs, one from the lowest on and one from the highest, five times over."""
+    """Let two callers ask for the same ten VLAN IDs, one upwards and one downwards, five times."""
     pool = make_big_pool(10)
     rounds = []
     for number in range(5):
@@ -614,7 +614,7 @@ def _batches(work):
 
 
 def opposite_batches():
-    """Two batches that want each other's segments."""
+    """Two batches ask for each other's segments."""
 
     def work(pool, wanted):
         allocate_many([AllocationRequest.clean(name, pool=pool, vid=vid) for name, vid in wanted], user="operator")
@@ -623,7 +623,7 @@ def opposite_batches():
 
 
 def opposite_transactions():
-    """Two transactions of many calls that want each other's segments, as a script may make."""
+    """Two transactions of many calls, as scripts make them, ask for each other's segments."""
 
     def work(pool, wanted):
         transactions.run(lambda: [ask(name, pool, vid=vid) for name, vid in wanted])
@@ -633,8 +633,8 @@ def opposite_transactions():
 
 def opposite_lists():
     """
-    Two lists by REST that want each other's segments, then each other's limits, then release what both share; ten
-    times over. Each tells its status and how often something was tried again.
+    Two lists by REST ask for each other's segments, then for each other's limits, then release segments that both
+    share; ten times. Each reports its status and the number of retries.
     """
     pool = make_big_pool(10)
     user = make_user("root", is_superuser=True)
@@ -681,7 +681,7 @@ def opposite_lists():
 
 
 def stretched():
-    """16 processes ask for the same VLAN ID at two sites, or for any at one of them."""
+    """16 processes ask for the same VLAN ID at two sites, or for any VLAN ID at one of them."""
     pools = [
         make_pool("Network1", f"Site{n}", container=f"10.{n}.0.0/16", vid_ranges=((1, 60),), segments=60)
         for n in range(2)
@@ -712,7 +712,7 @@ def limits():
 
 
 def jobs():
-    """Four runs of the job of every minute at once."""
+    """Four simultaneous runs of the job of every minute."""
     pool = configure(make_big_pool(40), cooldown=3600, warning_threshold=20)
     leases = [allocate(f"cluster-{n}", pool=pool, user="operator").allocation.pk for n in range(30)]
     for n in range(20, 30):
@@ -720,7 +720,7 @@ def jobs():
     move(Segment.objects.filter(status="quarantined"), "quarantined_until")
     move(Allocation.objects.filter(pk__in=leases[:10]), "expires_at")
     Allocation.objects.filter(pk__in=leases[10:20]).update(expires_at=timezone.now() + timedelta(minutes=5))
-    # What is left is above the threshold.
+    # The remaining usage is above the threshold.
     settings.EVENTS_PIPELINE = [f"{__name__}.record_own_events"]
     before = ObjectChange.objects.count()
 
@@ -746,7 +746,7 @@ def jobs():
 
 
 def promotions():
-    """Clusters ask for segments whose cool-down is over while these are promoted, ten times over."""
+    """Clusters ask for segments whose cool-down is over while the job promotes them, ten times."""
     pool = configure(make_big_pool(12), cooldown=3600)
     rounds = []
     for number in range(10):
@@ -766,7 +766,7 @@ def promotions():
 
 
 def orders():
-    """16 processes ask for all 48 segments of a pool, in each order."""
+    """16 processes ask for all 48 segments of a pool, in each allocation order."""
     pool = make_big_pool(48)
     rounds = {}
     for order in ("lowest", "highest", "least-recently-used", "random"):
@@ -780,34 +780,34 @@ def orders():
 
 
 def ask_grown(cluster_name, pool):
-    """Allocate as `ask` does, and say what was handed out."""
+    """Allocate as `ask` does, and return the pool, VLAN ID and prefix."""
     allocation = allocate(cluster_name, pool=pool, user="operator").allocation
     return {"pool": pool.pk, "vid": allocation.vid, "prefix": str(allocation.prefix)}
 
 
 def growing_pool(vrf="Network1", **fields):
-    """Return a pool without segments that makes its own."""
+    """Return a pool without segments that grows."""
     return make_pool(
         vrf, container="10.0.0.0/8", vid_ranges=((1, 4094),), auto_grow=True, grow_prefix_length=24, **fields
     )
 
 
 def growth():
-    """16 processes, 200 clusters, a pool that makes at most 150 segments."""
+    """16 processes ask for 200 clusters in a pool that makes at most 150 segments."""
     pool = growing_pool(grow_limit=150)
     outcomes = in_processes([lambda n=n: ask_grown(f"cluster-{n}", pool) for n in range(200)], 16)
     report(outcomes, segments=Segment.objects.count(), vlans=VLAN.objects.count(), prefixes=Prefix.objects.count())
 
 
 def growth_in_one_group():
-    """16 processes ask two pools that grow out of the same VLAN group."""
+    """16 processes ask two pools that grow in the same VLAN group."""
     pools = [growing_pool()]
     pools.append(growing_pool("Network2", vlan_group=pools[0].vlan_group))
     report(in_processes([lambda n=n: ask_grown(f"cluster-{n}", pools[n % 2]) for n in range(120)], 16))
 
 
 def growth_beside_an_import():
-    """12 processes ask a pool that grows while others import into it what it would make itself, and other segments."""
+    """12 processes ask a pool that grows, while others import the segments that it would make, and further ones."""
     pool = growing_pool()
 
     def bring(first):
@@ -833,8 +833,8 @@ def growth_beside_an_import():
 
 def beside_netbox():
     """
-    16 processes ask a pool that grows, generate, and take what NetBox's own endpoints say is available: 25 networks of
-    the pool's container and 25 VLAN IDs of its group.
+    16 processes ask a pool that grows, generate segments, and use NetBox's endpoints for available prefixes and VLANs:
+    25 networks of the pool's container and 25 VLAN IDs of its group.
     """
     pool = growing_pool()
     container, group = pool.prefixes.get(), pool.vlan_group
@@ -856,7 +856,7 @@ def beside_netbox():
 
     asks = [lambda n=n: patiently(lambda: ask_grown(f"cluster-{n}", pool)) for n in range(20)]
     vlans = [lambda n=n: take_vlan(n) for n in range(25)]
-    # Each process gets some of each kind.
+    # Each process gets tasks of each kind.
     tasks = [
         task
         for four in zip_longest(asks, [lambda: patiently(generate)] * 6, [take_prefix] * 25, vlans)

@@ -197,7 +197,7 @@ def test_no_cluster_is_renumbered_while_nearer_pools_are_added(scenario):
     assert report["others"] == {"added": 2}
     assert len(report["answers"]) == 20
     for answer in report["answers"]:
-        # Each place has one answer, whatever is added meanwhile.
+        # Each place keeps one answer while pools are added.
         assert len(set(answer["vids"])) == len(set(answer["later"])) == 1, answer
     assert report["doubles"] == []
     assert report["drift"] == []
@@ -207,7 +207,7 @@ def test_no_cluster_is_renumbered_while_nearer_pools_are_added(scenario):
 def test_batches_that_want_each_other_s_segments(scenario, name):
     report = scenario(name)
 
-    # One of them gets all.
+    # One caller gets all segments, the other none.
     assert report["rounds"] == [["all", "vid_unavailable", 10, 1]] * 5
     assert report["active"] == []
     assert report["drift"] == []
@@ -276,7 +276,7 @@ def test_a_pool_that_grows_makes_no_more_than_it_may(scenario):
     assert sorted(answer["vid"] for answer in report["answers"]) == list(range(1, 151))
     assert len({answer["prefix"] for answer in report["answers"]}) == 150
     assert len(report["active"]) == 150
-    # Nothing is left of those that were not allowed.
+    # Nothing remains of segments beyond the limit.
     assert (report["segments"], report["vlans"], report["prefixes"]) == (150, 150, 151)
     assert report["drift"] == []
 
@@ -297,7 +297,7 @@ def test_a_pool_grows_while_segments_are_imported(scenario):
     asked = [answer for answer in report["answers"] if "vid" in answer]
     assert len(asked) == len({answer["vid"] for answer in asked}) == len({answer["prefix"] for answer in asked}) == 96
     imports = [answer for answer in report["answers"] if "imported" in answer]
-    # What the pool had made first is refused to the import.
+    # The import refuses segments that the pool made first.
     assert all(answer["imported"] + answer["failed"] == 100 for answer in imports)
     assert max(answer["imported"] for answer in imports) == 100
     assert report["segments"] >= sum(answer["imported"] for answer in imports)
@@ -340,7 +340,7 @@ def test_nothing_is_given_twice_beside_netbox_s_own_endpoints(scenario):
     taken = [answer for answer in report["answers"] if "status" in answer]
     assert Counter(answer["status"] for answer in taken) == {201: 50}
     assert sum(answer.get("generated", 0) for answer in report["answers"]) == 72
-    # Clusters take what was generated where there is any, and their pool grows where there is none.
+    # Clusters take generated segments if any are free; otherwise their pool grows.
     assert 72 <= report["segments"] <= 92
     assert report["networks"] == report["distinct"] == report["segments"] + 25
     assert report["vlans"] == report["segments"] + 25
@@ -378,7 +378,7 @@ def test_nothing_is_given_twice_by_http_and_netbox_s_endpoints(stack, fresh_data
             total, distinct = connection.execute(networks).fetchone()
             (segments,) = connection.execute("SELECT count(*) FROM netbox_vlan_manager_segment").fetchone()
             (vids,) = connection.execute("SELECT count(DISTINCT vid) FROM ipam_vlan").fetchone()
-        # With the container.
+        # One more prefix is the container.
         assert total == distinct == segments + 25 + 1
         assert vids == segments + 25
     finally:

@@ -23,12 +23,12 @@ def test_allocating_while_a_pool_is_merged(scenario):
     others = report["others"]
     assert others.pop("merged 200 segments") == 1
     others.pop("idle")
-    # Who came too late got a clean answer, and none that the pool is exhausted while it was not.
+    # Late callers get a clean error, and "exhausted" only if the pool was.
     is_full = len(report["answers"]) == 200
     assert set(others) <= ({"pool_not_found", "pool_exhausted"} if is_full else {"pool_not_found"})
     assert report["pools"] == ["Network1 Site2"]
     assert report["segments"] == 210
-    # Everybody who was given something holds it, once, in the pool that is left.
+    # Every cluster that got an answer holds the segment, once, in the remaining pool.
     assert sorted((one["id"], one["cluster"]) for one in report["answers"]) == [
         (pk, cluster) for pk, cluster, _pool, _name in report["held"]
     ]

@@ -1,4 +1,4 @@
-"""What scripts may call is documented where it stands. That there are docstrings at all is for ruff to see."""
+"""The docstrings of service functions are complete. That there are docstrings at all, ruff checks."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ FUNCTIONS = [name for name in services.__all__ if inspect.isfunction(getattr(ser
 
 
 def text_of(name):
-    """Return a docstring, with those that it refers to: "Arguments and locks are those of `other`.", "As `other`."."""
+    """Return a docstring with those that it refers to: "Arguments and locks are those of `other`.", "As `other`."."""
     text = inspect.getdoc(getattr(services, name))
     for other in re.findall(r"(?:[Aa]rguments[^.`]*|As |whatever )`(\w+)`", text):
         text += inspect.getdoc(getattr(services, other))
@@ -26,7 +26,7 @@ def test_arguments(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_locks_and_errors(name):
-    """What writes says what it locks, and that it may be busy."""
+    """Functions that write document their locks and Busy."""
     if name not in ("available_segments", "check_pool_permission", "resolve_pool", "resolve_pool_by_name"):
         assert re.search(r"\b[Ll]ocks\b", text_of(name))
         assert re.search(r"\bBusy\b", text_of(name))

@@ -1,4 +1,4 @@
-"""What README and docs link to exists."""
+"""The targets of all links in README and docs exist."""
 
 import re
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from tests.stack.database import PROJECT
 PAGES = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("docker/*.md")]
 FENCES = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-# Where links may lead outside. Nothing of it is fetched.
+# The hosts of outside links. The tests fetch none of them.
 HOSTS = {
     "docs.github.com",
     "docs.netbox.dev",

@@ -1,4 +1,4 @@
-"""The calls of README and docs are made, in their order, and answered as they say."""
+"""The REST calls of README and docs work in their order, and get the answers that the pages show."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.stack.database import PROJECT
 pytestmark = pytest.mark.live
 
 BLOCKS = re.compile(r'```console\n\$ (.*?)\n```\n\n```(\w+) title="(\d+) [\w ]+"\n(.*?)```', re.DOTALL)
-# What another run has another of.
+# Fields whose values differ from run to run.
 VARYING = ("allocated_at", "id", "allocation")
 
 
@@ -50,13 +50,13 @@ class Call:
                     self.url = url
 
     def make(self, ids):
-        """Make the call, with the ids of this run in the place of those of the page."""
+        """Make the call, with this run's ids in place of the page's."""
         url = re.sub(r"(?<=/)\d+(?=/)", lambda match: str(ids.get(int(match[0]), match[0])), self.url)
         return requests.request(self.method, url, data=self.body, headers=self.headers, timeout=60)
 
 
 def differences(shown, found, path="", ids=None):
-    """Yield where an answer is not what the page shows. "…" stands for anything, and ends a list that is longer."""
+    """Yield the differences between an answer and the page. "…" matches anything, and shortens a list."""
     if isinstance(shown, str) and "…" in shown:
         parts = [re.escape(part) for part in shown.split("…")]
         if shown != "…" and not re.fullmatch(".*".join(parts), str(found)):
@@ -83,7 +83,7 @@ def differences(shown, found, path="", ids=None):
 
 
 def test_readme(netbox):
-    """What a cluster gets by curl, it holds until pynetbox and nbshell give it back."""
+    """A cluster gets a segment by curl, and holds it until pynetbox and nbshell release it."""
     page = (PROJECT / "README.md").read_text()
     command, shown = re.search(r"```console\n\$ (curl .*?)\n({.*?})\n```", page, re.DOTALL).groups()
     answer = Call(command, netbox).make({})
@@ -102,7 +102,7 @@ def test_readme(netbox):
 
 def test_graphql(netbox):
     command = re.search(r"```console\n\$ (curl .*?)\n```", (PROJECT / "docs/graphql.md").read_text(), re.DOTALL)[1]
-    # As curl does where there is a body.
+    # curl sends a POST if there is a body.
     call = Call(f"{command} -X POST", netbox)
     assert {"name": "Network1 Site1", "available": 6} in call.make({}).json()["data"]["segment_pool_list"]
 

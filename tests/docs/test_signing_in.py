@@ -1,4 +1,4 @@
-"""What docs/signing-in.md configures works with the plugin's actions."""
+"""The configuration in docs/signing-in.md works with the plugin's actions."""
 
 import re
 
@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/signing-in.md").rea
 
 
 def find(text):
-    """Return what the one block with `text` defines."""
+    """Return the definitions of the only block with `text`."""
     (block,) = [block for block in BLOCKS if text in block]
     names = {}
     exec(block, names)
@@ -33,7 +33,7 @@ def permit_group(group):
 
 
 def may_allocate(name, pool):
-    # Fetched anew: permissions are remembered with a user.
+    # Fetched again, because a User instance caches its permissions.
     return SegmentPool.objects.restrict(User.objects.get(username=name), "allocate").filter(pk=pool.pk).exists()
 
 

@@ -1,4 +1,4 @@
-"""The site that make docs builds."""
+"""The site that `make docs` builds."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from tests.stack.database import PROJECT
 
 
 def pages_in(nav):
-    """Yield the files that a navigation names."""
+    """Yield the files in a navigation."""
     for entry in nav:
         for value in entry.values():
             if isinstance(value, list):
@@ -45,7 +45,7 @@ def test_every_page_is_in_the_navigation():
 
 
 def test_settings():
-    """The defaults of the settings are those that the site says."""
+    """The site documents the right defaults of the settings."""
     page = (PROJECT / "docs/installing.md").read_text()
     shown = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", page, re.MULTILINE))
     defaults = {name: repr(value).replace("'", '"') for name, value in VLANManagerConfig.default_settings.items()}

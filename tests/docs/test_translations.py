@@ -15,7 +15,7 @@ PACKAGE = PROJECT / "netbox_vlan_manager"
 CATALOGUE = PACKAGE / "locale/en/LC_MESSAGES/django.po"
 TEMPLATES = sorted(PACKAGE.glob("templates/**/*.html"))
 MODULES = ("forms", "models", "views", "ui", "api", "tables.py", "filtersets.py", "widgets.py")
-# What is shown of an element beside its text.
+# The attributes of an element that users see.
 SHOWN = re.compile(r'\b(?:title|placeholder|alt|aria-label|data-bs-title)="([^"]*)"')
 # Names that are the same in all languages.
 NAMES = re.compile(r"\b(VLAN|EPG|VRF|CSV|XLSX|JSON|YAML|DHCP|IPv[46]|NetBox|REST|API|ID)s?\b")
@@ -27,7 +27,7 @@ def is_english(value):
 
 
 def untranslated(text):
-    """Return what of a template stands in it as text, outside of what is translated."""
+    """Return the texts of a template that are not marked for translation."""
     for block in ("comment", "blocktrans", "blocktranslate", "verbatim"):
         text = re.sub(rf"{{%\s*{block}\b.*?{{%\s*end{block}\s*%}}", "", text, flags=re.DOTALL)
     text = re.sub(r"<(script|style|code|pre)\b.*?</\1>", "", text, flags=re.DOTALL)
@@ -37,7 +37,7 @@ def untranslated(text):
     shown += re.split(r"</?[a-zA-Z!][^>]*>", text)
     shown = (NAMES.sub("", re.sub(r"&\w+;", "", part)) for part in shown)
     shown = (part.strip() for part in shown)
-    # A block may hold a class, such as btn-danger.
+    # The text may be a CSS class in a block, such as btn-danger.
     return [part for part in shown if re.search(r"[A-Za-z]{2,}", part) and not re.fullmatch(r"[a-z]+(-[a-z]+)+", part)]
 
 
@@ -48,7 +48,7 @@ def test_templates(template):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_python(name):
-    """Labels, help texts and the like are no bare strings."""
+    """Labels, help texts and similar strings are marked for translation."""
     path = PACKAGE / name
     bare = []
     for module in [path] if path.is_file() else path.rglob("*.py"):
@@ -65,7 +65,7 @@ def test_python(name):
 
 
 def messages(path):
-    # The header has the time of day.
+    # The header contains the time of the run.
     return path.read_text().split("\n\n", 1)[1]
 
 

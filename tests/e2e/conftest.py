@@ -8,10 +8,10 @@ from tests.stack.servers import Process
 
 @pytest.fixture(scope="module")
 def worker(live_netbox):
-    """A process that does live_netbox's background jobs."""
+    """A process that runs live_netbox's background jobs."""
     database = live_netbox.database
     log = Path(database.env["NETBOX_ROOT"]) / "rqworker.log"
     process = Process([sys.executable, "-m", "netbox", "rqworker"], env=database.env, log=log)
     yield process
-    # In an orderly way: Redis remembers for minutes one that is killed, and other tests ask whether there is any.
+    # Not killed: Redis lists a killed worker for minutes, and other tests check that there is none.
     process.stop()

@@ -1,11 +1,11 @@
-"""What NetBox's forms ask of the browser."""
+"""Fills NetBox's forms in the browser."""
 
 __all__ = ("choose",)
 
 
 def choose(page, name, option):
     """
-    Choose an option of a field, once NetBox's scripts have dressed it up.
+    Choose an option of a field, once NetBox's scripts have replaced the field by their own.
 
     Args:
         page: The page.

@@ -1,4 +1,4 @@
-"""What the browser is to find, made through REST as the superuser."""
+"""Makes objects for the browser through REST, as the superuser."""
 
 import requests
 from django.utils.text import slugify
@@ -12,7 +12,7 @@ def call(live, method, path, **kwargs):
 
     Args:
         live: The LiveNetBox.
-        method: "GET" and its like.
+        method: An HTTP method, such as "GET".
         path: The path below /api/.
         kwargs: For requests.request(), such as json.
 
@@ -27,7 +27,7 @@ def call(live, method, path, **kwargs):
 
 def find_segments(live, pool):
     """
-    Return up to 1,000 segments that a pool of a LiveNetBox has, as the API shows them, by VLAN ID.
+    Return up to 1,000 segments of a pool, as the API shows them, by VLAN ID.
 
     Args:
         live: The LiveNetBox.

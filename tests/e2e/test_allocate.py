@@ -74,7 +74,7 @@ def test_quick_allocate(page, live_netbox):
         assert page.evaluate("navigator.clipboard.readText()") == value
     expect(page.get_by_role("listitem").filter(has_text="quick-01")).to_contain_text("VLAN 710, 10.70.0.0/24, EPG_710")
 
-    # The pool had one segment only. What holds it still gets it, another cluster is told why it gets none.
+    # The pool has only one segment. Its holder still gets it; another cluster gets the reason for the refusal.
     expect(page.locator("#id_pool option:checked")).to_have_text("Quick site (no segment available)")
     page.get_by_label("Cluster name").fill("QUICK-01")
     page.get_by_role("button", name="Allocate").click()
@@ -147,7 +147,7 @@ def test_the_end_of_a_lease_is_what_was_entered(page, live_netbox):
     page.goto(ALLOCATE_URL)
     choose(page, "pool", "Leases (1 of 1 available)")
     page.get_by_label("Cluster name").fill("lease-01")
-    # NetBox's own picker would make it another date without a word; the browser's field takes no such text.
+    # NetBox's own date picker would silently change the date; the browser's field refuses this text.
     expires_at = page.get_by_label("Expires at")
     expires_at.click()
     page.keyboard.type("24.12.2034 18:00")
@@ -163,7 +163,7 @@ def test_the_end_of_a_lease_is_what_was_entered(page, live_netbox):
     (held,) = call(live_netbox, "GET", "plugins/vlan-manager/allocations/?cluster_name=lease-01")["results"]
     assert held["expires_at"] == "2034-12-24T18:00:00Z"
 
-    # What is shown is sent as it is.
+    # The form sends the shown value unchanged.
     page.get_by_role("button", name="Renew").click()
     expect(page.get_by_label("Expires at")).to_have_value(re.compile("^2034-12-24T18:00"))
     page.get_by_role("button", name="Renew").click()

@@ -11,7 +11,7 @@ def test_repair(page, live_netbox, live_database):
     pool = make_pool(live_netbox, "Drifting", (830, 831, 832))
     segments = find_segments(live_netbox, pool)
     with live_database.connect() as connection:
-        # What a script does that writes to the tables.
+        # Change the tables as a script does, without the guards.
         for segment in segments.values():
             connection.execute("UPDATE ipam_prefix SET vlan_id = NULL WHERE id = %s", [segment["prefix"]["id"]])
 

@@ -13,7 +13,7 @@ def test_make_and_edit_an_event_rule(page, live_netbox):
     page.goto("/extras/event-rules/add/")
     page.get_by_label("Name", exact=True).fill("Tell the fabric")
     choose(page, "object_types", "VLAN Manager > Allocation")
-    # The list of a field with several values stays open.
+    # The list of a multiple-choice field stays open after a choice.
     page.keyboard.press("Escape")
     choose(page, "event_types", "Segment allocated")
     page.keyboard.press("Escape")

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def prefixes(live_netbox):
-    """The prefixes of a first generation, ids by VLAN ID: two that are held, a free one, and one that does not fit."""
+    """First-generation prefixes, {VLAN ID: id}: two that are held, a free one, and one that cannot be migrated."""
 
     def post(path, **values):
         return call(live_netbox, "POST", f"{path}/", json=values)["id"]

@@ -61,7 +61,7 @@ def log_in(page, live_netbox):
 
 
 def test_session_that_ends_loses_no_long_text(page, live_netbox, page_problems):
-    """Also not one that came as a file, which the page of the preview has as text."""
+    """A text that came as a file is kept too; the preview page contains it as text."""
     text = HEADER + "".join(line(vid) for vid in range(100, 200))
     page.goto(URL)
     page.get_by_role("tab", name="Upload File").click()
@@ -104,7 +104,7 @@ def test_selection_is_sent_again_after_the_session_has_ended(page, live_netbox, 
 
 
 def test_long_import(page, worker):
-    """More rows than are done while the browser waits, in a text that is too long for a field of a form."""
+    """The text has too many rows to import while the browser waits, and is too long for a form field."""
     text = HEADER + "".join(line(vid) for vid in range(100, 700)) + (" " * 100_000 + "\n") * 27
     page.goto(URL)
     page.evaluate("text => document.getElementById('id_direct_data').value = text", text)

@@ -7,15 +7,15 @@ pytestmark = pytest.mark.e2e
 
 PLUGIN = "/plugins/vlan-manager"
 
-# Ninety days of a pool that fills up.
+# SQL that adds ninety daily snapshots of a pool that fills up.
 SNAPSHOTS = """
 INSERT INTO netbox_vlan_manager_poolsnapshot
     (pool_id, date, total_segments, allocated, available, quarantined, disabled)
 SELECT %s, current_date - age, 100, 90 - age, 10 + age, 0, 0 FROM generate_series(1, 90) AS age
 """
 
-# A function that returns what there is to read in the page's body, with the contrast that it has, and the least that it
-# should have: what WCAG asks for, but for NetBox's own badges, buttons and bars, some of which are pale.
+# A function that returns the texts of the page's body with their contrast and the minimum contrast. The minimum is
+# WCAG's, except for NetBox's own badges, buttons and bars, some of which are pale.
 READ = """() => {
   const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   function blend(color, below) {
@@ -61,7 +61,7 @@ READ = """() => {
 
 @pytest.fixture(scope="module")
 def paths(live_netbox):
-    """The paths of the pages of a pool that has something of everything, and of those that are about all pools."""
+    """The paths of the pages of a pool with data of every kind, and of the pages about all pools."""
 
     def post(path, **values):
         return call(live_netbox, "POST", f"{path}/", json=values)

@@ -13,7 +13,7 @@ URL = "/plugins/vlan-manager/segments/"
 
 
 def download(page, name):
-    """Choose an entry of the menu Export, and return what is downloaded, as bytes."""
+    """Choose an entry of the Export menu, and return the downloaded bytes."""
     page.get_by_role("button", name="Export").click()
     with page.expect_download() as started:
         page.get_by_role("link", name=name).click()
@@ -44,7 +44,7 @@ def test_filter_and_export(page, live_netbox):
     exported = csv.DictReader(io.StringIO(download(page, "Segments and allocations (CSV)").decode("utf-8-sig")))
     assert {(row["VRF"], row["VLAN ID"], row["Cluster"], row["Status"]) for row in exported} == expected
 
-    # The address of the page does not have what is typed here.
+    # The page's address does not contain the typed text.
     page.get_by_placeholder("Quick search").press_sequentially("export-2")
     expect(rows).to_have_count(1)
     sheet = load_workbook(io.BytesIO(download(page, "Segments and allocations (XLSX)"))).active
@@ -62,7 +62,7 @@ def test_disable_then_enable(page, live_netbox):
     dialog.get_by_role("button", name="Disable").click()
     expect(page.get_by_text("Cable is cut", exact=True)).to_be_visible()
 
-    # It would have been the first to be handed out.
+    # Without being disabled, the segment would be allocated first.
     given = call(
         live_netbox, "POST", "plugins/vlan-manager/allocations/", json={"pool": pool, "cluster_name": "disable-01"}
     )

@@ -63,7 +63,7 @@ def test_generate(page, live_netbox):
     expect(page.get_by_text("This pool has no segments yet")).to_be_visible()
     page.locator(".empty").get_by_role("link", name="Generate").click()
 
-    # All of it with the keyboard. Enter asks for the preview, never for more.
+    # The test uses only the keyboard. Enter requests the preview, and never generates.
     page.get_by_label("Number of segments").focus()
     page.keyboard.type("3")
     page.keyboard.press("Tab")
@@ -78,7 +78,7 @@ def test_generate(page, live_netbox):
     expect(page.get_by_role("row").filter(has_text="EPG_Generate_772")).to_contain_text("10.0.2.0/24")
     assert find_segments(live_netbox, pool) == {}
 
-    # What was shown is no longer what would be made.
+    # The preview is out of date once a field changes.
     page.get_by_label("Number of segments").fill("2")
     expect(page.get_by_role("button", name="Generate 3 segments")).to_have_count(0)
     page.get_by_role("button", name="Preview").click()
@@ -93,7 +93,7 @@ def test_generate(page, live_netbox):
 
 
 def test_long_generation(page, live_netbox, worker):
-    """More segments than are made while the browser waits."""
+    """Generates too many segments to make while the browser waits."""
     pool = make_pool(live_netbox, "Long")
     page.goto(f"{POOLS_URL}{pool}/generate/")
     page.get_by_label("Number of segments").fill("1001")

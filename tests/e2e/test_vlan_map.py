@@ -10,7 +10,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def map_url(live_database):
-    """The path of the VLAN map of a pool that has VLANs 1 to 250, 2 of them allocated, and room for all others."""
+    """The path of the VLAN map of a pool whose group has all VLAN IDs, with VLANs 1 to 250, two of them allocated."""
     with live_database.connect() as connection:
         fill(connection, "Map", 1, 250, taken=2)
         (pool,) = connection.execute("SELECT id FROM netbox_vlan_manager_segmentpool WHERE name = 'Map-1'").fetchone()

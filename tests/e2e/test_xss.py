@@ -1,4 +1,4 @@
-"""What a browser makes of a NetBox in which every text is an attack on who reads it (see tests/security/world.py)."""
+"""A browser runs no attack in a NetBox in which every text is one (see tests/security/world.py)."""
 
 import json
 import re
@@ -15,10 +15,10 @@ pytestmark = pytest.mark.e2e
 
 PLUGIN = "/plugins/vlan-manager"
 
-# In each document before anything of it runs, frames' included. What is logged as an error fails the test.
+# Runs in each document, also in frames, before the document's scripts. A logged error fails the test.
 WATCH = f'Object.defineProperty(window, "{MARKER}", {{ set: (value) => console.error("Attack", value) }})'
 
-# A function that has the page show what it shows only when it is asked to: tooltips, and the choices of fields.
+# A function that opens the hidden parts of the page: tooltips, and the choices of fields.
 ASK = """async () => {
   for (const element of document.querySelectorAll("[title], [aria-label], [data-bs-toggle=tooltip]")) {
     for (const name of ["pointerover", "mouseover"]) {
@@ -40,7 +40,7 @@ ASK = """async () => {
   }
 }"""
 
-# A function that returns the attacks that came into the page as more than text, and how many did as text alone.
+# A function that returns the attacks in the page that are more than text, and the number of those that are only text.
 LOOK = """(evaluated) => {
   const attacks = [];
   for (const element of document.querySelectorAll("*")) {
@@ -63,7 +63,7 @@ LOOK = """(evaluated) => {
   return { attacks, texts: count("body"), tooltips: count(".tooltip"), options: count(".ts-dropdown") };
 }"""
 
-# A function that has the page ask for a fragment as htmx does, and put it into itself, scripts included.
+# A function that loads a fragment as htmx does, and inserts it into the page, scripts included.
 INSERT = """async (path) => {
   const answer = await fetch(path, { headers: { "HX-Request": "true" } });
   const fragment = document.createRange().createContextualFragment(await answer.text());
@@ -84,7 +84,7 @@ SEND = """([path, values]) => {
   form.submit();
 }"""
 
-# What htmx is told to ask for, but for the same list in another order.
+# A function that returns the addresses that htmx loads, without those of the same list in another order.
 FRAGMENTS = """() => {
   const paths = [...document.querySelectorAll("[hx-get]")].map((element) => element.getAttribute("hx-get"));
   return paths.filter((path) => path.startsWith("/") && !/[?&](sort|per_page)=/.test(path));
@@ -93,7 +93,7 @@ FRAGMENTS = """() => {
 
 @pytest.fixture(scope="module")
 def live_netbox(stack):
-    """A NetBox full of attacks. `world` says where its pages are."""
+    """A NetBox full of attacks; `world` has the paths of its pages."""
     live = stack.serve(stack.create_database(), username="root")
     command = [sys.executable, "-m", "tests.security.world"]
     process = subprocess.run(command, env=live.database.env, check=True, stdout=subprocess.PIPE, text=True)
@@ -104,16 +104,16 @@ def live_netbox(stack):
 
 @pytest.fixture
 def page(page, page_problems):
-    """One that fails the test when an attack runs in it."""
+    """A page that fails the test if an attack runs in it."""
     page.context.add_init_script(WATCH)
-    # Markdown may have pictures of any address. One that is not found would be an error; one that is none is not.
+    # Markdown may have pictures with any address. A missing picture would be logged as an error, an empty one is not.
     page.route(re.compile("/x(%22.*)?$"), lambda route: route.fulfill(content_type="image/png", body=b""))
     page.on("dialog", lambda dialog: (page_problems.append(f"Dialog: {dialog.message}"), dialog.dismiss()))
     return page
 
 
 def look(page, path, found):
-    """Have the page show all that it has, add to `found` what has no place there, and return the counts of LOOK."""
+    """Open all hidden parts of the page, add the attacks to `found`, and return the counts of LOOK."""
     page.evaluate(ASK)
     seen = page.evaluate(LOOK, EVALUATED)
     if attacks := seen.pop("attacks"):
@@ -122,7 +122,7 @@ def look(page, path, found):
 
 
 def test_attacks_are_seen(page, page_problems):
-    """So that nothing seen means something."""
+    """The control page's attacks are found; otherwise the other tests would prove nothing."""
     link = f"<a href='javascript:window.{MARKER}=5'>{EVALUATED}</a>"
     body = f"<p title='{HOSTILE}'>{SHORT}{link}<script>alert(8)</script>{MARKDOWN}"
     page.route("**/control/", lambda route: route.fulfill(content_type="text/html", body=f"<body>{body}"))
@@ -146,14 +146,14 @@ def test_attacks_are_seen(page, page_problems):
 def test_stored(page, live_netbox):
     world = live_netbox.world
     pages = world["pages"]
-    # Those of many objects show nothing unless they are asked with some, as another test does.
+    # Bulk pages show nothing without selected objects; another test covers them.
     asked = [path for name, path in pages.items() if "_bulk_" not in name or "import" in name]
     found, seen, fragments = {}, {}, set()
     for path in [*asked, *world["core"]]:
         page.goto(path)
         seen[path] = look(page, path, found)
         fragments |= set(page.evaluate(FRAGMENTS))
-    # What htmx asks for: pages, the dialogs of buttons, and lists within pages.
+    # The requests of htmx: pages, the dialogs of buttons, and lists within pages.
     page.goto(pages["help"])
     inserted = {}
     for path in sorted({*seen, *fragments}):
@@ -161,7 +161,7 @@ def test_stored(page, live_netbox):
         inserted[path] = look(page, f"fragment {path}", found)
     assert found == {}
 
-    # The texts are there, or nothing has been looked at.
+    # Each page contains the texts; otherwise the test has checked nothing.
     silent = {path for path, counts in seen.items() if not counts["texts"] and not inserted[path]["texts"]}
     log = f"/core/jobs/{world['ids']['import_job']}/log/"
     assert silent <= {
@@ -193,7 +193,7 @@ def test_hovered(page, live_netbox):
 
 
 def test_reflected(page, live_netbox):
-    """From addresses."""
+    """Attacks in addresses."""
     pages = live_netbox.world["pages"]
     values = {"q": HOSTILE, "return_url": f"javascript:window.{MARKER}=5", "cluster_name": HOSTILE, "sort": SHORT}
     values |= {"epg_name": HOSTILE, "name": HOSTILE, "vid": SHORT, "days": SHORT, "show": SHORT, "tab": SHORT}
@@ -212,7 +212,7 @@ def test_reflected(page, live_netbox):
 
 
 def test_sent(page, live_netbox):
-    """What forms show of what was chosen or typed: questions, previews and errors."""
+    """Forms show chosen or typed values in confirmations, previews and errors."""
     pages, ids = live_netbox.world["pages"], live_netbox.world["ids"]
     pool, segment, allocation = ids["segmentpool"], ids["segment"], ids["allocation"]
     rows = "\n".join(",".join([text] * len(IMPORT_COLUMNS)) for text in (HOSTILE.replace('"', ""), SHORT))
@@ -259,7 +259,7 @@ def test_sent(page, live_netbox):
 
 
 def test_allocated(page, live_netbox):
-    """On the overview: the result and its buttons."""
+    """The overview shows the result and its buttons."""
     ids = live_netbox.world["ids"]
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(live_netbox.world["pages"]["overview"])

@@ -1,4 +1,4 @@
-"""Runs the whole fuzzing of the API, on all processors: python -m tests.fuzz."""
+"""Runs the API fuzzer on all processors: python -m tests.fuzz."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from tests.stack import Stack, StackError
 
 def main():
     """
-    Print what came out.
+    Run the fuzzer and print the findings.
 
     Returns:
         1 if an answer was wrong, else 0.
@@ -25,7 +25,7 @@ def main():
     command = [sys.executable, "-m", "tests.fuzz.api", "--cases", str(-(-options.cases // options.workers))]
     try:
         with Stack() as stack:
-            # Each has a database, and draws other cases than the rest.
+            # Each worker has its own database and draws different cases.
             workers = [
                 subprocess.Popen([*command, "--seed", str(options.seed + number)], env=stack.create_database().env)
                 for number in range(options.workers)

@@ -1,9 +1,9 @@
 """
-Asks every operation of the plugin's OpenAPI schema with what the schema allows and with what it forbids:
+Calls every operation of the plugin's OpenAPI schema with values that the schema allows and values that it forbids:
 python -m tests.fuzz.api.
 
 Requests go through NetBox's WSGI application in this process, in a database with one of everything. Each is rolled back
-after PostgreSQL has checked what it checks on commit, so every case finds the same objects and can be tried alone.
+after PostgreSQL's deferred checks, so every case finds the same objects and can be tried alone.
 """
 
 import argparse
@@ -52,17 +52,17 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
-# One in so many values is left as it was drawn, where there are true ones.
+# Of this many drawn values, one stays as it is; ids and names of existing objects replace the others.
 UNTOUCHED = 4
-# As far are the seeds of one round from those of the next.
+# The distance between the seeds of two rounds.
 SEEDS = 1_000_000
 
 
 class Fuzzer:
     """
     Attributes:
-        counts: How many answers of each status there were.
-        findings: What was wrong, each once; it is printed when it is found.
+        counts: The number of answers of each status.
+        findings: The errors, each once; each is printed when it is found.
     """
 
     def __init__(self, account):
@@ -82,7 +82,7 @@ class Fuzzer:
         self.raised.append(traceback.format_exc())
 
     def put_known(self, context, value):
-        """Return `value` with ids and names of objects that there are, at the places where such stand."""
+        """Return `value` with ids and names of existing objects in the fields that take them."""
         if isinstance(value, list):
             return [self.put_known(context, item) for item in value]
         if not isinstance(value, dict):
@@ -101,14 +101,14 @@ class Fuzzer:
 
     def run(self, cases, number):
         """
-        Try so many cases or some more, spread over the operations.
+        Try at least that many cases, spread over the operations.
 
         Args:
             cases: How many.
-            number: The seed: the same one tries the same cases.
+            number: The seed. The same seed tries the same cases.
         """
         operations = [result.ok() for result in self.schema.get_all_operations()]
-        # Some have fewer cases than their share: another round, with another seed, draws the rest.
+        # Some operations have fewer cases than their share: another round, with another seed, draws the rest.
         while (left := cases - self.counts.total()) > 0:
             share = -(-left // (2 * len(operations)))
             for operation in operations:
@@ -129,12 +129,12 @@ class Fuzzer:
         def try_case(case):
             self.try_case(case)
 
-        # Where there is nothing to get wrong, no case is negative.
+        # An operation without values to get wrong has no negative cases.
         with suppress(Unsatisfiable):
             try_case()
 
     def try_case(self, case):
-        # Such an address has no route, and NetBox's page of what is not found answers.
+        # A path with these characters has no route, and NetBox's page "not found" answers.
         assume(not set("./?#") & set(str(case.path_parameters.get("id", ""))))
         checks = [check for check in CHECKS if not (check is response_schema_conformance and leaves_out(case))]
         self.raised.clear()
@@ -165,12 +165,12 @@ class Fuzzer:
 
 
 def leaves_out(case):
-    """Say whether the answer may lack fields. NetBox's ?fields, ?omit and ?brief are no part of its schemas."""
+    """Return whether the answer may lack fields: NetBox's schemas ignore ?fields, ?omit and ?brief."""
     return any(name in (case.query or {}) for name in ("fields", "omit", "brief"))
 
 
 def known_values():
-    """Return what stands for objects that there are: {name of a field, parameter or collection: values}."""
+    """Return the ids and names of existing objects: {name of a field, parameter or collection: values}."""
 
     def ids(model, **conditions):
         return list(model.objects.filter(**conditions).order_by("pk").values_list("pk", flat=True))
@@ -221,7 +221,7 @@ def make_accounts():
 
 def main():
     """
-    Print what was tried and what came out.
+    Run the fuzzer, and print the number of cases and the findings.
 
     Returns:
         1 if an answer was wrong, else 0.
@@ -231,7 +231,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    # The transaction around a case is to survive its request.
+    # The transaction around a case must survive its request.
     request_started.disconnect(django.db.close_old_connections)
     request_finished.disconnect(django.db.close_old_connections)
     if not SegmentPool.objects.exists():

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 
-# The whole of it: make fuzz
+# The full run: make fuzz
 @pytest.mark.timeout(600)
 def test_every_answer_is_one_that_the_schema_has(fresh_database):
     command = [sys.executable, "-m", "tests.fuzz.api", "--cases", "600"]

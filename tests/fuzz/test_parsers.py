@@ -1,4 +1,4 @@
-"""What the parsers do with anything: a result that keeps to the rules, or a ValidationError."""
+"""The parsers return a valid result for any input, or raise a ValidationError."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ YAML_TAGS = (
 
 
 def check_rows(content):
-    """Parse `content`, and make sure of what comes out."""
+    """Parse `content`, and check the result."""
     try:
         rows = parse_file(content)
     except ValidationError as e:
@@ -201,7 +201,7 @@ def test_every_template_that_is_taken_gives_names(template, site, vrf, pool, vid
     try:
         name = render_epg_name(template, site=site, vrf=vrf, pool=pool, vid=vid)
     except ValidationError:
-        # The template is fine: only names that are too long are left.
+        # The template is valid: only too long names can fail.
         longest = template
         for value in (site, vrf, pool, str(vid)):
             longest += value * template.count("{")

@@ -11,7 +11,7 @@ from tests.factories import make_user
 
 class GraphQLTestCase(TestCase):
     """
-    Asks the GraphQL API as `self.user`, who may do nothing yet.
+    Asks the GraphQL API as `self.user`, who has no permissions at first.
     """
 
     def setUp(self):
@@ -28,13 +28,13 @@ class GraphQLTestCase(TestCase):
         return json.loads(response.content)
 
     def ask(self, query, client=None):
-        """Return the data of the answer, which has to have no errors."""
+        """Return the data of the answer, which must have no errors."""
         answer = self.execute(query, client)
         self.assertNotIn("errors", answer)
         return answer["data"]
 
     def count_queries(self, query):
-        """Return how many queries the database gets, once what is kept between requests is there."""
+        """Return the number of database queries, once the caches that outlive a request are filled."""
         self.ask(query)
         with CaptureQueriesContext(connection) as queries:
             self.ask(query)

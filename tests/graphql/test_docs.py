@@ -22,7 +22,7 @@ class DocsTestCase(GraphQLTestCase):
         call_command("vlan_manager_demo", "--user", "root", stdout=StringIO())
 
     def test_examples(self):
-        """Each gives rows on the demo, and what it asks for."""
+        """Each example returns rows of the demo, with the fields that it asks for."""
         self.client = client_of(self.root)
         examples = re.findall(r"```graphql\n(.*?)```", PAGE, re.DOTALL)
         pools, holdings, vlans, holders = (self.ask(query) for query in examples)

@@ -1,4 +1,4 @@
-"""What every GraphQL type of NetBox's does, for the plugin's."""
+"""The features of NetBox's GraphQL types, tried on the plugin's."""
 
 from ipam.models import Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
@@ -79,7 +79,7 @@ class SegmentTestCase(APIViewTestCases.GraphQLTestCase):
             {"vid": 100},
             permissions=("netbox_vlan_manager.view_allocation",),
         ),
-        # Both are said of one allocation, not of two.
+        # One allocation must match both conditions.
         GraphQLFilterTest(
             "or",
             f'allocations: {{cluster_name: {{exact: "prod-02"}}, {ACTIVE}}}, '

@@ -1,4 +1,4 @@
-"""Nobody sees through GraphQL what he may not view, whichever way his query goes."""
+"""No path of a GraphQL query shows objects that the user may not view."""
 
 import json
 from unittest.mock import patch
@@ -19,7 +19,7 @@ from tests.graphql.base import GraphQLTestCase
 from users.models import User
 from virtualization.models import Cluster, ClusterType
 
-# From each root to everything that the plugin knows, there and back again.
+# Paths from each root to all types of the plugin, and back.
 PATHS = (
     """{ segment_pool_list {
         name display total_segments allocated available utilization vrf { name segment_pools { name } }
@@ -50,7 +50,7 @@ class PermissionsTestCase(GraphQLTestCase):
     def setUpTestData(cls):
         cls.root = make_user("root", is_superuser=True)
         cluster_type = ClusterType.objects.create(name="Kubernetes", slug="kubernetes")
-        # All that the second one's names have in common is "secret".
+        # All names of the second world contain "secret".
         for number, word in ((1, "public"), (2, "secret")):
             tenant = Tenant.objects.create(name=f"{word}-tenant", slug=f"{word}-tenant")
             cluster = Cluster.objects.create(name=f"{word}-cluster", type=cluster_type)
@@ -66,7 +66,7 @@ class PermissionsTestCase(GraphQLTestCase):
             allocate(cluster.name, pool=pool, user=cls.root)
             allocate(f"{word}-former", pool=pool, user=cls.root)
             release(f"{word}-former", pool=pool, user=cls.root)
-        # Without a link between VLAN and prefix there would be no way from VLANs through prefixes back to segments.
+        # The link between VLAN and prefix makes a path from VLANs through prefixes back to segments.
         for segment in Segment.objects.all():
             Prefix.objects.filter(pk=segment.prefix_id).update(vlan=segment.vlan_id)
         take_snapshots()
@@ -113,7 +113,7 @@ class PermissionsTestCase(GraphQLTestCase):
         self.grant("view", model=Allocation, pool__vrf__name="public-vrf")
         self.grant_all(VLAN, VRF, Prefix, VLANGroup, Site, Tenant, Cluster, User)
         text = self.read()
-        # VLANs are called what the EPGs are, which this user may know.
+        # VLANs have the names of the EPGs, which this user may view.
         for name in ("secret-pool", "secret-former", '"epg_name": "secret'):
             self.assertNotIn(name, text)
         vrfs = {vrf["name"]: vrf["segment_pools"] for vrf in self.ask(PATHS[4])["vrf_list"]}
@@ -128,7 +128,7 @@ class PermissionsTestCase(GraphQLTestCase):
             self.assertEqual(
                 {name: value for name, value in pool.items() if name not in ("name", "display", "snapshots")},
                 {
-                    # Like the REST API: usage is the pool's.
+                    # As in the REST API, usage counts all segments of the pool.
                     "total_segments": 3,
                     "allocated": 1,
                     "available": 2,
@@ -170,7 +170,7 @@ class PermissionsTestCase(GraphQLTestCase):
             )
 
     def test_the_way_back_asks_again(self):
-        """Django knows the object that a query came from, and would follow its relations by itself."""
+        """Django caches the object that a query started from, and would follow its relations without a check."""
         self.grant_all(SegmentPool, Segment, VLAN, Prefix, Allocation)
         (pool, _) = self.ask("{ segment_pool_list { segments { pool { name vrf { name } scope { __typename } } } } }")[
             "segment_pool_list"
@@ -187,7 +187,7 @@ class PermissionsTestCase(GraphQLTestCase):
         )
 
     def test_epg_name_without_vlan(self):
-        """Even where the segment came back on its own way, and its VLAN was refused before."""
+        """The name also shows if the query came back to the segment, whose VLAN was refused before."""
         self.grant_all(Segment, Allocation)
         segments = self.ask(
             """{ segment_list(filters: {status: {exact: STATUS_ALLOCATED}}) {
@@ -202,7 +202,7 @@ class PermissionsTestCase(GraphQLTestCase):
         allocate("public-next", pool=SegmentPool.objects.get(name="public-pool"), user=self.root)
         self.grant_all(Segment)
         self.grant("view", model=Allocation, cluster_name="public-former")
-        # With two aliases, the segment that an allocation leads back to is one that Django knew already.
+        # With two aliases, an allocation leads back to a segment that Django has cached.
         found = self.ask(
             """{ segment_list(filters: {epg_name: {exact: "public-epg-1"}}) { active_allocations { cluster_name }
                 a: allocations(filters: {purpose: {exact: ""}}) { segment { vid } }
@@ -220,7 +220,7 @@ class PermissionsTestCase(GraphQLTestCase):
         self.assertEqual(found[0]["a"], [{"segment": {"active_allocations": []}}])
 
     def test_filters_tell_nothing(self):
-        """Whoever may not view the related objects cannot find out what they are called by filtering."""
+        """Filters do not reveal the names of related objects that the user may not view."""
         self.grant_all(SegmentPool, Segment, Allocation)
         cases = {
             "segment_pool_list": ('vrf: {name: {starts_with: "s"}}', 'site: {name: {starts_with: "s"}}'),
@@ -313,7 +313,7 @@ class PermissionsTestCase(GraphQLTestCase):
                 self.assertEqual(found, [], query)
 
     def test_token(self):
-        """A token that may not write reads all the same; one that is switched off does not."""
+        """A read-only token may read; a disabled token may not."""
         self.grant_all(SegmentPool)
         self.assertEqual(len(self.ask(PATHS[0], client_of(self.user, write_enabled=False))["segment_pool_list"]), 2)
         response = client_of(self.user, enabled=False).post(reverse("graphql"), {"query": PATHS[0]}, format="json")

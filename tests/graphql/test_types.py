@@ -1,4 +1,4 @@
-"""What the types say, and how many queries that takes."""
+"""The fields of the types, and the number of queries."""
 
 from datetime import date, timedelta
 
@@ -43,7 +43,7 @@ class TypesTestCase(GraphQLTestCase):
             self.assertTrue(config._load_resource(name), name)
 
     def test_every_field_of_the_rest_api(self):
-        # Links to the REST API and to pages, which no GraphQL type of NetBox's has; the scope is a field of its own.
+        # NetBox's GraphQL types have no links to REST and pages; the scope is a field of its own.
         left_out = {"url", "display_url", "scope_type", "scope_id"}
         for serializer, graphql_type in (
             (serializers.SegmentPoolSerializer, types.SegmentPoolType),
@@ -184,7 +184,7 @@ class TypesTestCase(GraphQLTestCase):
                 pool { name } segment { epg_name } epg_name } }"""
         )["allocation_list"]
         self.assertEqual(found, [{"pool": None, "segment": None, "epg_name": "EPG_101"}])
-        # What has no segment is none of those whose segment is another.
+        # Objects without a segment do not match a filter for another segment.
         unlike = self.ask(
             "{ allocation_list(filters: {NOT: {segment: {vid: {filter_lookup: {exact: 100}}}}}) { cluster_name } }"
         )["allocation_list"]
@@ -309,7 +309,7 @@ class TypesTestCase(GraphQLTestCase):
 
 @pytest.mark.slow("Every type and field")
 class QueriesTestCase(GraphQLTestCase):
-    """No query of GraphQL's takes more of the database's for more objects."""
+    """The number of SQL queries of a GraphQL query does not grow with the number of objects."""
 
     PATHS = (
         """{ segment_pool_list { display total_segments utilization level vrf { name } vlan_group { name } custom_fields
@@ -338,7 +338,7 @@ class QueriesTestCase(GraphQLTestCase):
 
     @classmethod
     def add(cls, pools, segments):
-        """Make so many pools with so many segments each, all but one of them held by a cluster of its own."""
+        """Make that many pools and segments in each; clusters hold all segments but one, each a different cluster."""
         for _ in range(pools):
             number = next(cls.numbers)
             pool = make_pool(f"Network{number}", f"Site{number}", container=f"10.{number}.0.0/16")

@@ -1,4 +1,4 @@
-"""What is with netbox-aci-plugin, in a NetBox that has it. Run by test_integrations.py."""
+"""Checks of the features with netbox-aci-plugin, in a NetBox that has it. Run by test_integrations.py."""
 
 import django
 
@@ -33,7 +33,7 @@ def pool():
 
 @pytest.fixture(scope="module")
 def profiles():
-    """Two application profiles, since a profile has one EPG of a name."""
+    """Two application profiles, since EPG names are unique in a profile."""
     fabric = ACIFabric.objects.create(name="Fabric2", fabric_id=2, infra_vlan_vid=3967)
     tenant = ACITenant.objects.create(name="Platform", aci_fabric=fabric)
     return [ACIAppProfile.objects.create(name=name, aci_tenant=tenant) for name in ("Clusters", "Storage")]
@@ -53,7 +53,7 @@ def make_epg(profiles):
 
 @pytest.fixture(scope="module")
 def epgs(make_epg):
-    """One EPG named like the first segment, two like the second; the third has none."""
+    """One EPG with the name of the first segment, two with that of the second, none with that of the third."""
     return [make_epg("EPG_500"), make_epg("EPG_501"), make_epg("EPG_501", 1)]
 
 
@@ -64,7 +64,7 @@ def login(user):
 
 
 def link_of(html, epg_name):
-    """Return where each mention of an EPG's name leads to, None for one that is plain text."""
+    """Return the link of each mention of an EPG's name; None for plain text."""
     found = re.findall(rf'(?:<a [^>]*?href="([^"]*)"[^>]*>|<(?:span|td)[^>]*>)\s*{epg_name}\s*</', html)
     return {link or None for link in found}
 
@@ -75,7 +75,7 @@ def test_page_of_a_segment(pool, epgs):
     assert f"{EPGS}{epgs[0].pk}/" in link_of(client.get(one.get_absolute_url()).text, "EPG_500")
     assert f"{EPGS}?name=EPG_501" in link_of(client.get(several.get_absolute_url()).text, "EPG_501")
     assert not [link for link in link_of(client.get(none.get_absolute_url()).text, "EPG_502") if EPGS in str(link)]
-    # The list is of these two and no other.
+    # The list has exactly these two EPGs.
     listed = client.get(f"{EPGS}?name=EPG_501").text
     assert listed.count(">EPG_501<") == 2
     assert ">EPG_500<" not in listed
@@ -97,7 +97,7 @@ def test_links_are_those_that_the_user_may_view(pool, epgs):
         html = login(user).get(page).text
         assert not {link for name in ("EPG_500", "EPG_501") for link in link_of(html, name) if EPGS in str(link)}
 
-    # Of two of a name, the one that may be seen is what it leads to.
+    # If the user may view only one of two EPGs with the name, the link leads to that one.
     permit(user, epgs[2], "view")
     assert not [link for link in link_of(login(user).get(pages[0]).text, "EPG_500") if EPGS in str(link)]
     assert f"{EPGS}{epgs[2].pk}/" in link_of(login(user).get(pages[1]).text, "EPG_501")

@@ -1,4 +1,4 @@
-"""What is with netbox-branching, in a NetBox that has it. Run by test_integrations.py; what a check does stays done."""
+"""Checks with netbox-branching, in a NetBox that has it. Run by test_integrations.py; no check is rolled back."""
 
 import uuid
 
@@ -83,13 +83,13 @@ def make_branch(user):
 
 @pytest.fixture(scope="module")
 def branch(admin, pool, cluster, container):
-    """A branch of what there is in the beginning, which no check changes."""
+    """A branch of the initial data, which no check changes."""
     return make_branch(admin)
 
 
 @pytest.fixture
 def new_branch(admin, pool):
-    """A branch of what there is now."""
+    """A branch of the current data."""
     branch = make_branch(admin)
     yield branch
     branch.refresh_from_db()
@@ -105,7 +105,7 @@ def client(admin):
 
 @pytest.fixture
 def in_branch(branch, admin):
-    """In the block that a test is, the branch is active, and its changes are logged as a request's."""
+    """Activate the branch for the block, and log its changes as those of a request."""
     request = RequestFactory().get("/")
     request.id, request.user = uuid.uuid4(), admin
     with activate_branch(branch), event_tracking(request):
@@ -113,13 +113,13 @@ def in_branch(branch, admin):
 
 
 def state():
-    """Return all that the plugin has in main."""
+    """Return all rows of the plugin's tables in main."""
     models = (SegmentPool, Segment, Allocation, SegmentPool.prefixes.through)
     return [list(model.objects.using("default").order_by("pk").values()) for model in models]
 
 
 def edit(branch, user, instance, **values):
-    """Edit an object in a branch as its form does."""
+    """Edit an object in a branch as NetBox's form does."""
     request = RequestFactory().get("/")
     request.id, request.user = uuid.uuid4(), user
     with activate_branch(branch), event_tracking(request):
@@ -149,7 +149,7 @@ def test_branches_have_no_copies_of_our_tables(branch):
 
 
 def test_migrations_pass_branches_by(new_branch):
-    # As if the plugin had come, or been updated, when the branch was there already.
+    # As if the plugin was installed or updated after the branch was made.
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {new_branch.schema_name}.django_migrations WHERE app = 'netbox_vlan_manager'")
     before = state()
@@ -207,7 +207,7 @@ def test_scripts_cannot_write_either(pool, in_branch, write):
 
 
 def test_a_script_that_reads_in_a_branch_leaves_nothing_behind(pool, branch):
-    # What is prepared first in a branch is used for main later.
+    # Queries that are prepared first in a branch run in main later.
     held = allocate("held", **NAMES, user="admin").allocation
     with activate_branch(branch):
         assert allocate("held", **NAMES, user="admin").allocation == held
@@ -239,7 +239,7 @@ def test_rest_refuses_to_write(pool, branch, client, method, path, body):
 
 
 def test_rest_and_pages_show_main(pool, branch, client):
-    # The branch has never heard of this VLAN.
+    # The branch does not have this VLAN.
     segment = make_segment(pool, 150, 50)
     answer = client.get(f"{API}segments/{segment.pk}/", headers={BRANCH_HEADER: branch.schema_id})
     assert answer.json()["epg_name"] == "EPG_150"
@@ -253,7 +253,7 @@ def test_rest_and_pages_show_main(pool, branch, client):
         assert response.status_code == 200, path
         assert "A branch is active." in response.text
     assert "EPG_150" in client.get(f"{UI}segments/").text
-    # The branch stays the user's choice for the rest of NetBox.
+    # For the rest of NetBox, the user's branch stays active.
     assert branch.name in client.get("/dcim/sites/").text
     assert "A branch is active." not in client.get("/dcim/sites/").text
     delete_segment(segment, user="admin")
@@ -319,7 +319,7 @@ def test_a_merge_meets_the_rules_of_main(pool, new_branch, admin):
 
 
 def test_a_branch_follows_what_main_allocates(pool, new_branch, admin):
-    # By and by: allocated, released and allocated to another, before anybody synchronises.
+    # The segment is allocated, released and allocated to another cluster before the branch is synchronized.
     edit(new_branch, admin, pool.scope, description="makes the branch differ")
     first = allocate("one", **NAMES, user="admin", vid=107).allocation
     release("one", **NAMES, user="admin")
@@ -347,7 +347,7 @@ def test_a_place_that_moves_in_a_branch_moves_no_pool(pool, new_branch, admin):
         draft = Region.objects.create(name="South", slug="south")
         Site.objects.filter(pk=pool.scope_id).update(region=draft)
     assert SegmentPool.objects.get(pk=pool.pk)._region_id is None
-    # In main it does.
+    # A change in main does change the answer.
     Site.objects.filter(pk=pool.scope_id).update(region=region)
     assert SegmentPool.objects.get(pk=pool.pk)._region_id == region.pk
 
@@ -364,7 +364,7 @@ def test_a_branch_deletes_nothing_that_main_refers_to(pool, branch, cluster, con
 
 
 def test_a_refusal_in_a_branch_names_nothing_hidden(pool, branch):
-    """But the prefix, which NetBox itself names to everybody who may delete its VLAN."""
+    """The prefix is an exception: NetBox itself names it to every user who may delete its VLAN."""
     held = allocate("vm-02", **NAMES, user="admin").allocation
     request = RequestFactory().get("/")
     request.id, request.user = uuid.uuid4(), make_user("nobody")

@@ -7,7 +7,7 @@ from tests.packaging.conftest import uv
 
 HERE = Path(__file__).parent
 
-# The 34 migrations of netbox-aci-plugin take minutes. Its tables are made at once instead, and they are noted as done.
+# The 34 migrations of netbox-aci-plugin take minutes. Its tables are made at once instead, and the migrations recorded.
 MIGRATE = """
 from django.conf import settings
 from django.core.management import call_command
@@ -27,7 +27,7 @@ for app, name in MigrationLoader(None).disk_migrations:
 
 @pytest.fixture(scope="session")
 def other_plugins(tmp_path_factory):
-    """A directory with the other plugins, which the development environment has not got."""
+    """A directory with the other plugins, which the development environment lacks."""
     directory = tmp_path_factory.mktemp("plugins")
     command = ["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", directory]
     uv(*command, "--requirements", HERE / "requirements.txt")
@@ -36,7 +36,7 @@ def other_plugins(tmp_path_factory):
 
 @pytest.fixture
 def netbox_with_plugins(other_plugins, fresh_database):
-    """A Database of a NetBox that had this plugin, and then got the others."""
+    """A Database of a NetBox that had this plugin first, and then got the others."""
     database = fresh_database()
     database.env["NETBOX_CONFIGURATION"] = "tests.integrations.configuration"
     database.env["PYTHONPATH"] += os.pathsep + os.fspath(other_plugins)

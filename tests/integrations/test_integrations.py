@@ -1,4 +1,4 @@
-"""Other plugins beside this one. They are not installed here, so the checks run in a process of their own."""
+"""Other plugins together with this one. They are not installed here, so the checks run in a separate process."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ CHECKS = sorted(Path(__file__).parent.glob("checks_*.py"))
 
 @pytest.mark.timeout(900)
 def test_with_other_plugins(netbox_with_plugins):
-    # Without our own configuration of pytest, which is for pytest-django.
+    # Without the project's configuration of pytest, which is for pytest-django.
     options = ["-c", os.devnull, "--rootdir", PROJECT, "--noconftest", "-p", "no:django", "-p", "no:cacheprovider"]
     output = run(sys.executable, "-m", "pytest", *options, *CHECKS, env=netbox_with_plugins.env, cwd=PROJECT)
     assert " passed" in output

@@ -1,4 +1,4 @@
-"""Bulk writes as NetBox's background jobs, done by a real worker."""
+"""Bulk writes as NetBox's background jobs, run by a real worker."""
 
 import sys
 from pathlib import Path
@@ -39,7 +39,7 @@ class Client:
         return self.session.request(method, url, json=body, timeout=60)
 
     def in_background(self, method, path, body):
-        """Have a job do a call, and return it when it is done, as REST tells."""
+        """Make a call as a background job, wait for it, and return the job as REST shows it."""
         answer = self.call(method, f"{path}?background=true", body)
         assert answer.status_code == 202, answer.text
         url = answer.json()["job"]["url"]
@@ -55,7 +55,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def world(stack):
-    """A NetBox with a queue of its own and a worker, as (Client, ids of two pools)."""
+    """A (Client, ids of two pools) pair for a NetBox with its own queue and a worker."""
     valkey = Valkey()
     valkey.start()
     database = stack.create_database()
@@ -64,7 +64,7 @@ def world(stack):
     pools = [int(word) for word in output.partition("POOLS ")[2].split()[:2]]
     live = stack.serve(database, free_port())
     client = Client(live)
-    # Without a worker NetBox takes no jobs.
+    # Without a worker, NetBox refuses jobs.
     refused = client.call("post", "allocations/?background=true", [{"pool": pools[0], "cluster_name": "early"}])
     assert refused.status_code == 503
 
@@ -93,10 +93,10 @@ def test_allocations(world):
         ("a", 100, "pipeline"),
         ("b", 101, "pipeline"),
     ]
-    # The same answer when it is asked again, and the log names who asked.
+    # A second call gets the same answer, and the change log names the user.
     assert client.in_background("post", "allocations/", body)["data"]["status_code"] == 200
 
-    # One too many: none of them is made, and the job says which one it was.
+    # One name too many: no allocation is made, and the job names the item that failed.
     job = client.in_background("post", "allocations/", [{"pool": pool, "cluster_name": name} for name in ("c", "d")])
     assert (job["status"]["value"], job["data"]["status_code"]) == ("failed", 409)
     (error,) = job["data"]["data"]["errors"]
@@ -138,6 +138,6 @@ def test_pools(world):
     job = client.in_background("patch", "pools/", [{"id": pool, "description": "by a job"}])
     assert (job["status"]["value"], job["data"]["status_code"]) == ("completed", 200)
     assert client.call("get", f"pools/{pool}/").json()["description"] == "by a job"
-    # One that the user may not even view.
+    # The user may not view the pool at all.
     job = client.in_background("patch", "pools/", [{"id": other, "description": "x"}])
     assert job["status"]["value"] == "failed"

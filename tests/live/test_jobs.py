@@ -1,4 +1,4 @@
-"""What becomes of the system jobs when workers are killed."""
+"""System jobs run again after their workers are killed."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ LOCK = "LOCK TABLE netbox_vlan_manager_segment IN ACCESS EXCLUSIVE MODE"
 
 @pytest.fixture
 def valkey():
-    """A Valkey of its own: in the queues of the others are the jobs of other databases."""
+    """A separate Valkey: the queues of the shared one have jobs of other databases."""
     server = Valkey()
     server.start()
     yield server
@@ -61,7 +61,7 @@ def wait_for_statuses(database, worker, *expected):
 
 
 def kill(worker):
-    """Kill a worker, its scheduler and what runs the job: these have process groups of their own."""
+    """Kill a worker, its scheduler and its job's process, which have process groups of their own."""
     processes = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     pairs = [tuple(map(int, line.split())) for line in processes.splitlines()]
     for pid in (worker.popen.pid, *(pid for pid, parent in pairs if parent == worker.popen.pid)):
@@ -77,7 +77,7 @@ def test_a_killed_worker_does_not_end_the_job_for_good(database, valkey, start_w
         kill(worker)
         holder.rollback()
 
-    # As it is minutes later: RQ has heard nothing of the worker, and the next run is due.
+    # Simulate that minutes pass: RQ has no heartbeat of the worker, and the next run is due.
     client = redis.Redis(port=valkey.port, password=valkey.password)
     client.zadd("rq:wip:default", dict.fromkeys(client.zrange("rq:wip:default", 0, -1), 1))
     client.zadd("rq:scheduled:default", {following: 1}, xx=True)

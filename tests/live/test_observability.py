@@ -22,7 +22,7 @@ make_pool(segments={SEGMENTS}); make_pool(scope="Site2", segments=1, container="
 
 @pytest.fixture(scope="module")
 def observed(stack, tmp_path_factory):
-    """A NetBox that counts and logs, with a pool of SEGMENTS segments and one with a single one."""
+    """A NetBox with metrics and logs, a pool with SEGMENTS segments and a pool with one."""
     folder = tmp_path_factory.mktemp("observed")
     database = stack.create_database()
     env = {
@@ -34,7 +34,7 @@ def observed(stack, tmp_path_factory):
     (folder / "operations.log").write_text("")
     files = folder / "metrics"
     files.mkdir()
-    # Of the web server only: what runs the commands around it counts nothing.
+    # The directory is for the web server only: management commands count nothing.
     live = stack.serve(replace(database, env=database.env | {"PROMETHEUS_MULTIPROC_DIR": str(files)}))
     live.log, live.files = folder / "operations.log", files
     yield live
@@ -43,7 +43,7 @@ def observed(stack, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(observed):
-    """The answers to a storm of calls, by their kind."""
+    """The answers to many simultaneous calls, by kind."""
     root = f"{observed.url}/api/plugins/vlan-manager"
     headers = {"Authorization": f"Bearer {observed.token}"}
 
@@ -60,7 +60,7 @@ def answers(observed):
         held = [answer.json() for answer in answers["allocate"] if answer.ok]
         again = [one["cluster_name"] for one in held[:5]]
         answers["replay"] = list(pool.map(lambda name: post("allocate-vlan/", named(name)), again))
-    # Rolled back: the second of the list has no segment, and what an Idempotency-Key goes with is refused.
+    # These are rolled back: a list whose second item gets no segment, and a refused call with an Idempotency-Key.
     answers["list"] = post("allocations/", [named("x", "Site2"), named("y", "Site2")])
     answers["refused"] = post("allocate-vlan/", named("z"), **{"Idempotency-Key": "k1"})
     answers["dry run"] = post("allocations/", named("x", "Site2", dry_run=True))
@@ -101,7 +101,7 @@ def test_storm_went_as_planned(answers):
 
 
 def test_counters_of_all_workers(observed, answers):
-    # Both workers have counted, and whichever answers knows of both.
+    # Both workers have counted, and either one reports the sum.
     files = [path.read_bytes() for path in observed.files.glob("counter_*.db")]
     assert sum(b'"netbox_vlan_manager_allocations_total"' in content for content in files) == 2
     for _scrape in range(4):
@@ -111,7 +111,7 @@ def test_counters_of_all_workers(observed, answers):
         assert metrics["allocations_total", "created", "network1-site2"] == 1
         assert metrics["releases_total", "released", "network1-site1"] == 3
         assert metrics["exhaustions_total", "network1-site1"] == CLUSTERS - SEGMENTS + 1
-        # The list and the two calls that were refused with a key of their own; a dry run is not refused.
+        # The list, and the two refused calls with their own keys; a dry run does not count.
         assert metrics["exhaustions_total", "network1-site2"] == 3
         assert metrics["operation_seconds_count", "allocate", "created"] == SEGMENTS + 1
         assert metrics["operation_seconds_count", "allocate_many", "dry_run"] == 1
@@ -122,7 +122,7 @@ def test_counters_of_all_workers(observed, answers):
 def test_gauges_come_once_and_from_the_database(observed, answers):
     text = scrape(observed)
     assert text.count("# TYPE netbox_vlan_manager_pool_capacity gauge") == 1
-    # NetBox's own are still there.
+    # NetBox's own metrics are still there.
     assert "django_http_requests_total_by_method_total" in text
     metrics = read(text)
     assert metrics["pool_segments", "network1-site1", "allocated"] == SEGMENTS - 3

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def netbox(stack):
-    """A NetBox with the demo data, which other tests leave alone."""
+    """A NetBox with the demo data, which no other test uses."""
     live = stack.serve(stack.create_database())
     live.database.netbox("vlan_manager_demo", "--user", live.username)
     yield live

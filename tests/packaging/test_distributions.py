@@ -15,7 +15,7 @@ from tests.stack.database import PROJECT
 
 PACKAGE = "netbox_vlan_manager"
 STEM = f"{PACKAGE}-{__version__}"
-# Beside the package; the rest of the repository is of no use where it is installed.
+# The files in the sdist besides the package; an installation does not need the rest of the repository.
 IN_SDIST = {"CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml"}
 
 
@@ -66,7 +66,7 @@ def test_metadata(wheel):
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload(decode=True).decode().strip() == (PROJECT / "README.md").read_text().strip()
-    # NetBox is there before the plugin, and pip must not put another one in its place.
+    # NetBox is installed before the plugin, and pip must not replace it.
     assert not [name for name in metadata.get_all("Requires-Dist") if name.startswith("netbox")]
 
 

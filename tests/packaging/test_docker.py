@@ -16,7 +16,7 @@ from tests.stack.servers import Process, free_port, wait_for
 DOCKER = PROJECT / "docker"
 HEALTH = "/api/plugins/vlan-manager/health/"
 SCRIPTS = sorted(DOCKER.rglob("*.sh"))
-# The environment that make-env.sh leaves to be filled.
+# The variables that make-env.sh fills.
 SECRETS = ("SUPERUSER_PASSWORD", "SECRET_KEY", "API_TOKEN_PEPPER", "DB_PASSWORD", "REDIS_PASSWORD")
 
 
@@ -36,7 +36,7 @@ def _instructions(path):
 
 @pytest.fixture
 def container_env(installed_env, tmp_path):
-    """The environment of docker/'s programs outside a container: the image's NETBOX_ROOT is a directory of the test."""
+    """The environment of docker/'s programs outside a container; a directory of the test is NETBOX_ROOT."""
     (tmp_path / "conf/configuration.py").symlink_to(DOCKER / "configuration.py")
     password = tmp_path / "redis_password"
     password.write_text(installed_env.pop("REDIS_PASSWORD") + "\n")
@@ -52,13 +52,13 @@ def container_env(installed_env, tmp_path):
     }
 
 
-# Seven starts of NetBox, each of which takes half a minute where much else runs.
+# The test starts NetBox seven times, each of which takes half a minute on a busy machine.
 @pytest.mark.timeout(900)
 def test_entrypoint(container_env, new_netbox, tmp_path, stack):
-    """What compose.yaml starts, in its order: migrate ends, then web and worker are healthy."""
+    """The services of compose.yaml start in its order: migrate ends, then web and worker are healthy."""
     env = container_env
     without_servers = {name: value for name, value in env.items() if not name.startswith(("DB_", "REDIS_"))}
-    # As the Dockerfile does, where there are no servers yet.
+    # The Dockerfile runs this without servers.
     run("netbox", "collectstatic", "--no-input", env=without_servers, cwd=tmp_path)
 
     def check(what):
@@ -87,7 +87,7 @@ def test_entrypoint(container_env, new_netbox, tmp_path, stack):
                 health = session.get(url + HEALTH, timeout=60).json()
                 assert (health["status"], health["workers"]) == ("ok", "ok")
 
-            # Its answer may be a second old: from before the worker came.
+            # The answer is cached for a second, and may be from before the worker started.
             wait_for(check_health, worker, "health", timeout=30)
             assert session.get(f"{url}/static/netbox_vlan_manager/map.js", timeout=60).status_code == 200
             assert session.get(f"{url}/login/", timeout=60).status_code == 200
@@ -114,14 +114,14 @@ def test_environment_file(tmp_path):
     run(DOCKER / "make-env.sh", target)
     values = dict(line.split("=", 1) for line in target.read_text().splitlines() if line and not line.startswith("#"))
     assert target.stat().st_mode & 0o777 == 0o600
-    # The example has no secrets, and what is made of it has all of them, each another one.
+    # The example has no secrets, and the file made of it has all of them, each different.
     example = (DOCKER / ".env.example").read_text()
     assert all(f"\n{name}=\n" in example for name in SECRETS)
     assert len({values[name] for name in SECRETS}) == len(SECRETS)
     assert all(len(values[name]) == 64 for name in SECRETS)
     used = set(re.findall(r"(?<!\$)\$\{(\w+)", (DOCKER / "compose.yaml").read_text()))
     assert used == set(values)
-    # A second run keeps it: these are the passwords of a database that is there.
+    # A second run keeps the file: it has the passwords of the existing database.
     before = target.read_text()
     assert subprocess.run([DOCKER / "make-env.sh", target], capture_output=True).returncode == 1
     assert target.read_text() == before
@@ -140,7 +140,7 @@ def test_dockerfile():
     assert final["USER"] == "1000:1000"
     assert "healthcheck.py" in final["HEALTHCHECK"]
     assert "entrypoint.sh" in final["ENTRYPOINT"]
-    # Nothing runs as root after that.
+    # No later instruction runs as root.
     names = [name for name, _ in instructions]
     assert "RUN" not in names[names.index("USER") :]
     assert "ADD" not in names
@@ -152,7 +152,7 @@ def test_dockerfile():
             installs = re.findall(r"pip install [^&]+", arguments)
             assert all("--no-deps" in install for install in installs)
 
-    # What is copied is there, and let through to the build.
+    # The copied files exist, and the ignore file lets them into the build.
     ignored = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
     for name, arguments in instructions:
         if name == "COPY":
@@ -193,7 +193,7 @@ def test_compose_file():
     assert services["migrate"]["restart"] == "no"
     for name in ("worker", "postgres", "valkey"):
         assert services[name]["healthcheck"]["test"]
-    # Reached from this machine alone; the servers not at all.
+    # Only this machine reaches NetBox's port, and the servers have no ports.
     assert [port for service in services.values() for port in service.get("ports", [])] == [
         "127.0.0.1:${PORT:-8000}:8080"
     ]
@@ -232,5 +232,5 @@ def test_helm_values():
     assert probe["path"] == HEALTH
     assert probe["httpHeaders"] == [{"name": "Host", "value": values["allowedHosts"][0]}]
     assert values["worker"]["enabled"] is True
-    # Values files are committed: no secrets in them.
+    # Values files are committed, so they must have no secrets.
     assert not {"superuser", "secretKey", "apiTokenPeppers"} & set(values)

@@ -13,7 +13,7 @@ from tests.stack.servers import MIN_POSTGRESQL
 GITHUB = PROJECT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.y*ml"))
 PINNED = re.compile(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
-# What a job may have beyond reading the repository.
+# The permissions of jobs beyond reading the repository.
 PERMISSIONS = {
     ("release.yml", "publish"): {"id-token": "write"},
     ("docs.yml", "deploy"): {"id-token": "write", "pages": "write"},
@@ -51,7 +51,7 @@ def test_permissions_are_least(path):
     assert workflow["permissions"] == {"contents": "read"}
     granted = {(path.name, name): job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
     assert granted == {key: value for key, value in PERMISSIONS.items() if key[0] == path.name}
-    # No later step gets at the token that the checkout used.
+    # No later step can read the token of the checkout.
     for name, step in _steps(path):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False, name
@@ -66,7 +66,7 @@ def test_jobs_end(path):
 
 @workflows
 def test_commands_take_nothing_from_the_event(path):
-    # A branch's name would be put into the script as it is.
+    # An expression such as a branch's name would be put into the script unescaped.
     for name, step in _steps(path):
         expressions = re.findall(r"\$\{\{(.+?)\}\}", step.get("run", ""))
         assert all(expression.strip().startswith("matrix.") for expression in expressions), name

@@ -14,7 +14,7 @@ from tests.stack.database import PROJECT
 
 PLUGIN = "netbox-vlan-manager"
 
-# In nbshell: nothing is left to migrate, and what the README's first steps do.
+# Runs in nbshell: all migrations are applied, and the README's first steps work.
 SMOKE_TEST = """
 import netbox_vlan_manager
 from dcim.models import Site
@@ -39,10 +39,10 @@ for _ in range(2):
 
 @pytest.fixture
 def environment(distributions, tmp_path):
-    """A virtual environment with NetBox and the built wheel, and what these two ask for."""
+    """A virtual environment with NetBox, the built wheel and their requirements."""
     environment = tmp_path / "venv"
     constraints = tmp_path / "constraints.txt"
-    # The versions here, which may be those of another NetBox than the lock file's.
+    # The installed versions, which may belong to another NetBox than the lock file's.
     pins = {f"{package.name}=={package.version}" for package in metadata.distributions() if package.name != PLUGIN}
     constraints.write_text("\n".join(pins))
     overrides = tmp_path / "overrides.txt"
@@ -52,7 +52,7 @@ def environment(distributions, tmp_path):
     install = ["pip", "install", "--python", environment, "--constraint", constraints]
     install += ["--override", overrides, f"netbox=={metadata.version('netbox')}", *distributions.glob("*.whl")]
     try:
-        # All of it is in uv's cache, where the development environment came from.
+        # All packages are in uv's cache, from the development environment.
         uv(*install, "--offline")
     except CalledProcessError:
         uv(*install)
@@ -60,17 +60,17 @@ def environment(distributions, tmp_path):
 
 
 def _commands_of_readme():
-    # Those for NetBox in the section about installing, but for what restarts the system's services.
+    # NetBox's commands in the section about installing, except those that restart system services.
     section = (
         (PROJECT / "README.md").read_text().partition("## Install into an existing NetBox")[2].partition("\n## ")[0]
     )
     return [shlex.split(line) for line in re.findall(r"^\$ python manage\.py (.+)$", section, re.MULTILINE)]
 
 
-# Four starts of NetBox, each of which takes half a minute where much else runs.
+# The test starts NetBox four times, each of which takes half a minute on a busy machine.
 @pytest.mark.timeout(900)
 def test_install_into_a_new_netbox(environment, installed_env, tmp_path):
-    """The README's steps, with the wheel that would be published, in an environment that has never seen this tree."""
+    """The README's steps work with the built wheel, in an environment without this source tree."""
     shutil.copy(PROJECT / "tests/stack/configuration.py", tmp_path / "conf/configuration.py")
 
     def netbox(*args):

@@ -1,4 +1,4 @@
-"""Sends the calls of the matrix as each persona, and looks for what an answer tells."""
+"""Sends the calls of the matrix as each persona, and searches the answers for hidden values."""
 
 import gzip
 import io
@@ -20,7 +20,7 @@ from users.models import Token
 
 from .world import HIDDEN, OPEN, TABLES, build_world
 
-# Who may view nothing at all, and who may view one half only; the others may view all.
+# The personas that may view nothing, and those that may view one half only; the others may view all.
 FORBIDDEN = {
     **dict.fromkeys(("anonymous", "nobody", "expired"), (OPEN, HIDDEN)),
     **dict.fromkeys(("bound", "allocator", "readonly"), (HIDDEN,)),
@@ -30,11 +30,11 @@ RANDOM_HEADERS = ("X-Request-ID", "ETag", "Content-Length", "Set-Cookie")
 RANDOM = re.compile(r'csrf_?(?:middleware)?_?token"?[^>\n]{0,40}?["\'][\w]{64}["\']', re.IGNORECASE)
 
 WATCHED = (*TABLES, "netbox_vlan_manager_segmentpool_prefixes", "core_objectchange")
-# What the tables hold in a few hundred bytes.
+# The contents of the tables as a few hundred bytes.
 FINGERPRINT = " UNION ALL ".join(
     f"SELECT '{table}', count(*), md5(string_agg(t::text, '|' ORDER BY t.id)) FROM {table} t" for table in WATCHED
 )
-# How many rows this transaction wrote so far, those included that it rolled back.
+# The number of rows that this transaction has written, including rolled back ones.
 WRITTEN = "SELECT {}".format(
     " + ".join(
         f"pg_stat_get_xact_tuples_{kind}('{table}'::regclass)"
@@ -51,7 +51,7 @@ class WorldTestCase(TestCase):
     def setUpTestData(cls):
         cls.world = build_world()
         with connection.cursor() as cursor:
-            # The tables were empty just now, and PostgreSQL plans for that until it is told.
+            # Without ANALYZE, PostgreSQL plans for the empty tables of a moment ago.
             cursor.execute("ANALYZE")
         users = cls.world.users
         cls.ids = {name: value.pk for name, value in vars(cls.world).items() if hasattr(value, "pk")}
@@ -86,12 +86,12 @@ class WorldTestCase(TestCase):
             return cursor.fetchall()
 
     def setUp(self):
-        # NetBox's own menus are most of what a page takes to render.
+        # Rendering a page spends most of its time on NetBox's own menus.
         menus = [menu for menu in registry["plugins"]["menus"] if menu.label == "VLAN Manager"]
         self.enterContext(patch("utilities.templatetags.navigation.get_menus", lambda: menus))
 
     def send(self, row, persona):
-        """Return the response, and all of its text."""
+        """Send a call, and return the response and all of its text."""
         client = Client(raise_request_exception=False)
         url, body = row.get_url(self.ids), row.get_body(self.ids)
         headers = {"HX-Request": "true"} if row.method == "HTMX" else {}
@@ -112,7 +112,7 @@ class WorldTestCase(TestCase):
 
 
 def read_text(response):
-    """Return all that the client gets: headers, body and the messages that the next page shows."""
+    """Return the text that the client gets: headers, body and the messages that the next page shows."""
     content = response.getvalue() if response.streaming else response.content
     if content.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(io.BytesIO(content)) as book:
@@ -126,7 +126,7 @@ def read_text(response):
 
 
 def find_told(pattern, text, row, ids):
-    """Return the first match of `pattern` in `text` that is no value which the caller gave, and what is around it."""
+    """Return the first match of `pattern` in `text` that is no value of the caller's, and the text around it."""
     given = {value for value in VALUE.findall(row.get_url(ids) + row.body.replace("\\n", " ")) if pattern.search(value)}
     for value in sorted(given, key=len, reverse=True):
         text = text.replace(value, "")

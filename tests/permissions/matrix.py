@@ -1,4 +1,4 @@
-"""Reads matrix.txt: one call a line, and what each persona gets for it."""
+"""Reads matrix.txt: one call a line, with the answer that each persona gets."""
 
 import json
 import re
@@ -30,9 +30,9 @@ class Row:
     """
     A line of the matrix.
 
-    `call` is "METHOD kind name@objects?query": the name is that of the URL, the objects are those that its ids are
-    taken from. HTMX instead of GET is a GET by htmx. `answers` has for each persona a status, with a "+" where the
-    database is changed, or "-" where there is nothing to try. $name in the body or query is the id of an object.
+    `call` is "METHOD kind name@objects?query": the name is that of the URL, and its ids are those of the objects. HTMX
+    in place of GET is a GET by htmx. `answers` has a status for each persona, with a "+" if the call changes the
+    database, or "-" if there is nothing to try. $name in the body or query is the id of an object.
     """
 
     call: str
@@ -51,7 +51,7 @@ class Row:
 
     def get_url(self, ids):
         if self.name.startswith("/"):
-            # The one kind of URL that has no name.
+            # The only URL without a name.
             url = reverse(f"{NAMESPACES[self.kind]}api-root").rstrip("/") + self.name
         else:
             names = ("pk", "job_pk")
@@ -69,7 +69,7 @@ class Row:
 
 
 def read():
-    """Return the lines of the matrix: Rows, and as text those that are none."""
+    """Return the lines of the matrix as Rows; headings and empty lines stay text."""
     lines = []
     for line in MATRIX.read_text().splitlines():
         if not line or line.startswith("#"):
@@ -98,7 +98,7 @@ def write(lines):
 
 
 def endpoints():
-    """Return {(method, name of the URL)} of all that the plugin answers to."""
+    """Return {(method, name of the URL)} of all endpoints of the plugin."""
     found = set()
     for namespace, pattern, view in _walk(get_resolver().url_patterns):
         if "netbox_vlan_manager" not in namespace or "(?P<format>" in pattern:

@@ -1,4 +1,4 @@
-"""Who may delete an object of NetBox's, or one of ours, learns nothing from a refusal of what they may not view."""
+"""A refusal to delete an object of NetBox or the plugin reveals no object that the user may not view."""
 
 import re
 
@@ -30,7 +30,7 @@ SEGMENTS = 5
 
 @pytest.fixture
 def world():
-    """Return {name: an object that our hidden ones need}; each stays for them, but those in FREE."""
+    """Return {name: object}: hidden objects of the plugin prevent the deletion of each, except those in FREE."""
     with connection.cursor() as cursor:
         for table in TABLES:
             cursor.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 7700000)", [f"netbox_vlan_manager_{table}"])
@@ -91,7 +91,7 @@ def world():
     }
 
 
-# What goes, and takes nothing of ours along.
+# Objects that can be deleted without deleting others of the plugin.
 FREE = ("role", "cluster", "user", "empty pool", "segment")
 CORE = (Region, SiteGroup, Site, Location, VRF, VLANGroup, VLAN, Prefix, Tenant, Owner, Role, Cluster, User)
 NAMES = (
@@ -119,7 +119,7 @@ NAMES = (
 
 
 def without(instance, text):
-    """Return `text` without the object itself, which is the user's to know."""
+    """Return `text` without the names and ids of the object itself, which the user knows."""
     for own in (instance.get_absolute_url(), str(instance), getattr(instance, "name", None), str(instance.pk)):
         text = text.replace(own, "") if own and len(own) > 2 else text
     return text
@@ -149,7 +149,7 @@ def rest_of(instance, action="detail"):
 
 
 def all_of(response):
-    """Return what the client gets, the messages of the next page and its headers included."""
+    """Return the text that the client gets, including the headers and the messages of the next page."""
     texts = [response.content.decode(), *(str(value) for value in response.headers.values())]
     if hasattr(response, "wsgi_request") and hasattr(response.wsgi_request, "_messages"):
         texts += [str(message) for message in response.wsgi_request._messages]
@@ -157,7 +157,7 @@ def all_of(response):
 
 
 def ask_all_ways(user, instance):
-    """Yield (way, status, text) of each way to delete `instance`, the last of which may do it."""
+    """Yield (way, response) of each way to delete `instance`; the last one may succeed."""
     rest, page = client_of(user), Client(raise_request_exception=False)
     rest.raise_request_exception = False
     page.force_login(user)
@@ -183,7 +183,7 @@ def test_a_refusal_tells_nothing_of_what_the_user_may_not_view(world, name):
         told = HIDDEN.search(text)
         assert told is None, (way, told and text[max(told.start() - 200, 0) : told.end() + 100])
         for message in re.findall(r"dependent objects were found:.*", text):
-            # However many there are.
+            # The stand-in appears once, for any number of hidden objects.
             assert message.count(STAND_IN) <= 1, (way, message)
     assert type(instance)._default_manager.filter(pk=instance.pk).exists() == (name not in FREE)
     assert Segment.objects.count() == SEGMENTS - (name == "segment")
@@ -225,7 +225,7 @@ def test_the_system_is_told_all(world):
 
 
 def test_what_else_in_netbox_uses_the_vlan_of_a_segment(world):
-    """It is named to those who may view it, in each of our ways to delete."""
+    """Each of the plugin's ways to delete names it to users who may view it."""
     segment = world["segment"]
     lans = [WirelessLAN.objects.create(ssid=f"zqx-lan-{index}", vlan=segment.vlan) for index in range(4)]
     user = make_deleter(False)

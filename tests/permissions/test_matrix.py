@@ -1,8 +1,8 @@
 """
-Every endpoint and page, called by everybody: the right status, nothing changed where it is refused, and in no answer
+Every persona calls every endpoint and page: the status is right, a refused call changes nothing, and no answer shows
 anything that the caller may not view.
 
-UPDATE_PERMISSIONS=1 writes down what comes out instead; look at the difference then.
+UPDATE_PERMISSIONS=1 writes the results to matrix.txt instead; review the diff then.
 """
 
 import os
@@ -17,7 +17,7 @@ from .base import FINGERPRINT, FORBIDDEN, WRITTEN, WorldTestCase, find_told
 from .world import PERSONAS
 
 UPDATE = "UPDATE_PERMISSIONS" in os.environ
-# Those whose permissions have limits. Every call that writes has to work for one of them.
+# The personas with limited permissions. Every call that writes must work for one of them.
 LIMITED = [PERSONAS.index(name) for name in ("bound", "allocator")]
 # Answers each call with the address of the overview.
 READ_ONLY = {"plugins:netbox_vlan_manager:root"}
@@ -37,11 +37,11 @@ class MatrixTestCase(WorldTestCase):
         self.assertEqual(problems, [], "\n" + "\n".join(problems))
 
     def check_answer(self, row, persona, expected, problems):
-        """Return what comes out, as the matrix has it, and add to `problems` what is wrong with it."""
+        """Return the answer in the matrix's notation, and add its errors to `problems`."""
         with transaction.atomic():
             written = self.ask(WRITTEN)
             response, text = self.send(row, persona)
-            # Comparing takes much longer than asking whether there is anything to compare.
+            # The fingerprint takes long, so it is compared only if rows were written.
             changed = self.ask(WRITTEN) != written and self.ask(FINGERPRINT) != self.before
             transaction.set_rollback(True)
         tells = expected.endswith("~")
@@ -61,7 +61,7 @@ class MatrixTestCase(WorldTestCase):
         self.assertEqual(rows, matrix.endpoints())
 
     def test_every_call_that_writes_is_allowed_to_somebody(self):
-        """Lest it be refused for its values alone."""
+        """A call that nobody may make might be refused only for its values."""
         done = {
             row.endpoint
             for row in matrix.read()
@@ -71,7 +71,7 @@ class MatrixTestCase(WorldTestCase):
         self.assertEqual(asked - done, set())
 
     def test_document(self):
-        """The table of docs/permissions.md is what the matrix says."""
+        """The table of docs/permissions.md agrees with the matrix."""
         text = DOCUMENT.read_text()
         if UPDATE:
             DOCUMENT.write_text(docs.replace_table(text))

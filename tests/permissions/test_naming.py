@@ -1,4 +1,4 @@
-"""Errors of services name what stands in the way to those who may view it, and to nobody else."""
+"""Errors of services name the conflicting object only to users who may view it."""
 
 import pytest
 from django.core.exceptions import ValidationError

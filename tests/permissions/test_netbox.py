@@ -1,4 +1,4 @@
-"""What the plugin shows elsewhere in NetBox: panels, widgets, search, GraphQL, and the choices of forms."""
+"""The plugin's contents elsewhere in NetBox: panels, widgets, search, GraphQL, and the choices of forms."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from virtualization.models import Cluster
 from .base import FORBIDDEN, WorldTestCase, read_text
 from .world import HIDDEN_WORD, OPEN_WORD
 
-# Names that only the plugin has. This user may view all that is NetBox's own, and the plugin's half.
+# Names of the plugin's hidden objects. The user may view all of NetBox's own objects, and one half of the plugin's.
 PLUGIN_OWN = re.compile(r"zqx-(near|far|here|cluster|inside|sharing)")
 CORE = (
     ("ipam:vlan", "segment.vlan", "inside.vlan", "far_segment.vlan"),
@@ -86,7 +86,7 @@ class NetBoxTestCase(WorldTestCase):
                     elif persona != "root":
                         self.assert_tells_nothing(persona, text, path)
                     elif not is_open and "cluster" not in path:
-                        # There is something to tell.
+                        # The superuser sees names of the plugin on the page.
                         self.assertRegex(text, "zqx-(near|far|here|inside)|opz-pool", path)
 
     def test_widgets(self):
@@ -153,7 +153,7 @@ class NetBoxTestCase(WorldTestCase):
 
     @pytest.mark.slow("All of NetBox's pages that name objects of the plugin")
     def test_choices_of_forms(self):
-        """What the fields of forms, and NetBox's object selector, offer."""
+        """The choices of form fields and of NetBox's object selector."""
         selector = reverse("htmx_object_selector")
         for model in (
             "netbox_vlan_manager.segmentpool",

@@ -1,4 +1,4 @@
-"""A right over one pool changes nothing that other pools live from, and nothing that the user may not view."""
+"""A permission for one pool does not let a user change objects that other pools share, or that they may not view."""
 
 import pytest
 from django.urls import reverse
@@ -26,7 +26,7 @@ def pool():
 
 @pytest.fixture
 def other(pool):
-    """A pool that shares the VLAN group, and its container's neighborhood."""
+    """Another pool with the same VLAN group and a container near the pool's."""
     return make_pool(scope="Site2", container="10.8.0.0/16", vlan_group=pool.vlan_group, name="zqx-other", slug="other")
 
 
@@ -57,7 +57,7 @@ class TestResize:
         before = state()
         client, url = client_of(user), url_of("segmentpool-resize", pk=pool.pk)
         text = refused(client.post(url, {"vid_ranges": "100-110", "dry_run": dry_run}, format="json"))
-        # It says that there are such pools, not which and not how many.
+        # The error says that other pools exist, but not which or how many.
         assert "zqx-" not in text
         assert "pools that you may not view" in text
         assert state() == before
@@ -86,7 +86,7 @@ class TestResize:
         assert resize_pool(pool, user=make_user("script"), vid_ranges=[(100, 110)]).after.vids == 11
 
 
-# What lets a pool live from what another pool lives from.
+# Changes that make a pool share objects or address space of another pool.
 JOINS = {
     "its VLAN group": lambda other: {"vlan_group": other.vlan_group.pk},
     "its container": lambda other: {"prefixes": ["10.8.0.0/16"]},
@@ -99,7 +99,7 @@ JOINS = {
 class TestJoining:
     @pytest.fixture
     def alone(self, user):
-        """A pool of the user's that shares nothing yet, and has no segment."""
+        """A pool that the user may change, which shares nothing yet and has no segment."""
         return make_pool(scope="Site3", container="10.9.0.0/16", name="New", slug="new")
 
     def test_rest(self, other, user, alone, join):
@@ -114,7 +114,7 @@ class TestJoining:
             assert "zqx-" not in refused(client_of(user).post(url, values, format="json"))
         assert state() == before
         user = permit(user, other, "view", "change")
-        # The pool that shares the group with the other one is the user's too.
+        # The user may also change the pool that shares the group with the other one.
         response = client_of(user).patch(url_of("segmentpool-detail", pk=alone.pk), values, format="json")
         assert response.status_code == 200, response.json()
 
@@ -148,7 +148,7 @@ class TestJoining:
 class TestHiddenContainers:
     @pytest.fixture
     def pool(self, pool):
-        """With a container that the user may not view, and no segment in it."""
+        """A pool with a container that the user may not view, which has no segment."""
         hidden = Prefix.objects.create(prefix="172.16.0.0/16", vrf=pool.vrf, status="container")
         pool.prefixes.add(hidden)
         return pool
@@ -229,7 +229,7 @@ class TestHiddenContainers:
         assert "172.20" not in str(caught.value)
 
     def test_all_else_that_is_hidden_stays_too(self, client, pool, user):
-        """Tenant and tags, and the VRF, the VLAN group and the scope, which a pool needs."""
+        """These are the tenant, the tags, and the VRF, VLAN group and scope that a pool needs."""
         pool.tenant = Tenant.objects.create(name="T", slug="t")
         pool.save()
         tag = Tag.objects.create(name="Secret", slug="secret")
@@ -257,7 +257,7 @@ class TestHiddenContainers:
 
 
 class TestConflicts:
-    """What else in NetBox uses a VLAN keeps a pool from shrinking and going, as a conflict that names it."""
+    """A pool neither shrinks nor retires while other objects use its VLANs; the conflict names them."""
 
     @pytest.fixture
     def used(self, pool):
@@ -296,14 +296,14 @@ class TestConflicts:
 
 
 def test_whom_the_preview_lists(pool, other):
-    """The other pools of the group, to those who may view them."""
+    """The preview lists the group's other pools that the user may view."""
     root = make_user("root", is_superuser=True)
     result = resize_pool(pool, user=root, enforce=True, vid_ranges=[(100, 500)], dry_run=True)
     assert [one.pool for one in result.sharing_pools] == [other]
 
 
 def test_a_default_group_that_another_pool_uses(other, user):
-    """Made without a VLAN group, a pool takes the one of its VRF and place, which may be another pool's."""
+    """A pool made without a VLAN group gets the group of its VRF and place, which may belong to another pool."""
     site = make_site("Site9")
     group = VLANGroup.objects.create(name="Network1-Site9", slug="network1-site9", scope=site)
     SegmentPool.objects.filter(pk=other.pk).update(vlan_group=group)

@@ -1,4 +1,4 @@
-"""Who may release only what they, or their group, allocated: in every way that ends an allocation."""
+"""Users with a permission for their own or their group's allocations can end only these, in every way."""
 
 from datetime import timedelta
 
@@ -57,7 +57,7 @@ def release_vlan(user, name):
 
 def test_release_vlan(user, own, foreign):
     assert release_vlan(user, "own-01").status_code == 200
-    # As if the cluster held nothing.
+    # The refusal is the same as for a cluster that holds nothing.
     hidden, missing = release_vlan(user, "foreign-01"), release_vlan(user, "missing-01")
     assert (hidden.status_code, hidden.json()["code"]) == (404, "allocation_not_found")
     assert hidden.json()["detail"].replace("foreign", "missing") == missing.json()["detail"]
@@ -138,7 +138,7 @@ def test_set_clusters(user, own, foreign):
 
 
 def test_to_renew_for_less_is_to_release(pool, user, other, own):
-    """A time to expire in a moment would take the network away from its cluster."""
+    """An expiry a moment from now would take the network away from its cluster."""
     foreign = allocate("leased-01", pool=pool, user=other, expires_at=timezone.now() + timedelta(days=9)).allocation
     user = permit(user, Allocation, "view")
     client, page = client_of(user), f"{PAGES}allocations/{{}}/renew/"

@@ -1,4 +1,4 @@
-"""Who may only allocate in one pool is told which segment the cluster that they name holds, and nothing else."""
+"""A user who may only allocate in one pool learns which segment the cluster holds, and nothing else."""
 
 import pytest
 

@@ -1,8 +1,8 @@
 """
-A NetBox of which a user may view one half.
+A NetBox with two halves, of which a user may view one.
 
-All that the other half has bears a marker: its names contain HIDDEN_WORD, its networks lie in HIDDEN_NETWORKS, its
-VLAN IDs and its numbers of segments are like nothing else. So an answer that has none of HIDDEN tells nothing of it.
+Everything in the hidden half has a marker: its names contain HIDDEN_WORD, its networks lie in HIDDEN_NETWORKS, its
+VLAN IDs and numbers of segments are unique. So an answer without a match of HIDDEN reveals nothing of it.
 """
 
 import re
@@ -45,12 +45,12 @@ __all__ = (
     "build_world",
 )
 
-# In the order of the matrix's columns. They come with tokens to REST and with sessions to pages; two are tokens only.
+# In the order of the matrix's columns. They use tokens for REST and sessions for pages; two have tokens only.
 PERSONAS = ("anonymous", "nobody", "viewer", "bound", "allocator", "readonly", "expired", "root")
 
-# What a name contains that everybody with a permission for one VRF may read, and what one contains that they may not.
+# Names with OPEN_WORD may be read with a permission for one VRF; names with HIDDEN_WORD may not.
 OPEN_WORD, HIDDEN_WORD = "opz", "zqx"
-# How many segments one of the hidden pools has; nothing else has nearly as many.
+# The number of segments in one of the hidden pools; no other pool has nearly as many.
 HIDDEN_SEGMENTS = 417
 
 OPEN = re.compile(r"opz|10\.1\.\d+\.\d+/", re.IGNORECASE)
@@ -79,7 +79,7 @@ TABLES = (
 
 
 def build_world():
-    """Return the objects of the world by the names that the matrix calls them by, and its users as `users`."""
+    """Return the objects of the world by their names in the matrix, and its users as `users`."""
     _begin_ids_high()
     root = make_user("root", is_superuser=True)
     vrf, hidden_vrf = make_vrf("opz-vrf"), make_vrf("zqx-vrf", rd="zqx:1")
@@ -94,16 +94,16 @@ def build_world():
             user=root, vrf=where[0], scope=where[1], prefixes=[container], vid_ranges=vids or None, name=name, **fields
         )
 
-    # One without a pool, and one whose pool has no segment.
+    # One site without a pool, and one whose pool has no segment.
     site_c, site_d = make_site("opz-site-c"), make_site("opz-site-d")
 
     vids = [(100, 299), (3700, 3749)]
     pool = pool_of("opz-pool", vrf, site, container="10.1.0.0/16", vids=vids)
     pool_b = pool_of("opz-pool-b", vrf, site_b, container="10.2.0.0/16", vids=[(100, 299)])
     empty_pool = pool_of("opz-empty", vrf, site_d, container="10.4.0.0/16", vids=[(100, 299)])
-    # On the same fabric, in the same VRF.
+    # A hidden pool with the same VLAN group, in the same VRF.
     hidden_near = pool_of("zqx-near", vrf, hidden_site, container="10.222.128.0/17", vlan_group=pool.vlan_group)
-    # At the same site, and with neither.
+    # A hidden pool at the same site, with another VRF and VLAN group.
     hidden_here = pool_of("zqx-here", hidden_vrf, site, container="10.224.0.0/16", vids=[(3960, 3999)])
     hidden_far = pool_of(
         "zqx-far", hidden_vrf, hidden_site, container="10.223.0.0/16", vids=[(3800, 4090), (1000, 1300)]
@@ -112,7 +112,7 @@ def build_world():
     opens = [make_segment(pool, 100 + index, index, epg_name=f"EPG_opz_{index}") for index in range(8)]
     for index in range(3):
         make_segment(pool_b, 100 + index, index, epg_name=f"EPG_opz_b{index}")
-    # With a VLAN ID that is available in both pools.
+    # A segment whose VLAN ID is available in both pools.
     make_segment(pool_b, 107, 7, epg_name="EPG_opz_b7")
     inside, inside_free = (
         make_segment(pool, 3711 + index, epg_name=f"EPG_zqx_in{index}", prefix=f"10.1.222.{64 * index}/26")
@@ -138,16 +138,16 @@ def build_world():
     allocate("zqx-cluster", pool=hidden_near, user=root)
     allocate("zqx-here", pool=hidden_here, user=root)
     allocate("zqx-inside", pool=pool, user=root, segment=inside)
-    # Also holds one of the segments that everybody may view.
+    # A hidden cluster shares one of the segments that everybody may view.
     hidden_share = share(held_too.segment, "zqx-sharing", user=root).allocation
-    # In the way of a merge of the two open pools.
+    # This cluster prevents a merge of the two open pools.
     allocate("opz-both", pool=pool, user=root)
     allocate("opz-both", pool=pool_b, user=root)
     release("opz-both", pool=pool_b, user=root)
     expires_at = timezone.now() + timedelta(days=30)
     leased = allocate("opz-leased", pool=pool_b, user=root, expires_at=expires_at).allocation
 
-    # What could be adopted, and what stands in the way of it.
+    # Prefixes that could be adopted, and conflicts that prevent it.
     def prefix_with_vlan(network, vid, name, **fields):
         vlan = VLAN.objects.create(group=pool.vlan_group, vid=vid, name=name)
         return Prefix.objects.create(prefix=network, vrf=vrf, vlan=vlan, **fields)
@@ -157,7 +157,7 @@ def build_world():
     hidden_candidate = prefix_with_vlan("10.1.222.192/26", 3730, "EPG_zqx_candidate")
     Prefix.objects.create(prefix="10.1.222.176/28", vrf=vrf, vlan=candidate.vlan)
 
-    # What does not fit.
+    # Drift.
     Prefix.objects.filter(pk=opens[5].prefix_id).update(status=PrefixStatusChoices.STATUS_DEPRECATED)
     Prefix.objects.filter(pk__in=[inside_free.prefix_id, here.prefix_id]).update(status="deprecated")
     take_snapshots()
@@ -242,7 +242,7 @@ def build_world():
 
 
 def _begin_ids_high():
-    """Let ids be like no VLAN ID and no number of segments."""
+    """Begin ids above all VLAN IDs and numbers of segments."""
     with connection.cursor() as cursor:
         for table in TABLES:
             cursor.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 7000000)", [table])

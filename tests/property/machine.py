@@ -1,11 +1,11 @@
 """
-Random sequences of every operation of the life cycle, several at once: python -m tests.property.machine.
+Tries random sequences of all life-cycle operations, several at once: python -m tests.property.machine.
 
-It runs in a process of its own, with a database that nothing else uses, and forks the clients, each with a connection
-of its own. After every step it compares the tables with what the clients were answered, and with what they were before.
+It runs in its own process, with a database that nothing else uses, and forks the clients, each with its own
+connection. After every step it compares the tables with the clients' answers, and with the state before.
 
-The environment variable PROPERTY_EXAMPLES says how many sequences are tried; 30 take about a minute. What fails is made
-smaller only in a longer run, since each try takes time and what depends on the clients' timing may not come again.
+The environment variable PROPERTY_EXAMPLES is the number of sequences; 30 take about a minute. Failing sequences are
+shrunk only in longer runs, since each try takes time and failures that depend on timing may not recur.
 """
 
 import multiprocessing
@@ -58,7 +58,7 @@ CLIENTS = 4
 USER = "operator"
 POOLS = (0, 1)
 VIDS = (100, 101, 102, 103)
-# How many segments pool 1 may have, of which it makes those itself that it lacks.
+# The number of segments that pool 1 may have; it makes missing ones itself.
 GROW_LIMIT = len(VIDS) + 2
 DEFAULTS = {
     "status": "active",
@@ -71,7 +71,7 @@ DEFAULTS = {
 }
 
 
-# What the clients do. Each function takes what a strategy below drew and returns the answer's allocations.
+# The clients' operations. Each function takes values that a strategy below drew, and returns the answer's allocations.
 
 
 def describe(results):
@@ -99,7 +99,7 @@ def segment_of(pool, vid):
 
 
 def asked_of(asked):
-    """Return the arguments of `allocate` that stand for what was drawn."""
+    """Return the arguments of `allocate` for drawn values."""
     asked = dict(asked)
     if "segment" in asked:
         asked["segment"] = segment_of(*asked["segment"])
@@ -173,7 +173,7 @@ def do_configure(pool, values):
 
 
 def outcome_of(name, arguments):
-    """Return what a client is answered: a list of allocations, or the code of an error that it may get."""
+    """Return a client's answer: a list of allocations, or the code of an error that it may get."""
     try:
         return globals()[f"do_{name}"](**arguments)
     except VLANManagerError as error:
@@ -185,7 +185,7 @@ def outcome_of(name, arguments):
 
 
 def serve(pipe):
-    """Be a client until the other end of the pipe is closed."""
+    """Run a client until the other end of the pipe is closed."""
     connection.ensure_connection()
     while True:
         try:
@@ -195,7 +195,7 @@ def serve(pipe):
 
 
 def start_clients():
-    """Return a pipe to each of a number of processes that do what is sent."""
+    """Start that many clients, and return a pipe to each."""
     connections.close_all()
     pipes = []
     for _number in range(CLIENTS):
@@ -206,7 +206,7 @@ def start_clients():
     return pipes
 
 
-# What is drawn: an operation is its name and the arguments of its function.
+# The drawn values: an operation is its name and the arguments of its function.
 
 pools = st.sampled_from(POOLS)
 vids = st.sampled_from(VIDS)
@@ -270,7 +270,7 @@ operations = st.one_of(
 
 
 class LifeCycle(RuleBasedStateMachine):
-    """`clients` are the pipes to the clients."""
+    """The state machine; `clients` are the pipes to the clients."""
 
     clients = ()
 
@@ -278,7 +278,7 @@ class LifeCycle(RuleBasedStateMachine):
         super().__init__()
         empty_tables()
         self.log = []
-        # The ids of ended allocations whose segment others may have, since its cool-down is over or there was none.
+        # The ids of ended allocations whose segment another cluster may get: its cool-down is over, or it had none.
         self.may_follow = set()
         self.state = State()
 
@@ -316,7 +316,7 @@ class LifeCycle(RuleBasedStateMachine):
         self.state = State()
 
     def do(self, drawn):
-        """Let as many clients do at once what was drawn, check everything, and return the answers."""
+        """Let clients do the drawn operations at once, check everything, and return the answers."""
         for client, one in zip(self.clients, drawn, strict=False):
             client.send(one)
         answers = []
@@ -351,7 +351,7 @@ class LifeCycle(RuleBasedStateMachine):
         for name, arguments, answer in zip(*zip(*drawn, strict=True), answers, strict=True):
             self.check(isinstance(answer, str) or meets_wishes(name, arguments, answer), "not what was asked for")
 
-        # What the settings of each pool may have been while the clients were at it.
+        # The settings that each pool may have had while the clients ran.
         for pk, pool in before.pools.items():
             values = [pool] + [
                 pool | arguments["values"]
@@ -379,7 +379,7 @@ class LifeCycle(RuleBasedStateMachine):
                 self.check(not available.exists(), "a pool was called exhausted that is not")
 
     def compare_history(self, before):
-        """Nothing that was there is gone, what has ended stays as it was, and what is held stays who holds what."""
+        """Nothing disappears, ended allocations do not change, and active ones keep their cluster and segment."""
         after = self.state
         for pk, row in before.ended.items():
             self.check(after.ended.get(pk) == row, f"history changed: {row} is {after.ended.get(pk)}")
@@ -395,7 +395,7 @@ class LifeCycle(RuleBasedStateMachine):
         self.check(max(holders.values(), default=0) <= 1, "a segment has two holders")
 
     def compare_answers(self, before, real):
-        """Each allocation that was answered is there, once, and no other."""
+        """Each allocation in the answers exists, once, and no other is new."""
         after = self.state
         created = []
         for _name, _arguments, answer in real:
@@ -425,7 +425,7 @@ class LifeCycle(RuleBasedStateMachine):
                 self.check(count <= max(limit, was[key]), f"{key} holds {count}, {name} is {limit}")
 
     def compare_cool_downs(self, before):
-        """Nobody got a segment in the cool-down of somebody else's."""
+        """No cluster got a segment during the cool-down after another cluster."""
         for pk in self.state.rows.keys() - before.rows.keys():
             row = self.state.rows[pk]
             if row["shared"]:
@@ -438,7 +438,7 @@ class LifeCycle(RuleBasedStateMachine):
 
 
 class State:
-    """What the tables hold."""
+    """The contents of the tables."""
 
     def __init__(self):
         values = Allocation.objects.order_by("pk").values()
@@ -458,7 +458,7 @@ class State:
     __hash__ = None
 
     def counted(self, pool):
-        """Return the allocations of a pool that count against its limits: what is over by the clock does not."""
+        """Return the allocations of a pool that count against its limits; expired ones do not."""
         now = timezone.now()
         rows = [row for row in self.active.values() if row["pool_id"] == pool]
         return [row for row in rows if row["expires_at"] is None or row["expires_at"] > now]
@@ -472,7 +472,7 @@ class State:
 
 
 def meets_wishes(name, arguments, answer):
-    """Whether the answer's segments are what was wanted."""
+    """Whether the answer's segments match the wishes."""
     if name in ("share", "set_clusters"):
         segment = segment_of(arguments["pool"], arguments["vid"]).pk
         return all(one["segment"] == segment for one in answer)
@@ -495,13 +495,13 @@ def meets_wish(wish, one):
 
 
 def without_ids(answer):
-    """Return an answer without what a preview cannot know: the ids of what is not there yet."""
+    """Return an answer without the ids of new objects, which a preview cannot know."""
     if isinstance(answer, str):
         return answer
     made = {(one["pool"], one["cluster"], one["purpose"]) for one in answer if one["created"]}
-    # One that is asked for twice comes twice.
+    # An allocation that is asked for twice is in the answer twice.
     return [
-        # What a pool would make has no segment yet; its VLAN ID says which it is.
+        # A segment that a pool would make has no id yet; its VLAN ID identifies it.
         one | {"pk": None, "segment": None} if (one["pool"], one["cluster"], one["purpose"]) in made else one
         for one in answer
     ]
@@ -519,13 +519,13 @@ def make_world():
     update_pool(pool_of(0), user=USER, prefixes=[*pool_of(0).prefixes.all(), "2001:db8::/48"])
     for number, segment in enumerate(pool_of(0).segments.all()):
         update_segment(segment, user=USER, ipv6_prefix=f"2001:db8:0:{number:x}::/64")
-    # The other one grows.
+    # The other pool grows.
     update_pool(pool_of(1), user=USER, auto_grow=True, grow_prefix_length=24, grow_limit=GROW_LIMIT)
 
 
 @transaction.atomic
 def empty_tables():
-    # History is guarded against deletion.
+    # The models refuse to delete history.
     for model in (Allocation, ObjectChange):
         model.objects.order_by()._raw_delete(connection.alias)
     grown = Segment.objects.exclude(vid__in=VIDS)

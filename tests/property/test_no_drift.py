@@ -1,4 +1,4 @@
-"""Whatever succeeds, by a call of ours or an edit in NetBox, leaves nothing that the drift report calls wrong."""
+"""No successful call of the plugin or edit in NetBox causes drift."""
 
 import os
 
@@ -51,7 +51,7 @@ def pool_of(number):
 
 
 def some(model, number, **filters):
-    """Return one of the objects there are, always the same for the same number."""
+    """Return one of the objects, the same for the same number."""
     found = list(model.objects.filter(**filters).order_by("pk"))
     if not found:
         raise ValidationError("There is none")
@@ -63,7 +63,7 @@ class Refused(Exception):
 
 
 class Caller:
-    """What callers of the services, and users of NetBox's REST API, can do."""
+    """The operations of callers of the services, and of users of NetBox's REST API."""
 
     def __init__(self):
         self.client = client_of(make_user("root", is_superuser=True))

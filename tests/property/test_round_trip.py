@@ -1,4 +1,4 @@
-"""What an export wrote comes back the same, in every format, but for history and ids."""
+"""An import of an export gives the same data, in every format, except history and ids."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 VIDS = range(100, 108)
 PAST = st.datetimes(datetime(2020, 1, 1), datetime(2025, 1, 1), timezones=st.just(UTC))
 FUTURE = st.integers(60, 3000).map(lambda hours: datetime.now(UTC) + timedelta(hours=hours))
-# What people write, and what spreadsheets and parsers have a meaning for.
+# Ordinary texts, and texts with a meaning for spreadsheets and parsers.
 TEXT = st.one_of(
     st.sampled_from(
         (
@@ -76,7 +76,7 @@ SEGMENT = st.fixed_dictionaries(
 
 @pytest.fixture
 def pools():
-    """Pools that no names tell apart: places of one name, VRFs of one name, and a slug that looks like an id."""
+    """Pools with ambiguous names: places of one name, VRFs of one name, and a slug that looks like an id."""
     halls = [Location.objects.create(name="Hall", slug="hall", site=make_site(name)) for name in ("A", "B")]
     nets = [VRF.objects.create(name="Net"), VRF.objects.create(name="Net", rd="1:1")]
     places = [(nets[0], halls[0]), (nets[0], halls[1]), (nets[1], halls[0])]
@@ -97,7 +97,7 @@ def pools():
 
 
 def build(pools, world, user):
-    """Make a world of {(number of the pool, VLAN ID): what SEGMENT draws}."""
+    """Make segments and allocations of {(number of the pool, VLAN ID): values that SEGMENT draws}."""
     containers = [Containers(pool) for pool in pools]
     specs = [
         clean_spec(
@@ -126,7 +126,7 @@ def build(pools, world, user):
             Segment.objects.filter(pk=segment.pk).update(status="quarantined", quarantined_until=drawn["until"])
         elif drawn["status"] == SegmentStatusChoices.ALLOCATED:
             for cluster, purpose, allocated_at, expires_at in drawn["holders"]:
-                # Each holds one segment of a pool.
+                # A cluster holds one segment of a pool for each purpose.
                 if (number, cluster, purpose) not in held:
                     held.add((number, cluster, purpose))
                     hold(segment, cluster, purpose, expires_at, user)
@@ -160,14 +160,14 @@ def test_export_empty_import_export(pools, kind, world):
     with transaction.atomic():
         build(pools, world, user)
         before, content = export(kind)
-        # There, it changes nothing.
+        # Importing into the same data changes nothing.
         result = import_segments(parse_file(content), user=user, enforce=False)
         assert {row.status for row in result.results} == {"unchanged"}, [(r.errors, r.changes) for r in result.results]
         transaction.set_rollback(True)
     assert not Segment.objects.exists()
 
     with transaction.atomic():
-        # As the page does, which takes the file along as text.
+        # The page sends the file on as text.
         rows, text = read_file(content)
         assert parse_file(text) == rows
         result = import_segments(rows, user=user, enforce=False)

@@ -1,8 +1,8 @@
 """
-What is known to be weak in the package's code and in what it uses: python -m tests.security.audit
+Looks for known weaknesses in the package's code and its requirements: python -m tests.security.audit
 
-Bandit reads the code; pip-audit asks PyPI, and is no part of the tests for that. Exits with 1 when something was found,
-and when PyPI could not be asked, which says nothing of the requirements, least of all that they are safe.
+Bandit reads the code; pip-audit asks PyPI, and so is no part of the tests. Exits with 1 if anything was found, and if
+PyPI did not answer, since the requirements are then unchecked.
 """
 
 import json
@@ -15,7 +15,7 @@ __all__ = ("REVIEWED", "find_vulnerabilities", "find_weaknesses")
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-# What bandit finds and somebody has looked at: {(file, code): why it may stay}.
+# Findings of bandit that were reviewed: {(file, code): why it may stay}.
 REVIEWED = {
     ("api/names.py", "B105"): "The name of a field of forms",
     ("services/base/audit/known.py", "B608"): "Names of tables, and placeholders",
@@ -28,18 +28,18 @@ REVIEWED = {
     ("ui/plots.py", "B703"): "svgwrite escapes texts and attributes",
 }
 
-# A release that is known to be weak. A mirror of PyPI that knows no weaknesses would find everything safe.
+# A release with known vulnerabilities, to detect a mirror of PyPI that reports none.
 WEAK = "paramiko"
 WEAK_LINE = f"{WEAK}==2.0.0 --hash=sha256:{'0' * 64}\n"
 UNREACHABLE = "The vulnerability service of PyPI cannot be reached: nothing is known of the requirements"
 
 
 class AuditError(Exception):
-    """The question could not be asked."""
+    """The check could not run."""
 
 
 def find_weaknesses():
-    """Return {(file, code)} of what bandit finds in the package."""
+    """Return {(file, code)} of bandit's findings in the package."""
     package = PROJECT / "netbox_vlan_manager"
     process = subprocess.run(
         [sys.executable, "-m", "bandit", "--quiet", "--recursive", "--format=json", str(package)],
@@ -57,7 +57,7 @@ def find_vulnerabilities():
     Return a line for each known vulnerability of the locked requirements.
 
     Raises:
-        AuditError: The service did not answer, or did not know what was asked.
+        AuditError: The service did not answer, or does not know the requirements or their vulnerabilities.
     """
     command = [sys.executable, "-m", "pip_audit", "--format=json", "--progress-spinner=off", "--timeout=20"]
     command += ["--disable-pip", "--require-hashes", f"--requirement={PROJECT / 'requirements-dev.txt'}"]

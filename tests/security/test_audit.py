@@ -1,4 +1,4 @@
-"""What make audit says where PyPI does not answer as it should: never that all is well."""
+"""`make audit` reports no success if PyPI does not answer as it should."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ WEAK = {"name": audit.WEAK, "version": "2.0.0", "vulns": [{"id": "PYSEC-2", "fix
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """A function that runs the program where pip-audit writes this, and returns its status and what it printed."""
+    """A function that runs the program with a given pip-audit output, and returns its exit status and its output."""
 
     def run(answer, weaknesses=()):
         def pip_audit(command, **options):
@@ -50,10 +50,10 @@ def test_what_was_found(run):
         ("{}", "cannot be reached"),
         ({"dependencies": []}, "cannot be reached"),
         (subprocess.TimeoutExpired("pip-audit", 600), "cannot be reached"),
-        # As behind a mirror that has no such pages.
+        # A mirror without vulnerability data.
         ({"dependencies": [UNKNOWN, {**UNKNOWN, "name": audit.WEAK}]}, "cannot be reached"),
         ({"dependencies": [UNKNOWN, WEAK]}, "knows nothing of netaddr"),
-        # As behind one that leaves the weaknesses out.
+        # A mirror that answers without vulnerabilities.
         ({"dependencies": [SAFE, {**WEAK, "vulns": []}]}, "does not know the weaknesses"),
     ],
 )

@@ -15,12 +15,12 @@ from netbox_vlan_manager.services.base.sheets import MAX_SIZE
 from tests.api.base import client_of, url_of
 from tests.factories import make_pool, make_user
 
-# What a file of 10 MB may cost, in seconds and bytes; without limits, each of these takes hours, all memory, or the
-# whole process.
+# The limits for a file of 10 MB, in seconds and bytes. Without the parsers' limits, each of these files takes hours,
+# takes all memory, or crashes the process.
 SECONDS = 60
 MEMORY = 1500 * 10**6
 
-# Run by a process of its own, one file after the other: starting Django takes longer than most of them.
+# Runs in one separate process for all files: starting Django takes longer than most of them.
 PARSE = """
 import json, resource, sys, time
 from pathlib import Path
@@ -106,7 +106,7 @@ SECRET = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 COLUMNS = ("site", "vlan_id", "epg_name", "segment", "vrf")
 
 BOMBS = {
-    # {name: (what makes it, what the answer begins with)}
+    # {name: (function that makes the file, beginning of the answer)}
     "zip": (lambda: workbook(b"\0" * (60 * 10**6)), "xlsx"),
     "far column": (
         lambda: workbook(
@@ -115,7 +115,7 @@ BOMBS = {
                 + "".join(f'<row r="{n}"><c r="XFD{n}" t="n"><v>1</v></c></row>' for n in range(2, 20000))
             )
         ),
-        # Nothing of it is in a column that is read.
+        # The text is in a column that is not read.
         "xlsx",
     ),
     "far row": (lambda: workbook(sheet_of(text_row(1, *COLUMNS) + text_row(10**12, *"abcde"))), "xlsx"),
@@ -165,7 +165,7 @@ def test_files(tmp_path):
     assert {name: answer["key"] for name, answer in answers.items()} == {
         name: expected for name, (_make, expected) in BOMBS.items()
     }
-    # The most that any of them took until then.
+    # Peak memory of the process, after each file.
     assert max(answer["megabytes"] for answer in answers.values()) * 10**6 < MEMORY
 
 

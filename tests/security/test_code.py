@@ -1,11 +1,11 @@
-"""What can be said of the package's code without running it."""
+"""Static checks of the package's code."""
 
 import ast
 
 from tests.security.audit import REVIEWED, find_weaknesses
 from tests.security.test_redos import PACKAGE
 
-# What runs SQL of its own.
+# Functions that run raw SQL.
 EXECUTING = ("execute", "executemany", "raw", "extra", "RawSQL")
 
 
@@ -14,7 +14,7 @@ def test_bandit_finds_nothing_new():
 
 
 def test_sql_has_no_values_in_it():
-    """What is executed is a literal, a constant, or made by one of the functions that know only models and numbers."""
+    """Raw SQL is a literal, a constant, or made by one of the reviewed expressions, which contain no values."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         if "migrations" in path.parts:
@@ -32,15 +32,15 @@ def test_sql_has_no_values_in_it():
     assert sorted(found) == [
         # The names of a branch's schema, a table and its trigger, quoted by Django.
         ("branching.py", "'DROP TRIGGER IF EXISTS {} ON {}.{}'.format(*names)"),
-        # Placeholders alone are put in: as many as there are keys.
+        # Only placeholders are put in, one pair for each key.
         ("services/base/audit/known.py", "LOOK_UP.format(keys=', '.join(['(%s, %s)'] * len(keys)) or '(NULL, NULL)')"),
         # Names of tables and columns, quoted by Django; compiled by Django.
         ("services/base/prepared_queries.py", "_insert_sql(model, len(objects), connection.alias)"),
         ("services/base/prepared_queries.py", "_update_sql(model, tuple(names), connection.alias)"),
         ("services/base/prepared_queries.py", "prepared.sql"),
-        # Calls of the lock functions, written out, with placeholders.
+        # Calls of the lock functions, with placeholders.
         ("services/base/transactions.py", "f'SELECT {', '.join((call for call, _values in batch))}'"),
-        # A table's name, constants, and what a user may view, compiled by Django.
+        # A table's name, constants, and conditions of the user's permissions, compiled by Django.
         ("services/segments/usage.py", "statement"),
     ]
 

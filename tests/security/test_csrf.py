@@ -8,7 +8,7 @@ pytestmark = pytest.mark.django_db
 
 WRITING = ("post", "put", "patch", "delete")
 
-# What says in a table that something was changed; sessions and the time of a login are no change.
+# SQL for the names of the tables whose state counts; sessions and login times are no changes.
 CHANGING = """
 SELECT relname FROM pg_class
 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -24,14 +24,14 @@ def world():
 
 @pytest.fixture
 def client(world):
-    """One that checks what Django's test client leaves out."""
+    """A test client that checks CSRF tokens, which Django's client skips by default."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(world["root"])
     return client
 
 
 def state():
-    """Return {table: number of rows, and the newest version of one} of what users write."""
+    """Return {table: (number of rows, hash of their contents)} of the tables that users write."""
     with connection.cursor() as cursor:
         cursor.execute(CHANGING)
         tables = [name for (name,) in cursor.fetchall()]
@@ -80,6 +80,6 @@ def test_asking_changes_nothing(client, world):
 
 
 def test_forms_carry_the_token(client, world):
-    """So that what is refused without it works with it."""
+    """Requests that are refused without the token work with it."""
     for name in ("allocation_allocate", "segment_disable", "segmentpool_merge", "segment_bulk_import"):
         assert 'name="csrfmiddlewaretoken"' in client.get(page_paths(world)[name]).content.decode(), name

@@ -33,14 +33,14 @@ COLUMNS = {"site": "Site", "description": "Description"}
 
 
 def cells(text, delimiter, **options):
-    """Return the cells that a spreadsheet sees which takes this for the delimiter."""
+    """Return the cells that a spreadsheet reads with this delimiter."""
     return [cell for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, **options) for cell in line]
 
 
 @pytest.mark.parametrize("value", FORMULAS)
 def test_csv(value):
     text = "".join(csv_chunks(COLUMNS, [("Site1", value)]))
-    # As a comma-separated file; as what a spreadsheet makes of it whose locale has semicolons; as one without quotes.
+    # As a comma-separated file, as read by a spreadsheet whose locale has semicolons, and without quotes.
     for options in ({"delimiter": ","}, {"delimiter": ";"}, {"delimiter": "\t"}):
         for cell in cells(text, **options):
             assert not cell.startswith(tuple(STARTS)), (options, cell)
@@ -65,10 +65,10 @@ def test_what_is_no_formula_stays():
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])
 def test_round_trip(kind):
-    """An export changes nothing when it is imported again, and no text in it is what a spreadsheet would run."""
+    """Importing an export changes nothing, and a spreadsheet runs no text of the export as a formula."""
     user = make_user(is_superuser=True)
     pool = make_pool()
-    # Line ends and tabs aside, which an import trims.
+    # Without texts that begin or end with white space, which an import trims.
     descriptions = [value for value in FORMULAS if value == value.strip()]
     for index, description in enumerate(descriptions):
         make_segment(pool, 100 + index, index, description=description)

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_keys_of_others():
-    """One user's key leads another to no answer of theirs, not even to the news that there is one."""
+    """A key of one user gives another user no stored answer, and does not reveal that there is one."""
     pool = make_pool(segments=2)
     data = {"pool": pool.pk, "cluster_name": "secret-cluster", "description": "of alice"}
     headers = {"Idempotency-Key": "guessed"}
@@ -23,7 +23,7 @@ def test_keys_of_others():
     assert denied.status_code in (400, 403)
     assert "Idempotency-Replayed" not in denied.headers
     assert b"EPG_" not in denied.content
-    # Another call with the key is bob's first.
+    # Bob's call with the same key is a new call.
     other = client_of(bob).post(url, {**data, "cluster_name": "b"}, format="json", headers=headers)
     assert other.status_code == 201
     assert set(IdempotencyKey.objects.values_list("user__username", "key")) == {

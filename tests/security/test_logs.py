@@ -25,7 +25,7 @@ FORMATS = (logging.Formatter("%(levelname)s %(name)s %(message)s"), JSONFormatte
 
 @pytest.fixture(params=FORMATS, ids=["text", "json"])
 def log(request):
-    """What the plugin's loggers write, those of its jobs included."""
+    """The output of the plugin's loggers, including those of its jobs."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(request.param)
@@ -119,7 +119,7 @@ def test_jobs_of_the_system(log, monkeypatch):
 
 
 def test_commands():
-    """Their lines are read by people and by cron."""
+    """Commands print to terminals and to cron's mails, so their lines must not contain control characters."""
     make_pool(segments=1)
     VLAN.objects.update(name=FORGED[:64])
     Segment.objects.update(vid=999)

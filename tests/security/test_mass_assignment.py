@@ -1,4 +1,4 @@
-"""A client sets what it is meant to set. Each field of a model has to stand in one of the lists, a new one too."""
+"""A client can set only the writable fields. Each field of a model, also a new one, must be in one of the lists."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 COMMON = {"description", "comments", "owner", "tags", "custom_fields", "custom_field_data"}
 
-# What clients may write of the models' own fields.
+# The models' own fields that clients may write.
 WRITABLE = {
     SegmentPool: {
         "name", "slug", "status", "vrf", "scope_type", "scope_id", "vlan_group", "prefixes", "tenant", "role",
@@ -69,7 +69,7 @@ def world():
 
 
 def hidden_values(instance, other):
-    """Return a value for each field that no client may write, each another than it has."""
+    """Return a new value for each field that no client may write."""
     values = {}
     for field in instance._meta.concrete_fields:
         if field.name in WRITABLE[type(instance)] | COMMON | {"id"}:
@@ -89,7 +89,7 @@ def hidden_values(instance, other):
 
 
 def take_refused(values):
-    """Take out of `values`, and return, what REST refuses instead of passing it over: it is of another call."""
+    """Remove from `values`, and return, the fields of other calls, which REST refuses instead of ignoring."""
     return {name: values.pop(name) for name in OTHER_CALLS & values.keys()}
 
 
@@ -98,7 +98,7 @@ def row_of(instance):
 
 
 def put_values(instance):
-    """Return what a PUT has to give, as it is."""
+    """Return the required values of a PUT, unchanged."""
     if isinstance(instance, SegmentPool):
         names, prefixes = ("name", "slug", "scope_id"), list(instance.prefixes.values_list("pk", flat=True))
         scope = {"vrf": instance.vrf_id, "scope_type": "dcim.site", "prefixes": prefixes}
@@ -110,7 +110,7 @@ def put_values(instance):
 
 
 def send(client, user, instance, way, values):
-    """Write an object's description, and whatever else."""
+    """Write the values of an object in one of the ways, and return the response."""
     model, api = type(instance), client_of(user)
     name = model._meta.model_name
     detail, several = url_of(f"{name}-detail", pk=instance.pk), url_of(f"{name}-list")
@@ -138,7 +138,7 @@ def send(client, user, instance, way, values):
             return client.post(page, {name: value for name, value in values.items() if value is not None})
         case "bulk form":
             page = f"/plugins/vlan-manager/{name.removeprefix('segment') or name}s/edit/"
-            # To set them, and to empty them.
+            # Fields to set, and fields to empty.
             nullified = [*values.keys() - {"description"}]
             return client.post(page, {**values, "pk": [instance.pk], "_apply": "", "_nullify": nullified})
         case "csv" | "json" | "yaml":
@@ -181,7 +181,7 @@ def test_hidden_fields_stay(client, world, model, way):
         assert row_of(instance) == before
     send(client, user, instance, way, values)
     after = row_of(instance)
-    # The rest was written, so that it is not for another reason that they stay. A CSV's unknown columns are refused.
+    # The description was written, so the hidden fields were ignored. A CSV with unknown columns is refused as a whole.
     assert after["description"] == ("" if way == "csv" else "new")
     changed = {name for name in before if after[name] != before[name]}
     assert changed <= {"last_updated", "custom_field_data", "description"}
@@ -204,7 +204,7 @@ def test_what_an_allocation_was_asked_for_stays(client, world, way):
         response = send(client, user, held, way, {name: value})
         after = row_of(held)
         if "form" in way:
-            # It has no such field.
+            # A form ignores the field, because it has none of this name, and writes the rest.
             before |= {"description": "new", "last_updated": after["last_updated"]}
             before["custom_field_data"] = after["custom_field_data"]
         else:
@@ -234,7 +234,7 @@ def test_what_a_new_object_is_given(client, world, model, way):
         data = [values] if "bulk" in way else values
         assert api.post(url, data, format="json").status_code == 201
     else:
-        # By name, as NetBox's imports know them.
+        # NetBox's imports find objects by name.
         values["pool" if model is Segment else "vrf"] = pool.name if model is Segment else "Network3"
         if model is SegmentPool:
             values["prefixes"] = "10.3.0.0/16"
@@ -242,7 +242,7 @@ def test_what_a_new_object_is_given(client, world, model, way):
         if way == "csv":
             assert b"Unrecognized header" in response.content
             return
-    # As one is that was made without a word of these.
+    # The object has the defaults of the hidden fields.
     made = model.objects.get(**({"vid": 200} if model is Segment else {"slug": "new"}))
     plain = make_segment(pool, 201, 201) if model is Segment else make_pool("Network4", "Site2")
     names = {*hidden} & {field.attname for field in model._meta.concrete_fields}
@@ -297,7 +297,7 @@ def test_import_has_no_such_column(client, world, kind, name):
 
 
 def test_calls_take_no_hidden_field():
-    """Of all that write, those that stand for no object included."""
+    """No request schema has a hidden field, including those of calls that belong to no object."""
     hidden = {
         "status", "allocated_by", "allocated_at", "released_at", "released_by", "release_reason", "expiry_warned",
         "quarantined_until", "last_released_at", "owns_vlan", "owns_prefix", "owns_ipv6_prefix", "level", "vlan",

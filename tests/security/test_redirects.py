@@ -51,7 +51,7 @@ def test_pages_go_nowhere_else(client, segment, url):
             client.post(path, data, query_params={"return_url": url}),
         ):
             if "\0" in url and response.status_code == 200:
-                # The form itself refuses it.
+                # The form refuses this address itself.
                 continue
             assert response.status_code == 302, path
             assert not leads_away(response.headers["location"]), (path, response.headers["location"])

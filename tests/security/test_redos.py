@@ -1,4 +1,4 @@
-"""Each regular expression of the package, with what is written to keep it busy."""
+"""No regular expression of the package takes quadratic time, even on texts that are written to slow it."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ from netbox_vlan_manager.validators import _epg_characters, epg_name_pattern
 
 PACKAGE = Path(netbox_vlan_manager.__file__).parent
 FUNCTIONS = ("compile", "match", "fullmatch", "search", "findall", "finditer", "split", "sub")
-# How often longer than a plain search through the same text: quadratic ones take 10,000 times as long.
+# The allowed time, as a multiple of a plain search through the same text. Quadratic patterns take 10,000 times as long.
 RATIO = 300
 
 PROBE = r"""
@@ -54,7 +54,7 @@ def find_patterns():
 
 
 def made_patterns():
-    """Return {source: compiled pattern} of the patterns that are put together."""
+    """Return {source: compiled pattern} of the patterns that are built at run time."""
     return {
         'rf"(.+?){GROUP_INFIX}(.+)"': GROUP_NAME,
         'rf"[0-9]{{1,{ID_DIGITS}}}"': ID_TEXT,
@@ -64,7 +64,7 @@ def made_patterns():
 
 
 def compiled_patterns():
-    """Return [(place, pattern, flags, method)], a compiled one with each method that it is used with."""
+    """Return [(place, pattern, flags, method)]: each compiled pattern with each method that is called on it."""
     package = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     patterns = []
     for place, argument, node in find_patterns():
@@ -102,7 +102,7 @@ def test_patterns():
 
 
 def test_quadratic_ones_are_found():
-    """So that the bounds are ones that something fails."""
+    """The bounds detect quadratic patterns; otherwise the other tests would prove nothing."""
     process = subprocess.Popen([sys.executable, "-c", PROBE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         process.communicate(json.dumps([("bad", "(a+)+!", 0, "search")]), timeout=5)

@@ -1,4 +1,4 @@
-"""A body names an object by its id, slug or name. It asks nothing else about it, and finds nothing that is hidden."""
+"""A body names an object by its id, slug or name. It can make no other query, and finds no hidden object."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 
 def serializer_classes():
-    """Return every serializer of the plugin's."""
+    """Return all serializers of the plugin."""
     found = set()
     for module in iter_modules(api_serializers.__path__):
         names = vars(import_module(f"{api_serializers.__name__}.{module.name}"))
@@ -40,7 +40,7 @@ def serializer_classes():
 
 
 def relations():
-    """Return (serializer class, name of a field) of everything writable that names an object."""
+    """Return (serializer class, name of a field) of all writable fields that name an object."""
     found = []
     for serializer_class in serializer_classes():
         for name, field in serializer_class().fields.items():
@@ -57,7 +57,7 @@ def inner_field(field):
 
 
 def run(serializer_class, name, value, user, **values):
-    """Return what a field of a serializer makes of a value for a user."""
+    """Return the result of a serializer's field for a value and a user."""
     request = SimpleNamespace(user=user, query_params=QueryDict(), method="POST")
     field = serializer_class(context={"request": request}).fields[name]
     is_list = inner_field(field) is not field
@@ -68,7 +68,7 @@ def run(serializer_class, name, value, user, **values):
 
 @pytest.fixture
 def objects():
-    """Return {model: an object} of everything that a body can name."""
+    """Return {model: object} of all models that a body can name."""
     pool = make_pool(segments=2)
     tenant = Tenant.objects.create(name="Tenant", slug="tenant")
     role = Role.objects.create(name="Role", slug="role")
@@ -124,14 +124,14 @@ LOOKUPS = (
 
 
 def test_lookups_are_no_names(objects):
-    """Whatever a superuser asks beside the names of an object is refused, and told the same as of no object."""
+    """Look-ups other than names are refused, even for a superuser, with the same error as for a missing object."""
     root = make_user("root", is_superuser=True)
     found = relations()
     assert len(found) > 15
     for serializer_class, name in found:
         inner = inner_field(serializer_class().fields[name])
         if isinstance(inner, NameOrIDField):
-            # It is a plain value: an id or a name.
+            # Only plain values are valid: an id or a name.
             values = [{"id": 1}, {}, [], [1], {"name__startswith": ""}, True, 1.5, None]
         else:
             values = [lookup(object_of(serializer_class, name, objects)) for lookup in LOOKUPS]
@@ -154,7 +154,7 @@ def names_of(one):
 
 
 def test_names(objects):
-    """Who may view an object finds it by each of its names; whoever may not finds nothing, by an id neither."""
+    """A user who may view an object finds it by each of its names; others do not find it, not even by id."""
     nobody = make_user("nobody")
     viewer = make_user("viewer")
     for one in objects.values():
@@ -182,7 +182,7 @@ def held():
 
 @pytest.mark.parametrize("name", ["pool", "segment"])
 def test_password_hashes(held, name):
-    """What is true of what hangs on a pool or segment is answered as what is not."""
+    """A true condition on related objects of a pool or segment gets the same answer as a false one."""
     user = permit(make_user("pipeline"), held.pool, "allocate")
     pk = held.pool_id if name == "pool" else held.segment_id
     path = "allocations__allocated_by__password__startswith" if name == "pool" else "allocations__cluster_name"
@@ -198,7 +198,7 @@ def test_password_hashes(held, name):
 
 @pytest.mark.parametrize("method", ["add_tags", "remove_tags", "tags"])
 def test_tags(held, method):
-    """NetBox looks these up for no user."""
+    """NetBox itself looks up tags without the user's permissions."""
     tag = Tag.objects.create(name="Secret", slug="secret")
     held.tags.add(tag)
     user = permit(make_user("alice"), Allocation, "view", "change")
@@ -213,7 +213,7 @@ def test_tags(held, method):
 
 @pytest.mark.parametrize("kind", ["object", "multiobject"])
 def test_custom_fields(held, kind):
-    """A custom field of objects names these in the same way."""
+    """A custom field that refers to objects names them in the same way."""
     field = CustomField.objects.create(
         name="who", type=kind, related_object_type=ObjectType.objects.get_for_model(User)
     )
@@ -233,7 +233,7 @@ def test_custom_fields(held, kind):
 
 
 def test_scope(held):
-    """A pool's place is one that the user may view."""
+    """A pool's scope must be a place that the user may view."""
     hidden = make_pool("Network2", "Hidden").scope
     user = permit(make_user("alice"), SegmentPool, "view", "add", "change")
     user = permit(user, held.pool.vrf, "view")
@@ -244,7 +244,7 @@ def test_scope(held):
         assert (response.status_code, list(response.json())) == (400, ["scope_id"])
         texts.add(response.json()["scope_id"][0].replace(str(pk), ""))
     assert len(texts) == 1
-    # What it is shows with the pool, and may be put again.
+    # The pool shows its current scope, and a PUT may send it back.
     url = url_of("segmentpool-detail", pk=held.pool_id)
     same = {"scope_type": "dcim.site", "scope_id": held.pool.scope_id}
     assert client_of(user).patch(url, same, format="json").status_code == 200
@@ -255,7 +255,7 @@ SECRETS = {"password", "token", "tokens", "key", "plaintext", "hmac_digest", "se
 
 
 def test_filters_look_at_no_secret():
-    """No filter of a list or of a page follows a relation by what the client names."""
+    """No filter of a list or page lets the client choose a relation to follow."""
     found = [one for name in filtersets.__all__ if isinstance(one := getattr(filtersets, name), type)]
     assert len(found) > 3
     for filterset in found:
@@ -275,7 +275,7 @@ def test_unknown_lookups_filter_nothing(held):
 
 
 def test_forms_look_at_no_secret():
-    """A field of a form finds an object by its key or name."""
+    """A form's field finds an object only by its key or name."""
     for name in forms.__all__:
         for field_name, field in getattr(getattr(forms, name), "base_fields", {}).items():
             if hasattr(field, "queryset"):
@@ -284,7 +284,7 @@ def test_forms_look_at_no_secret():
 
 
 def test_graphql_filters_look_at_no_secret():
-    """From the filters of the plugin's types no path leads to a secret of a user."""
+    """The GraphQL filters of the plugin's types have no path to a user's secret."""
     types = graphql_schema._schema.type_map
     left = [types[f"{name}Filter"] for name in ("SegmentPool", "Segment", "Allocation", "PoolSnapshot")]
     seen = set()
@@ -304,7 +304,7 @@ def test_graphql_filters_look_at_no_secret():
 
 @pytest.mark.parametrize("header", ["pool.allocations", "pool.segments", "pool.vlan_group", "pool.comments", "pool.pk"])
 def test_columns_are_names(client, held, header):
-    """NetBox's import takes any attribute of the object, and finds a pool by what hangs on it."""
+    """NetBox's own import accepts any attribute in a column name, and so finds a pool by its relations."""
     client.force_login(held.allocated_by)
     answers = set()
     for value in (held.pk, 10**6):

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.slow("Every page with markup in
 RAW = (HOSTILE, "<script>window.", "<img src=x", "<svg/onload", EVALUATED)
 URL_ATTRIBUTES = ("href", "src", "action", "formaction", "data", "xlink:href", "hx-get", "hx-post", "data-url")
 
-# What pages take from their addresses beside the fields of forms and filters.
+# Query parameters of pages other than the fields of forms and filters.
 PARAMETERS = (
     "return_url",
     "days",
@@ -39,7 +39,7 @@ EMPTY_FILE = "data:text/csv;charset=utf-8," + quote(",".join(COLUMNS) + "\r\n")
 
 
 class Attacks(HTMLParser):
-    """Collects what a browser would run of a page that somebody put there."""
+    """An HTML parser that collects the attacks that a browser would run."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,7 @@ class Attacks(HTMLParser):
 
 
 def find_attacks(path, response, ok=500):
-    """Return what a page would run that has no place there. Fails if its status is `ok` or more."""
+    """Return the attacks that a page would run. Fails if its status is `ok` or more."""
     content = response.getvalue()
     if "html" not in response.headers.get("content-type", ""):
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -115,7 +115,7 @@ def test_stored(client, world):
                 found[path, *headers] = attacks
             seen += b"&lt;script&gt;" in response.getvalue()
     assert found == {}
-    # The texts are there, or nothing has been looked at.
+    # The pages contain the texts; otherwise the test has checked nothing.
     assert seen > 60
 
 
@@ -148,14 +148,14 @@ def test_reflected_from_forms(client, world):
     names = field_names()
     numbers = {**dict.fromkeys(names, "1"), "cluster_name": LONG, "name": LONG, "data": LONG, "return_url": LONG}
     hostile = dict.fromkeys(names, LONG)
-    # One after another: an error in one field keeps others from being told.
+    # One field at a time: an error in one field hides the errors of others.
     sent = [
         hostile,
         {**hostile, "_confirm": "", "_apply": ""},
         {**numbers, "_preview": ""},
         {**numbers, "_confirm": ""},
     ]
-    # NetBox's own imports fail without.
+    # NetBox's own imports need these values.
     fixed = {"import_method": "direct", "format": "csv", "csv_delimiter": ","}
     found = {}
     for path in page_paths(world).values():
@@ -169,7 +169,7 @@ def test_reflected_from_forms(client, world):
 
 
 def test_reflected_from_files(client, world):
-    """Names of files and their cells."""
+    """Attacks in file names and cells."""
     from django.core.files.uploadedfile import SimpleUploadedFile
 
     path = page_paths(world)["segment_bulk_import"]

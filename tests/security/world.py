@@ -1,7 +1,7 @@
 """
-A NetBox in which every text that a user may write is an attack on whoever reads it.
+A NetBox in which every text that a user may write is an attack on its readers.
 
-Run as a program, it builds that in the database of the environment and prints where its pages are, as JSON.
+Run as a program, it builds that in the environment's database and prints the paths of the pages as JSON.
 """
 
 import json
@@ -12,7 +12,7 @@ import django
 
 __all__ = ("EVALUATED", "HOSTILE", "MARKER", "build_world", "core_paths", "page_paths", "rest_paths")
 
-# A page is attacked when this is defined, or when what stands in braces is computed.
+# An attack succeeds if this variable is defined, or if the expression in braces is evaluated.
 MARKER = "__xss"
 EVALUATED = "53743561"
 HOSTILE = f"<script>window.{MARKER}=1</script>\"'><img src=x onerror=window.{MARKER}=2>{{{{7331*7331}}}}"
@@ -20,7 +20,7 @@ LONG = (
     f"{HOSTILE}<svg/onload=window.{MARKER}=3>${{7331*7331}}</textarea></title></style><iframe src=javascript:"
     f"window.{MARKER}=4>"
 )
-# For those that hold no more. What would refuse it is passed by.
+# For short fields. Fields that would refuse it are written past their validation.
 SHORT = f"<img src=x onerror=window.{MARKER}=7>"
 # NetBox shows these as Markdown.
 MARKDOWN = f'{LONG}\n\n[link](javascript:window.{MARKER}=5) ![image](x"onerror="window.{MARKER}=6)\n\n`{LONG}`'
@@ -31,7 +31,7 @@ WIDGET_IDS = ("5d9d2a4e-0000-4000-8000-000000000001", "5d9d2a4e-0000-4000-8000-0
 
 
 def build_world():
-    """Return {name: object} of what pages are about, and `root`, a superuser."""
+    """Return {name: object} with an object for each kind of page, and `root`, a superuser."""
     from core.choices import JobStatusChoices
     from core.exceptions import JobFailed
     from core.models import Job, ObjectType
@@ -57,7 +57,7 @@ def build_world():
 
     root = make_user("root", is_superuser=True)
     User.objects.filter(pk=root.pk).update(first_name=HOSTILE, email="root@example.com")
-    # Single sign-on gives what names it likes.
+    # Single sign-on does not validate user names.
     guest = make_user(f"U {HOSTILE}", is_superuser=True)
     region = Region.objects.create(name=f"Region {HOSTILE}", slug="hostile-region")
     group = SiteGroup.objects.create(name=f"Group {HOSTILE}", slug="hostile-group")
@@ -116,7 +116,7 @@ def build_world():
         slug="hostile-other",
         **described,
     )
-    # Nobody checks the name of a VLAN group but NetBox.
+    # Only NetBox checks the name of a VLAN group.
     VLANGroup.objects.filter(pk=pool.vlan_group_id).update(name=f"VG {HOSTILE}", description=LONG[:200])
     segments = [
         create_segment(
@@ -134,7 +134,7 @@ def build_world():
     released = allocate(f"r {HOSTILE}", pool=pool, user=guest).allocation
     release_allocation(released, user=guest, changelog_message=LONG[:200])
     disable_segment(segments[4], user=root, reason=LONG[:200])
-    # What somebody wrote into NetBox's own pages, with a pool's VLAN IDs and networks.
+    # Objects made in NetBox's own pages, with VLAN IDs and networks of the pool.
     VLAN.objects.create(group=pool.vlan_group, vid=150, name=f"V {HOSTILE}"[:64])
     candidate = VLAN.objects.create(group=pool.vlan_group, vid=151, name=f"W {HOSTILE}"[:64])
     Prefix.objects.create(prefix="10.0.51.0/24", vrf=vrf, vlan=candidate, description=LONG[:200])
@@ -147,7 +147,7 @@ def build_world():
         JournalEntry.objects.create(assigned_object=instance, created_by=root, comments=MARKDOWN)
     take_snapshots()
     for snapshot in PoolSnapshot.objects.all():
-        # A plot needs more than one.
+        # A plot needs more than one snapshot.
         snapshot.pk, snapshot.date = None, snapshot.date - timedelta(days=1)
         snapshot.save()
     Dashboard.objects.update_or_create(
@@ -238,7 +238,7 @@ def _plugin_routes():
 
 
 def page_paths(world):
-    """Return {name: path} of every page of the plugin's, found by the URLs that it has."""
+    """Return {name: path} of all pages of the plugin, found through its URLs."""
     paths = {}
     jobs = {
         "segment_import_job": "import_job",
@@ -258,7 +258,7 @@ def page_paths(world):
 
 
 def rest_paths(world):
-    """Return {(name, path): view class} of every endpoint of the plugin's."""
+    """Return {(name, path): view class} of all endpoints of the plugin."""
     paths = {}
     for route, pattern in _plugin_routes():
         if not route.startswith("api/") or "format" in route:
@@ -274,7 +274,7 @@ def rest_paths(world):
 
 
 def core_paths(world):
-    """Return the paths of NetBox's pages in which the plugin shows something, and of those that show its objects."""
+    """Return the paths of NetBox's pages with the plugin's contents, and of those that show the plugin's objects."""
     names = ("site", "region", "group", "location", "tenant", "vrf", "vlan_group", "vlan", "prefix", "cluster")
     return [
         "/",

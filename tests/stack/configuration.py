@@ -12,7 +12,7 @@ DATABASES = {
         "HOST": os.environ["DB_HOST"],
         "PORT": os.environ["DB_PORT"],
         "CONN_MAX_AGE": 300,
-        # A cursor outlives the transaction that a pooler keeps a connection for.
+        # A server-side cursor may outlive its transaction, but a pooler assigns a connection for one transaction only.
         "DISABLE_SERVER_SIDE_CURSORS": os.environ.get("DB_POOLER") == "pgbouncer",
     }
 }
@@ -32,10 +32,10 @@ REDIS = {"tasks": _redis(0), "caching": _redis(1)}
 SECRET_KEY = "for-tests-and-the-demo-only-for-tests-and-the-demo-only"
 API_TOKEN_PEPPERS = {1: "for-tests-and-the-demo-only-for-tests-and-the-demo-only"}
 
-# Empty while the template database gets NetBox's own tables.
+# The variable is empty while the template database gets NetBox's own tables.
 PLUGINS = os.environ.get("NETBOX_PLUGINS", "netbox_vlan_manager").split()
 
-# For tests of optional parts, of which there may be one more in a copy of the plugin.
+# Settings for tests of optional parts, of which a copy of the plugin may have one more.
 PLUGINS_CONFIG = {}
 if "WINGS" in os.environ:
     PLUGINS_CONFIG["netbox_vlan_manager"] = {"wings": os.environ["WINGS"].split()}

@@ -1,4 +1,4 @@
-"""The same with metrics, and the plugin's log as lines of JSON in the file that OPERATIONS_LOG names."""
+"""The test configuration with metrics, and with the plugin's log as JSON lines in the file OPERATIONS_LOG."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The same for code that runs inside pytest, where NetBox's own test classes expect what their configuration sets."""
+"""The test configuration inside pytest, with the settings that NetBox's own test classes expect."""
 
 from tests.stack.configuration import *  # noqa: F403
 

@@ -21,7 +21,7 @@ from tests.stack.servers import PostgreSQL, StackError
 __all__ = ("Database", "TemplateCache", "create_database", "ensure_templates", "template_names")
 
 PROJECT = Path(__file__).resolve().parents[2]
-# Templates of other states of the plugin's migrations, such as another branch's, kept beside the current ones.
+# The number of kept templates with other migrations of the plugin, such as those of another branch.
 KEPT_TEMPLATES = 3
 
 
@@ -39,7 +39,7 @@ class Database:
     env: dict = field(repr=False)
 
     def connect(self, **kwargs):
-        """Open a psycopg connection to it, in autocommit mode unless told otherwise."""
+        """Open a psycopg connection to it, in autocommit mode by default."""
         return _connect(self.env, self.name, **kwargs)
 
     def netbox(self, *args, **kwargs):
@@ -48,7 +48,7 @@ class Database:
 
         Args:
             args: The command and its arguments.
-            kwargs: For subprocess.run(); output is captured as text unless told otherwise.
+            kwargs: For subprocess.run(); output is captured as text by default.
 
         Returns:
             The subprocess.CompletedProcess.
@@ -65,7 +65,7 @@ class Database:
             raise
 
     def drop(self):
-        """Delete it, whoever is connected to it."""
+        """Delete it, and end all connections to it."""
         with _connect(self.env) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(self.name)))
 
@@ -85,8 +85,8 @@ def _connect(env, name="postgres", **kwargs):
 @cache
 def template_names():
     """
-    Return the names of the template with NetBox's tables alone, and of the one with this plugin's as well. They stay
-    the same while a process lives, though somebody may edit the plugin meanwhile.
+    Return the names of the template with NetBox's tables only, and of the one with this plugin's too. They stay the
+    same while a process lives, even if the plugin's files change.
     """
     core = f"netbox_{version('netbox').replace('.', '_')}"
     digest = hashlib.sha256()
@@ -103,7 +103,7 @@ def create_database(env, name=None):
 
     Args:
         env: A stack's environment.
-        name: The database's name; one of its own unless given.
+        name: The database's name; a unique one by default.
 
     Returns:
         The Database.
@@ -120,7 +120,7 @@ def _copy(connection, template, name):
 
 def ensure_templates(env, core_only=False):
     """
-    Make the template databases on a server that has not got them.
+    Make the template databases on a server that lacks them.
 
     Args:
         env: A stack's environment.
@@ -128,7 +128,7 @@ def ensure_templates(env, core_only=False):
     """
     core, plugin = template_names()
     with _connect(env) as connection:
-        # Others may be at the same on a shared server. The lock ends with the connection.
+        # Other processes may do the same on a shared server. The lock ends with the connection.
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [core])
         existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
         if core not in existing:
@@ -146,7 +146,7 @@ def ensure_templates(env, core_only=False):
 
 
 def _build(connection, env, template, name):
-    # Under another name until it is complete, lest an interrupted build be taken for a template.
+    # The database gets its name only when complete, so that no interrupted build becomes a template.
     building = Database(f"{name}_building", env | {"DB_NAME": f"{name}_building"})
     building.drop()
     _copy(connection, template, building.name)
@@ -189,7 +189,7 @@ class TemplateCache:
 
     def fill(self, server):
         """
-        Give a server that is not started yet a data directory with the template databases.
+        Give a stopped server a data directory with the template databases.
 
         Args:
             server: The PostgreSQL instance.
@@ -204,13 +204,13 @@ class TemplateCache:
                     self._build(core, None, core_only=True)
                 self._build(plugin, core)
                 self._prune(core, plugin)
-            # What was used last is kept longest.
+            # Touched, because the least recently used directories are deleted first.
             for path in filter(Path.exists, (core, plugin)):
                 os.utime(path)
             server.copy_from(plugin)
 
     def _build(self, target, source, **kwargs):
-        # What statistics a template has must not depend on when autovacuum came by.
+        # The statistics of a template must not depend on the time of an autovacuum run.
         server = PostgreSQL(autovacuum="off")
         try:
             if source:

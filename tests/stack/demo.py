@@ -20,7 +20,7 @@ def _port():
 
 
 def _state(port):
-    # Where another terminal finds the servers of a running demo.
+    # From this file, another terminal reads the servers of a running demo.
     return PROJECT / f".demo-{port}.json"
 
 

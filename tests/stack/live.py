@@ -43,7 +43,7 @@ class LiveNetBox:
 
     @property
     def url(self):
-        """Its address, without a slash at the end."""
+        """NetBox's address, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self):
@@ -59,7 +59,7 @@ class LiveNetBox:
                 "-m",
                 "gunicorn",
                 f"--workers={self.workers}",
-                # NetBox is read once, and not by each worker.
+                # NetBox is imported once, and not by each worker.
                 "--preload",
                 "--no-control-socket",
                 f"--bind=127.0.0.1:{self.port}",
@@ -78,7 +78,7 @@ class LiveNetBox:
     def stop(self):
         """Stop the server."""
         if self.process:
-            # Workers take seconds to end in an orderly way, and there is nothing to save.
+            # A graceful stop takes seconds, and there is nothing to save.
             self.process.stop(signal.SIGKILL)
 
     def login(self):

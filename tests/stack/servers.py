@@ -1,4 +1,4 @@
-"""PostgreSQL, Valkey and PgBouncer servers of one's own, which end with the process that started them."""
+"""Private PostgreSQL, Valkey and PgBouncer servers, which end with the process that starts them."""
 
 import ctypes
 import fcntl
@@ -31,7 +31,7 @@ class StackError(Exception):
 
 def free_port(preferred=0):
     """
-    Find a loopback port that nobody listens on.
+    Find a free loopback port.
 
     Args:
         preferred: Return this port, or the first free one after it.
@@ -53,9 +53,9 @@ def wait_for(ready, process, what, timeout=180):
 
     Args:
         ready: Called until it returns without an exception.
-        process: The Process that must stay alive meanwhile.
-        what: What the server is called in an error.
-        timeout: Seconds to wait at most.
+        process: The Process that must stay alive during the wait.
+        what: The server's name in an error.
+        timeout: The longest wait, in seconds.
 
     Raises:
         StackError: The process ended or did not answer in time.
@@ -83,7 +83,7 @@ def _server_user():
 
 
 def _temporary_directory():
-    # A data directory is thousands of small files: in memory they are copied up to twenty times as fast.
+    # A data directory has thousands of small files, which are copied up to twenty times as fast in memory.
     memory = Path("/dev/shm")
     if "TMPDIR" not in os.environ and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 2**30:
         return memory
@@ -103,8 +103,8 @@ def _lock(path):
 
 class Process:
     """
-    A child process in a process group of its own, so that a Ctrl-C in the terminal reaches only the parent, which then
-    stops its children in order.
+    A child process in its own process group: a Ctrl-C in the terminal reaches only the parent, which then stops its
+    children in order.
     """
 
     def __init__(self, args, stop_signal=signal.SIGTERM, log=None, **kwargs):
@@ -140,14 +140,14 @@ class Process:
 
     def stop(self, stop_signal=None, timeout=20):
         """
-        End the process, and whatever is left of its group.
+        End the process and its group.
 
         Args:
             stop_signal: Another signal than the one given at the start.
             timeout: Seconds to wait before the whole group is killed.
         """
         if self.stopped:
-            # The process ID may be somebody else's by now.
+            # The process ID may belong to another process now.
             return
         self.stopped = True
         if self.running:
@@ -161,8 +161,8 @@ class Process:
 
 class PostgreSQL:
     """
-    A PostgreSQL server that is reached only through a socket in a private directory, so it needs no port and no
-    password. It may be stopped and started again.
+    A PostgreSQL server with a socket in a private directory only, so it needs no port and no password. It can be
+    stopped and started again.
 
     Args:
         settings: Settings of the server that differ from those of `start`.
@@ -187,7 +187,7 @@ class PostgreSQL:
 
     @classmethod
     def _sweep(cls, parent):
-        # What a run left that was killed outright: nobody holds its lock any more.
+        # Delete the directories of killed runs: no process holds their locks.
         for lock in parent.glob(f"{cls.PREFIX}*/lock"):
             with suppress(OSError), _lock(lock):
                 shutil.rmtree(lock.parent, ignore_errors=True)
@@ -229,11 +229,11 @@ class PostgreSQL:
         )  # fmt: skip
 
     def copy_from(self, data):
-        """Take over the data directory of a server that was stopped cleanly."""
+        """Copy the data directory of a server that was stopped cleanly."""
         self._run("cp", "-a", data, self.data)
 
     def copy_to(self, data):
-        """Keep the data directory of this server, stopped cleanly, for others."""
+        """Copy the data directory of this server, which must be stopped cleanly, for other servers."""
         self._run("cp", "-a", self.data, data)
 
     def _run(self, *args):
@@ -271,7 +271,7 @@ class PostgreSQL:
         Stop the server.
 
         Args:
-            keep_data: Stop in an orderly way, so that the data can be used again. Otherwise it is deleted.
+            keep_data: Stop cleanly, so that the data can be used again. Otherwise it is deleted.
 
         Raises:
             StackError: The data cannot be used again.
@@ -305,7 +305,7 @@ class Valkey:
 
     def start(self):
         """Start the server and wait until it answers."""
-        # On the command line everybody could read the password.
+        # On the command line, all users of the machine could read the password.
         configuration = f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\nsave ""\n'
         configuration += f"databases {self.DATABASES}\n"
         self.process = Process([get_binary_path(), "-"], stdin=subprocess.PIPE)
@@ -320,7 +320,7 @@ class Valkey:
 
 class PgBouncer:
     """
-    PgBouncer in transaction pooling before a PostgreSQL server, reached through a socket in a private directory.
+    PgBouncer in transaction pooling before a PostgreSQL server, with a socket in a private directory.
 
     Args:
         server: The environment that names the server. PgBouncer's own, in `env`, names PgBouncer in its place.
@@ -349,7 +349,7 @@ class PgBouncer:
         users.touch(mode=0o600)
         users.write_text(f'"{server["USER"]}" "{server["PASSWORD"]}"\n')
         configuration = self.directory / "pgbouncer.ini"
-        # Fewer connections to the server than a test has clients, so that they share them.
+        # The server has fewer connections than a test has clients, so the clients share them.
         configuration.write_text(
             f"[databases]\n* = host={server['HOST']} port={server['PORT']}\n[pgbouncer]\n"
             f"pool_mode = transaction\ndefault_pool_size = 12\nmax_client_conn = 500\nlisten_port = 6432\n"

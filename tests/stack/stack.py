@@ -1,4 +1,4 @@
-"""What NetBox needs to run, for as long as one process lives."""
+"""The servers that NetBox needs, for the lifetime of one process."""
 
 import os
 import shutil
@@ -15,17 +15,17 @@ __all__ = ("Stack",)
 
 class Stack:
     """
-    PostgreSQL with a template database, and Valkey. Those that DB_HOST and REDIS_HOST name are used as they are; others
+    PostgreSQL with a template database, and Valkey. DB_HOST and REDIS_HOST name existing servers; without them, servers
     are started on this machine and stopped at the end.
 
     Args:
-        settings: Settings of PostgreSQL, where it is started here.
+        settings: Settings of PostgreSQL if it is started here.
 
     Attributes:
         postgresql: The PostgreSQL that was started here, if any.
         valkey: The Valkey that was started here, if any.
         inherited: The environment that this process was started with.
-        env: The environment for processes that use the stack, but for DB_NAME.
+        env: The environment for processes that use the stack, without DB_NAME.
     """
 
     def __init__(self, **settings):
@@ -62,7 +62,7 @@ class Stack:
             "PYTHONPATH": str(PROJECT),
         }
         if "REDIS_HOST" in os.environ:
-            # Processes of one test run must not take each other's jobs: each has a pair of databases.
+            # Processes of one test run must not take each other's jobs, so each has its own pair of databases.
             number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
             databases = {"REDIS_DATABASE": str(2 * number)}
             self.env = {"REDIS_PORT": "6379", "REDIS_PASSWORD": ""} | databases | self.env
@@ -83,7 +83,7 @@ class Stack:
 
     def stop(self):
         """Stop and delete everything that start() and the methods below made."""
-        # A second Ctrl-C must not leave half of it behind.
+        # A second Ctrl-C must not interrupt the cleanup.
         previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._resources.close()
@@ -93,8 +93,8 @@ class Stack:
 
     def create_database(self):
         """
-        Make a database with all tables, and a pair of databases of Valkey's if it was started here. It goes away with
-        the stack.
+        Make a database with all tables, and a pair of Valkey databases if Valkey was started here. Both end with the
+        stack.
 
         Returns:
             The Database.
@@ -102,13 +102,13 @@ class Stack:
         database = create_database(self.env)
         self._resources.callback(database.drop)
         if self.valkey:
-            # The jobs of one NetBox fail in a worker of another. The first pair is that of `env`.
+            # The jobs of one NetBox fail in a worker of another. The first pair belongs to `env`.
             self._pairs += 1
             database.env["REDIS_DATABASE"] = str(2 * self._pairs)
         return database
 
     def add(self, process):
-        """Have a Process stopped with the stack, and return it."""
+        """Register a Process to be stopped with the stack, and return it."""
         self._resources.callback(process.stop)
         return process
 
@@ -135,11 +135,11 @@ class Stack:
 
         Args:
             database: The Database.
-            port: The port to listen on, if it is free; otherwise one after it.
-            account: username, password and token of the superuser to make, random ones unless given; and `workers`.
+            port: The port to listen on, or the first free one after it.
+            account: username, password and token of the new superuser, random by default; and `workers`.
 
         Returns:
-            A LiveNetBox. It stops with the stack if nobody stops it before.
+            A LiveNetBox. It stops with the stack, or earlier by its `stop`.
         """
         live = LiveNetBox(database, free_port(port), **account)
         self._resources.callback(live.stop)

@@ -1,8 +1,8 @@
 """
-A process in which NetBox is set up once, and which forks for each program that is to run in a process of its own: a
-start of NetBox takes many seconds, a fork none.
+A process that sets up NetBox once, and forks for each program that needs its own process: a start of NetBox takes
+many seconds, a fork none.
 
-Run as a program, it is that process. It reads what to run from its standard input, a line of JSON each.
+Run as a program, this module is that process. It reads the programs to run from standard input, one line of JSON each.
 """
 
 import gc
@@ -24,7 +24,7 @@ class WarmNetBox:
     Runs programs of the tests, each in a fork of one process.
 
     Args:
-        env: The environment of NetBox's processes. That of a program may differ by its database alone.
+        env: The environment of NetBox's processes. A program's may differ only in its database.
     """
 
     def __init__(self, env):
@@ -49,7 +49,7 @@ class WarmNetBox:
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except BaseException:
-            # A test that takes too long: what it runs ends with it, and the next one gets another process.
+            # The test took too long: end its program, and start another process for the next test.
             self._end()
             raise
         if not answer:
@@ -57,7 +57,7 @@ class WarmNetBox:
         return subprocess.CompletedProcess([module, *args], int(answer), output.read_text(), errors.read_text())
 
     def stop(self):
-        """End the process, and what it runs."""
+        """End the process and its programs."""
         self._end()
         self._directory.cleanup()
 
@@ -75,7 +75,7 @@ class WarmNetBox:
 
 
 def _use_database():
-    """Let Django's connections be to what the environment says now."""
+    """Point Django's connections to the databases of the current environment."""
     from django.db import connections
 
     from tests.stack import configuration
@@ -85,7 +85,7 @@ def _use_database():
 
 
 def _run(asked):
-    """Do in a fork what was asked, and return its exit code."""
+    """Run a program in a fork, and return its exit code."""
     for number, name in ((1, "output"), (2, "errors")):
         file = os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
@@ -104,13 +104,13 @@ def _run(asked):
 
 
 def _warm_up():
-    """Do once what processes remember: what is compiled for the first call is there for all programs."""
+    """Fill the caches of the first calls, so that all forks have them."""
     from django.db import connections, transaction
 
     from netbox_vlan_manager.services import allocate, release
     from tests.factories import make_pool, make_user
 
-    # What NetBox imports with the first request.
+    # NetBox imports this with the first request.
     importlib.import_module("netbox.urls")
     with transaction.atomic():
         pool, user = make_pool(segments=2), make_user()
@@ -119,7 +119,7 @@ def _warm_up():
         release("a", pool=pool, user=user)
         transaction.set_rollback(True)
     connections.close_all()
-    # A page of memory is copied to each process that looks through its objects for garbage.
+    # Garbage collection in a fork would copy the memory pages of all objects that it scans.
     gc.collect()
     gc.freeze()
 

@@ -1,4 +1,4 @@
-"""NetBox's WSGI application, which also serves static files: there is no web server in front of it here."""
+"""NetBox's WSGI application, which also serves static files, because the tests have no web server before it."""
 
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 

@@ -8,7 +8,7 @@ __all__ = ("PluginViewMixin",)
 
 
 class PluginViewMixin:
-    """Lets NetBox's view tests find the plugin's URLs, and its query counts beside its tests."""
+    """Lets NetBox's view tests find the plugin's URLs, and the query counts next to the tests."""
 
     def _get_base_url(self):
         return f"plugins:{self.model._meta.app_label}:{self.model._meta.model_name}_{{}}"
@@ -18,5 +18,5 @@ class PluginViewMixin:
         path = Path(__file__).parent / query_counts.BASELINE_FILENAME
         self.enterContext(patch.object(query_counts, "_baseline_path", lambda app_label: path))
         self.enterContext(patch.object(query_counts, "_loaded_baselines", {}))
-        # NetBox's tests take every change of an object for the request's; the services log those of the test data.
+        # NetBox's tests expect only the changes of the request, but the services also log those of the test data.
         ObjectChange.objects.all().delete()

@@ -43,7 +43,7 @@ def make_candidate(pool, vid, number=None):
 
 
 def text_of(response):
-    """Return what a page says, without its tags."""
+    """Return the text of a page, without tags."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
 
 

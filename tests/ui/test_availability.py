@@ -277,7 +277,7 @@ class TestBulk:
                 with CaptureQueriesContext(connection) as queries:
                     assert client.post(url, {"pk": self.pks(*vids)}).status_code == 200
                 counts.append(len(queries))
-            # The test's own look-up of the segments is one of them.
+            # The counts include the test's own query of the segments.
             assert counts[0] == counts[1]
 
 

@@ -80,7 +80,7 @@ def test_report(client, user, pool):
     ):
         assert text in content, text
     found = items()
-    # What people have to decide has neither box nor button.
+    # Findings that users must resolve have neither a check box nor a button.
     assert boxes(content) == [found["vlan_status"], found["prefix_vlan_changed"]]
 
 
@@ -101,7 +101,7 @@ def test_filters(client, user, pool):
 def test_pages(client, user, pool):
     make_pool("Network2", container="10.2.0.0/16", segments=30)
     Prefix.objects.filter(segment__isnull=False).update(vlan=None)
-    # One of the first 25 is for people to decide.
+    # One of the first 25 findings cannot be repaired.
     assert len(boxes(get(client, per_page=25))) == 24
     content = get(client, per_page=25, page=2)
     assert "Showing 26-36 of 36" in content
@@ -111,7 +111,7 @@ def test_pages(client, user, pool):
 @pytest.mark.parametrize("name", ["pk", "_one"])
 def test_repair_of_one(client, user, pool, name):
     found = items()
-    # The button of a row means that row, whatever is ticked.
+    # The button of a row repairs only that row, not the ticked ones.
     data = {"pk": found["vlan_status"], name: found["prefix_vlan_changed"], "return_url": f"{URL}?severity=warning"}
     content = client.post(REPAIR_URL, data).content.decode()
     assert "Repair 1 finding?" in content
@@ -181,7 +181,7 @@ def test_the_page_of_a_job_says_what_was_not_repaired(client, user, pool):
 
 
 def test_a_job_that_tries_all(user, pool):
-    """As REST starts it: without names, and without writing."""
+    """REST starts this job without names and as a dry run."""
     reports = []
     job = DriftRepairJob.start(user=user, dry_run=True)
     with patch.object(DriftRepairJob, "_report", lambda self, done, total: reports.append((done, total))):

@@ -38,7 +38,7 @@ def test_every_page_shows_both(browser, segment):
         text = browser.get(url).text
         assert CIDR in text, url
         assert "10.0.0.0/24" in text, url
-    # The panel on the page of either prefix, and of the VLAN.
+    # The panel is on the pages of both prefixes and of the VLAN.
     for part in (segment.prefix, segment.ipv6_prefix, segment.vlan):
         assert "prod-01" in browser.get(part.get_absolute_url()).text
 

@@ -1,4 +1,4 @@
-"""NetBox's own forms offer what the plugin registers: event types, object types and actions of permissions."""
+"""NetBox's own forms offer the plugin's event types, object types and permission actions."""
 
 import pytest
 from django.urls import reverse
@@ -12,7 +12,7 @@ from tests.factories import make_user
 pytestmark = pytest.mark.django_db
 
 EVENT_TYPES = {name for name in registry["event_types"] if name.startswith("vlan_manager_")}
-# What chooses object types by a feature that the plugin's models have.
+# Forms whose object types depend on a feature that the plugin's models have.
 OBJECT_TYPE_FORMS = (
     "extras:eventrule_add",
     "extras:customfield_add",
@@ -43,7 +43,7 @@ def rule(webhook):
 
 
 def offered(response, name="event_types"):
-    """Return the values of a field's choices; NetBox's import page has the form's fields by themselves."""
+    """Return the values of a field's choices; NetBox's import page has the form's fields outside a form."""
     fields = response.context.get("fields") or response.context["form"].fields
     return [str(value) for value, _text in fields[name].choices]
 

@@ -1,4 +1,4 @@
-"""The Export menus, and the files that a browser with a session gets from them."""
+"""The Export menus, and their downloads in a browser session."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def admin(client, pool, other_pool):
 
 
 def links_of(client, page):
-    """Return the addresses in the Export menu of a page that lead to the plugin's files."""
+    """Return the links to the plugin's files in the Export menu of a page."""
     content = client.get(page).content.decode()
     return [unescape(url) for url in re.findall(r'class="dropdown-item" href="(/api/[^"]+)"', content)]
 
@@ -104,7 +104,7 @@ def test_segments(client, admin):
         ("vid__gte=102", [102]),
         ("epg_name__ic=g_101", [101]),
         ("site=site2", [100]),
-        # What only concerns the list's look does not concern the file.
+        # Parameters for the list's display do not affect the file.
         ("page=2&per_page=1&sort=-vid&exclude_columns=vid&site=site1", [100, 101, 102]),
         ("return_url=/x&format=json&limit=1&offset=2&ordering=-vid&nonsense=1&site=site2", [100]),
     ],
@@ -172,7 +172,7 @@ def test_of_one_pool(client, admin, pool, other_pool):
     assert vids_of(client, f"{pool.get_absolute_url()}segments/") == [100, 101, 102]
     assert vids_of(client, f"{other_pool.get_absolute_url()}segments/") == [100]
     assert vids_of(client, f"{pool.get_absolute_url()}segments/?status=available&q=102") == [102]
-    # The page shows the pool's segments whatever its address says.
+    # The page always shows the pool's own segments.
     assert vids_of(client, f"{pool.get_absolute_url()}segments/?pool_id={other_pool.pk}") == [100, 101, 102]
 
 

@@ -38,7 +38,7 @@ def world():
 
 
 def run_job(response):
-    """Run the job that a page has started as a worker would, and return the address of its page."""
+    """Run the job that a page has started, as a worker does, and return the address of its page."""
     job = Job.objects.order_by("-pk").first()
     assert response.headers["location"] == reverse("plugins:netbox_vlan_manager:migration_job", kwargs={"pk": job.pk})
     MigrationJob.handle(job)
@@ -46,7 +46,7 @@ def run_job(response):
 
 
 def text_of(response):
-    """Return what a page says, without its tags."""
+    """Return the text of a page, without tags."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
 
 
@@ -79,7 +79,7 @@ def test_pool_that_cannot_be_migrated(client, user, world):
     text = text_of(client.get(page))
     assert "Another pool serves Site1 already" in text
     assert "10.0.2.0/24 Network1 Site1 Fails" in text
-    # What would have been migrated without the error is not.
+    # Because of the error, the other prefixes are not migrated either.
     assert "10.0.1.0/24" not in text
 
 
@@ -110,7 +110,7 @@ def test_progress(client, user, world):
         status=JobStatusChoices.STATUS_RUNNING, data={"dry_run": False, "done": 1, "total": 4}
     )
     page = reverse("plugins:netbox_vlan_manager:migration_job", kwargs={"pk": job.pk})
-    # Redis knows nothing of it, for the test's transaction never ends.
+    # Redis does not have the job, because the test's transaction never commits.
     assert "There is no report" in text_of(client.get(page))
 
 

@@ -40,7 +40,7 @@ def user(client):
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    """Leaves all but two segments to jobs."""
+    """Makes jobs of all requests for more than two segments."""
     monkeypatch.setattr(generation, "PAGE_SEGMENTS", 2)
 
 
@@ -61,7 +61,7 @@ def has_button(response, name="_confirm"):
 
 
 def run_last_job():
-    """Do what a worker would with the last job, and return it."""
+    """Run the last job as a worker does, and return it."""
     job = Job.objects.order_by("pk").last()
     GenerateSegmentsJob.handle(job)
     job.refresh_from_db()
@@ -171,7 +171,7 @@ class TestInThePage:
         made = Segment.objects.exclude(vid=101)
         assert set(made.values_list("dhcp", "description")) == {(True, "Racks")}
 
-        # Again, there is nothing left to make.
+        # The second time, there is nothing left to make.
         page = send(client, url, **asked)
         assert "there is nothing to make" in text_of(page)
         assert "passed over, since they are taken or outside the group's ranges: 100-104" in text_of(page)
@@ -228,7 +228,7 @@ class TestAsAJob:
         back = client.get(f"{url}?job={job.pk}").context["move_form"]
         assert (back["vid_max"].value(), back["dhcp"].value(), back.errors) == (103, True, {})
 
-        # The page's own form asks for the same.
+        # The page's own form sends the same values.
         fields = dict(re.findall(r'<input type="hidden" name="(\w+)"(?: value="([^"]*)")?', page.content.decode()))
         fields.pop("csrfmiddlewaretoken", None)
         done = client.post(url, {**fields, "_confirm": ""})
@@ -285,7 +285,7 @@ class TestAsAJob:
 
 
 class TestGrowth:
-    """The page that allocates, for a user who may do nothing else."""
+    """The allocate page for a user who may only allocate."""
 
     url = "/plugins/vlan-manager/allocations/allocate/"
 

@@ -22,7 +22,7 @@ URL = "/plugins/vlan-manager/help/"
 
 @pytest.fixture
 def show(client):
-    """A function that returns the page as `user` gets it."""
+    """A function that returns the page for `user`."""
 
     def show(user, **headers):
         client.force_login(user)
@@ -39,7 +39,7 @@ def links_of(response):
 
 
 def pages_of(response):
-    """Return the names of the views in the page's own part that its links lead to."""
+    """Return the names of the views that the links in the page's content lead to."""
     paths = [href.removeprefix("http://testserver").split("?")[0] for href in links_of(response)]
     return {resolve(path).view_name.split(":")[-1] for path in paths}
 
@@ -92,17 +92,17 @@ def test_calls_have_the_address_of_this_server(show):
 
 
 def test_calls_do_what_they_say(show, client):
-    """What stands behind -d is what the call takes."""
+    """The calls accept the bodies of the examples."""
     response = show(make_user("root", is_superuser=True))
     allocate, release, statistics, export = (shlex.split(command) for _, _, command in response.context["calls"])
 
     for command in (allocate, release):
         body = command[command.index("-d") + 1]
         answer = client.post(command[-1].removeprefix("http://testserver"), body, content_type="application/json")
-        # The example's site does not exist: all the rest was understood.
+        # The example's site does not exist; everything else in the body is valid.
         assert answer.json()["code"] == "pool_not_found"
     assert client.get(statistics[-1].removeprefix("http://testserver")).json() == []
-    # Until it is read to the end it holds a cursor of the test's transaction.
+    # Read to the end: an open stream keeps a cursor of the test's transaction.
     assert client.get(export[-1].removeprefix("http://testserver")).getvalue()
 
 

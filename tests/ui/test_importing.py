@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 URL = "/plugins/vlan-manager/segments/import/"
 HEADER = "site,vlan_id,epg_name,segment,vrf,dhcp,description\n"
 GOOD = "Site1,200,EPG_200,10.0.20.0/24,Network1,true,First\n"
-# One row each that is created, updated, unchanged, and three that fail.
+# One row each that is created, updated and unchanged, and three that fail.
 MIXED = (
     HEADER
     + GOOD
@@ -53,7 +53,7 @@ def user(client, pool):
 
 @pytest.fixture
 def worker(django_capture_on_commit_callbacks):
-    """A function that calls a view, and then runs the jobs that it left to a worker as the worker would."""
+    """A function that calls a view, and then runs its jobs as a worker does."""
 
     def run(call):
         before = set(Job.objects.values_list("pk", flat=True))
@@ -67,7 +67,7 @@ def worker(django_capture_on_commit_callbacks):
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    """Leaves all but a single row to jobs."""
+    """Makes jobs of all imports with more than one row."""
     monkeypatch.setattr(views, "PAGE_ROWS", 1)
 
 
@@ -76,7 +76,7 @@ def send(client, text, button="_preview", **fields):
 
 
 def plain(markup):
-    """Return what markup says, without its tags."""
+    """Return the text of markup, without tags."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
 
 
@@ -125,7 +125,7 @@ class TestForm:
 
     @pytest.mark.parametrize("path", ["", "objects/"])
     def test_needs_a_permission_to_write_segments(self, client, pool, path):
-        # NetBox's own import of objects asks for the permission to add them, also where it updates.
+        # NetBox's own import requires the permission to add objects, even to update them.
         client.force_login(permit(make_user("bob"), Segment, "view", *(["change"] if path else [])))
 
         assert client.get(URL + path).status_code == 403
@@ -512,7 +512,7 @@ class TestJob:
 
     def test_job_that_was_killed_can_be_started_again(self, client, user, worker):
         url = send(client, MIXED, "_import").url
-        # Nobody will ever do it: no queue has it.
+        # No worker will run this job, because no queue has it.
         Job.objects.update(status=JobStatusChoices.STATUS_RUNNING)
         response = client.get(url)
 
@@ -530,7 +530,7 @@ class TestJob:
         assert "6 rows are too many" in text_of(client.get(url))
         assert Segment.objects.count() == 2
 
-        # Queued again, as NetBox can once what it told is gone.
+        # The job is queued again, which NetBox allows once its notification is deleted.
         Notification.objects.all().delete()
         SegmentImportJob.handle(Job.objects.get())
         job = Job.objects.get()

@@ -1,4 +1,4 @@
-"""What the pages offer beyond allocating and releasing: wishes, previews, leases, cool-down, sharing, forecast."""
+"""Features of the pages beyond allocating and releasing: wishes, previews, leases, cool-down, sharing, forecast."""
 
 import re
 from datetime import timedelta
@@ -39,7 +39,7 @@ def admin(client):
 
 @pytest.fixture
 def user(client, pool):
-    """May do everything with segments and allocations of `pool`, but change nothing else."""
+    """A user who may do everything with segments and allocations of `pool`, but change nothing else."""
     user = permit(make_user("alice"), pool, "view", "allocate", "release")
     user = permit(permit(user, Segment, "view"), Allocation, "view")
     client.force_login(user)
@@ -138,7 +138,7 @@ class TestWishes:
             ({"expires_at": "soon"}, "expires_at"),
             ({"prefix_length": 30}, "__all__"),
             ({"vid_min": 500}, "__all__"),
-            # The pool has none of this number.
+            # The pool has no segment with this VLAN ID.
             ({"vid": 500}, "vid"),
         ],
     )

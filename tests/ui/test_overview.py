@@ -27,7 +27,7 @@ def pool():
 
 @pytest.fixture
 def user(pool):
-    """Who may view and allocate in everything."""
+    """A user who may view and allocate in all pools."""
     user = permit(make_user("alice"), SegmentPool, "view", "allocate")
     return permit(user, Allocation, "view")
 
@@ -57,12 +57,12 @@ def text_of(response):
 
 
 def main_source(text):
-    """Return the overview itself, without the menu."""
+    """Return the HTML of the overview, without the menu."""
     return text[text.index('id="overview"') : text.index("<footer")]
 
 
 def main_of(text):
-    """Return what the overview itself says, in words."""
+    """Return the text of the overview, without the menu."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", main_source(text)))
 
 
@@ -75,7 +75,7 @@ def options(response, field="pool"):
     return response.context["allocate_form"].fields[field].choices
 
 
-# What it shows
+# Contents
 
 
 def test_card_of_a_pool(page, pool):
@@ -192,7 +192,7 @@ def test_exports(client, user, page):
         assert f'href="{path}"' in text
         response = client.get(path)
         assert response.headers["Content-Disposition"].startswith("attachment")
-        # Read to its end: the cursor behind an answer that is not would be closed in the midst of another test.
+        # Read to the end: the cursor of an open stream would be closed during another test.
         assert response.getvalue()
 
 
@@ -321,7 +321,7 @@ def test_allocates_and_shows_the_result_in_place(ask, pool, user, headers):
     assert re.findall(r'copy-content" data-clipboard-target="#result-(\w+)"', text) == ["vid", "prefix", "epg"]
     assert 'Allocated to cluster <bdi class="fw-bold">prod-01</bdi>.' in text
     assert allocation.get_absolute_url() in text
-    # What the page says beside it is of after the allocation.
+    # The numbers on the page are from after the allocation.
     assert response.context["usage"].allocated == 1
     assert len(response.context["activities"]) == 1
 
@@ -358,7 +358,7 @@ def test_exhausted_pool_tells_so_before_and_after(ask, client, pool):
     assert list(errors_of(response)) == ["pool"]
     assert "has no available segment" in errors_of(response)["pool"][0]
     assert response.context["allocate_form"]["cluster_name"].value() == "prod-03"
-    # Who holds a segment of it gets that one all the same.
+    # A cluster that holds a segment of the pool still gets it.
     assert not ask(pool, "prod-02").context["result"].created
 
 
@@ -491,7 +491,7 @@ def test_names_are_harmless(client, ask, name):
     assert "<script>alert(1)" not in text
     assert "<img src=x" not in text
     if "<" not in name:
-        # VRF, site and pool in the card and the form, the cluster in the result and the activity.
+        # VRF, site and pool are in the card and the form, the cluster is in the result and the activity.
         assert text.count(name) >= 6
 
 

@@ -26,7 +26,7 @@ def make_points(*allocated, total=10):
 
 
 def parse(svg):
-    # Inside HTML the namespace is understood.
+    # Inside HTML, SVG needs no namespace.
     return ET.fromstring(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
 
 
@@ -108,7 +108,7 @@ def admin(client):
 
 
 def make_history(pool, days):
-    """Write snapshots of the last days, today not counted."""
+    """Save snapshots of the last days, without today."""
     today = timezone.localdate()
     PoolSnapshot.objects.bulk_create(
         PoolSnapshot(
@@ -179,7 +179,7 @@ class TestPanel:
             counts.append(len(queries))
 
         assert counts[0] == counts[1]
-        # One for the plot and one for the forecast.
+        # One query for the plot and one for the forecast.
         assert sum("poolsnapshot" in query["sql"] for query in queries) == 2
 
 

@@ -70,7 +70,7 @@ class TestMenu:
         for name, status in (("merge", 404), ("resize", 404), ("retire", 403)):
             assert client.get(url(pool, name)).status_code == status
             assert client.post(url(pool, name), {"_confirm": ""}).status_code == status
-        # Changing it is not enough for a merge.
+        # The permission to change a pool is not enough for a merge.
         assert client.get(url(into, "merge")).status_code == 403
         assert SegmentPool.objects.count() == 2
 

@@ -18,7 +18,7 @@ from utilities.testing import ViewTestCases, create_tags
 
 class SegmentPoolTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCase):
     model = SegmentPool
-    # What the form gives the service and does not come back under the same name.
+    # Form fields that have no model field of the same name.
     validation_excluded_fields = ("scope_content_type", "scope_object_id", "vid_ranges", "new_prefixes")
 
     @classmethod
@@ -29,7 +29,7 @@ class SegmentPoolTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCa
             make_site(f"Site{number}")
         tags = create_tags("Alpha", "Bravo", "Charlie")
 
-        # Sharing another pool's VLAN group or network takes the permission to change that pool.
+        # To share another pool's VLAN group or network, a user needs the permission to change that pool.
         groups = [VLANGroup.objects.create(name=name, slug=slugify(name)) for name in ("Group 1", "Group 2")]
         container = Prefix.objects.create(prefix="10.8.0.0/16", vrf=pools[0].vrf, status="container")
 

@@ -1,4 +1,4 @@
-"""No page takes more queries for more rows."""
+"""The number of queries of a page does not grow with its rows."""
 
 import pytest
 from django.db import connection

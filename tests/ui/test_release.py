@@ -59,7 +59,7 @@ def test_asks_first(client, user, held):
 
 
 class TestShared:
-    """What is asked tells who keeps the segment."""
+    """The confirmation lists the clusters that keep the segment."""
 
     @pytest.fixture
     def others(self, held):

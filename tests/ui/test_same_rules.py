@@ -1,4 +1,4 @@
-"""Every way to change a pool, a segment or an allocation refuses the same values, and leaves all as it was."""
+"""Every way to change a pool, a segment or an allocation refuses the same values, and changes nothing."""
 
 import pytest
 from django.urls import reverse
@@ -14,7 +14,7 @@ from utilities.exceptions import AbortRequest
 
 pytestmark = pytest.mark.django_db
 
-# The views that change what is there, beside those that call a service of their own. A new one needs a way below.
+# NetBox's views that change objects; the others call their own services. A new view needs a way below.
 NETBOX_WAYS = {
     "segmentpool": {"add", "edit", "delete", "bulk_import", "bulk_edit", "bulk_delete"},
     "segment": {"add", "edit", "delete", "bulk_import_objects", "bulk_edit", "bulk_delete"},
@@ -136,7 +136,7 @@ def script(client, pool, values):
         pool.save()
 
 
-# What a way does not take. The database holds the thresholds; what a script saves of the others is its own business.
+# Values that a way does not check. The database checks the thresholds; scripts may save the other values.
 NOT_TAKEN = {
     bulk_form: {"vrf", "vlan_group", "prefixes"},
     script: {"prefixes", "status", "warning_threshold", "critical_threshold", "epg_template", "cooldown"},

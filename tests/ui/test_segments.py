@@ -11,7 +11,7 @@ from utilities.testing import ViewTestCases, create_tags
 
 class SegmentTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCase):
     model = Segment
-    # The form has the CIDR where the model has a prefix, and an edit leaves the pool alone.
+    # The form has a CIDR, the model a Prefix, and an edit cannot change the pool.
     validation_excluded_fields = ("prefix", "pool")
 
     @classmethod
@@ -56,11 +56,11 @@ class SegmentTestCase(PluginViewMixin, ViewTestCases.PrimaryObjectViewTestCase):
         }
 
     def _get_url(self, action, instance=None):
-        # The import that NetBox's tests know is that of its own form.
+        # NetBox's tests are for the import by NetBox's own form.
         return super()._get_url("bulk_import_objects" if action == "bulk_import" else action, instance)
 
     def test_edit_object_with_permission(self):
-        # A new VLAN ID is written on the VLAN, which the segment follows: another change than that of the form.
+        # A new VLAN ID is written to the VLAN, and the segment follows: NetBox's test would find another logged change.
         self.form_data = {**self.form_data, "vid": 100}
         super().test_edit_object_with_permission()
 

@@ -1,4 +1,4 @@
-"""Whoever sends a form after their session has ended finds it as they left it, once they have logged in."""
+"""A user who sends a form after the session has ended gets the filled form back after logging in."""
 
 import json
 import re
@@ -38,13 +38,13 @@ def pool():
 
 @pytest.fixture
 def client():
-    """A client that is as particular about CSRF tokens as a browser's requests are to be."""
+    """A test client that checks CSRF tokens, as for a browser's requests."""
     return Client(enforce_csrf_checks=True)
 
 
 @pytest.fixture
 def user(settings):
-    # The usual ones take their time by design.
+    # The default hashers are slow by design.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     user = make_user("root", is_superuser=True)
     user.set_password("secret")
@@ -54,7 +54,7 @@ def user(settings):
 
 @pytest.fixture
 def login(client, user):
-    """A function that logs in on the login page at `url`, and returns the response."""
+    """A function that logs in at the login page `url`, and returns the response."""
 
     def login(url="/login/"):
         form = Form(client.get(url))
@@ -82,7 +82,7 @@ def edit(client, login):
 
 
 class Form(HTMLParser):
-    """The form of a page, with what a browser would send: {name: values}."""
+    """The form of a page, with the values that a browser would send: {name: values}."""
 
     def __init__(self, response):
         assert response.status_code == 200
@@ -127,7 +127,7 @@ class Form(HTMLParser):
             self.values[self.textarea][0] += data
 
     def typed(self):
-        """Return {name: value or sorted values} of what the user sees: no token, no address, nothing empty."""
+        """Return {name: value or sorted values} of the visible fields: no token, no address, no empty values."""
         hidden = {"csrfmiddlewaretoken", "return_url", "_init_time", "confirm"}
         return {
             name: sorted(values) if len(values) > 1 else values[0].replace("\r\n", "\n")
@@ -137,7 +137,7 @@ class Form(HTMLParser):
 
 
 def back_from(client, login, response):
-    """Follow the way through the login page, and return the Form that it ends at."""
+    """Log in through the redirects, and return the Form of the last page."""
     assert response.status_code == 302
     assert response.url.startswith("/login/?next=")
     back = login(response.url)
@@ -393,7 +393,7 @@ ROWS = "site,vlan_id,epg_name,segment,vrf\nSite1,200,EPG_200,10.0.9.0/24,Network
 def test_the_import_page_is_as_it_was(client, login, edit, pool):
     form = back_from(client, login, edit(IMPORT_URL, data=ROWS, atomic="on", import_method="direct"))
 
-    # The page has a form for each source, of which the first takes pasted rows.
+    # The page has a form for each source; the first takes pasted rows.
     assert form.values["data"] == [ROWS]
     assert form.values["import_method"] == ["direct", "upload", "datafile"]
     assert form.values["atomic"] == ["", "on", "", ""]
@@ -434,7 +434,7 @@ def test_a_file_has_to_be_chosen_again(client, login, pool):
 
 
 def sent_again(response):
-    """Return the address of a page that says that a session has ended, and what the browser is to keep of it."""
+    """Return the address in the page about the ended session, and the values that the browser keeps."""
     assert response.status_code == 403
     content = response.content.decode()
     login_url = unescape(re.search('href="(/login/.*?)"', content)[1])
@@ -491,7 +491,7 @@ def test_no_token_and_no_button_gets_into_the_address(edit, pool):
 
 
 class TestHTMX:
-    """Parts of a page are asked for by scripts, which would put the login page into the page."""
+    """Scripts load parts of a page, and would insert the login page into it."""
 
     def get(self, client, url, **values):
         return client.get(url, values, headers={"HX-Request": "true"})

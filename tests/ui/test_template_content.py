@@ -51,7 +51,7 @@ def rendered(instance, user, rf):
 
 
 def rows_of(content):
-    """Return the rows of the table in a panel, each a list of the words in its cells."""
+    """Return the rows of the table in a panel, each as a list of its cells' texts."""
     rows = re.findall(r"<tr>(.*?)</tr>", content, re.DOTALL)
     return [
         [
@@ -134,7 +134,7 @@ class TestContainer:
 class TestPlaces:
     @pytest.fixture
     def places(self):
-        """Europe and Sites are around Site1, which is around Hall and Cage; Site2 stands in Europe too."""
+        """Europe and Sites contain Site1, which contains Hall and Cage; Europe also contains Site2."""
         region = Region.objects.create(name="Europe", slug="europe")
         group = SiteGroup.objects.create(name="Sites", slug="sites")
         site = make_site("Site1", region=region, group=group)
@@ -145,7 +145,7 @@ class TestPlaces:
 
     @pytest.fixture
     def pools(self, places):
-        """Each of the places has a pool in a VRF of its own; Site1 one in the region's VRF too."""
+        """A pool for each place, in its own VRF, and another one for Site1 in the region's VRF."""
         pools = {
             name: make_pool(vrf=f"VRF-{name}", scope=place, container=f"10.{index}.0.0/16", segments=index)
             for index, (name, place) in enumerate(places.items(), 1)
@@ -180,7 +180,7 @@ class TestPlaces:
 
     @pytest.mark.parametrize("place", ["region", "group", "site", "hall", "cage"])
     def test_shows_what_callers_get(self, rf, admin, places, pools, place):
-        """The same pools as resolve_pool() finds for the place in each VRF."""
+        """The panel shows the pools that resolve_pool() finds for the place in each VRF."""
         content = rendered(places[place], admin, rf)
 
         for vrf in VRF.objects.all():
@@ -217,7 +217,7 @@ class TestPlaces:
             assert rendered(place, admin, rf).strip() == ""
 
     def test_a_pool_that_may_not_be_viewed_still_serves(self, rf, places, pools):
-        """The region's pool does not serve the site: another one does, which the user is not told of."""
+        """The region's pool does not serve the site: a pool that the user may not view does, and stays hidden."""
         user = permit(make_user("alice"), pools["region"], "view")
 
         assert rendered(places["site"], user, rf).strip() == ""
@@ -366,7 +366,7 @@ def instances(pool, cluster):
 
 
 def test_on_their_pages(client, admin, instances):
-    """NetBox's pages have a place for each panel, and show it once."""
+    """NetBox's pages show each panel once."""
     client.force_login(admin)
     for instance in instances:
         content = client.get(instance.get_absolute_url()).content.decode()

@@ -279,7 +279,7 @@ def test_queries(client, admin, django_assert_num_queries):
 def test_size_of_the_largest(client, admin, stack):
     with Database(os.environ["DB_NAME"], stack.env).connect() as database:
         fill(database, "large", 1, 4094, taken=4094)
-        # As long as they may be, as people make them up.
+        # Names of the greatest length.
         database.execute(
             "UPDATE ipam_vlan SET name = rpad(concat_ws('_', 'EPG', (ARRAY['PROD', 'STAGE', 'DEV'])[1 + vid % 3], "
             "'FRA', (ARRAY['WEB', 'DB', 'CACHE', 'QUEUE', 'BUILD', 'MAIL', 'DNS'])[1 + vid % 7], vid, "

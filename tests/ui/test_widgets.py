@@ -26,7 +26,7 @@ def user():
 
 @pytest.fixture
 def shown(client):
-    """A function that returns what the home page of a user says in a widget, the only one on it."""
+    """A function that returns the text of a widget, the only one on the user's home page."""
 
     def shown(user, name, config=None):
         dashboard = get_dashboard(user)

@@ -13,7 +13,7 @@ RELEASES = Path(__file__).parent / "releases"
 
 def main():
     """
-    Keep a database as this release leaves it, so that later ones are tested with it.
+    Save a database of this release, for the upgrade tests of later releases.
 
     Returns:
         The exit code.
@@ -37,7 +37,7 @@ def write_dump(database, path):
     subprocess.run([sys.executable, "-m", "tests.upgrade.filling"], env=database.env, check=True)
     arguments = ["--inserts", "--rows-per-insert=1000", "--no-owner", "--no-privileges"]
     text = run_program("pg_dump", *arguments, env=database.env)
-    # What only psql understands, and a setting that older servers do not know.
+    # Remove psql's own commands, comments, and a setting that older servers do not know.
     text = re.sub(r"^(\\.*|SET transaction_timeout.*|--.*|)\n", "", text, flags=re.MULTILINE)
     with gzip.GzipFile(path, "wb", mtime=0) as file:
         file.write(text.encode())

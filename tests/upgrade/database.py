@@ -1,4 +1,4 @@
-"""What a database holds, read from PostgreSQL itself."""
+"""Reads schema and data of a database from PostgreSQL itself."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from tests.stack.servers import PostgreSQL, StackError
 __all__ = ("catalog", "other_tables", "plugin_rows", "run_program")
 
 PREFIX = "netbox_vlan_manager_"
-# Two of the plugin's triggers stand on NetBox's tables.
+# Two of the plugin's triggers are on NetBox's tables.
 CATALOG = """
 SELECT 'column', c.relname, a.attname, concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
         pg_get_expr(d.adbin, d.adrelid), (SELECT collname FROM pg_collation WHERE oid = a.attcollation))
@@ -33,12 +33,12 @@ SELECT 'trigger', c.relname, t.tgname,
 UNION ALL
 SELECT 'function', proname, '', pg_get_functiondef(oid) FROM pg_proc WHERE starts_with(proname, %(prefix)s)
 """
-# "status IN (...)" comes back from a dump with the casts at other places.
+# After a dump and restore, "status IN (...)" has its casts in other places.
 NOISE = re.compile(r"[()]|::(character varying|text)(\[\])?")
 
 
 def catalog(connection):
-    """Return what PostgreSQL knows of the plugin's tables and triggers: {(kind, table, name): definition}."""
+    """Return PostgreSQL's definitions of the plugin's tables and triggers: {(kind, table, name): definition}."""
     with connection.cursor() as cursor:
         cursor.execute(CATALOG, {"prefix": PREFIX})
         return {
@@ -48,7 +48,7 @@ def catalog(connection):
 
 
 def plugin_rows(connection):
-    """Return all rows of the plugin's tables, as PostgreSQL writes them: {table: {id: {column: value}}}."""
+    """Return all rows of the plugin's tables, as PostgreSQL prints them: {table: {id: {column: value}}}."""
     rows = {}
     for table in _tables(connection):
         if table.startswith(PREFIX):
@@ -58,7 +58,7 @@ def plugin_rows(connection):
 
 
 def other_tables(connection):
-    """Return a digest of what is in each of NetBox's own tables: {table: text}."""
+    """Return a digest of the rows of each of NetBox's own tables: {table: text}."""
     return {
         table: _all(connection, f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM \"{table}\" t")[0][0]
         for table in _tables(connection)
@@ -82,14 +82,14 @@ def run_program(name, *arguments, env):
 
     Args:
         name: Its name, such as "pg_dump".
-        arguments: What to give it.
-        env: The environment of the Database that it is to talk to.
+        arguments: Its arguments.
+        env: The environment of the Database that it connects to.
 
     Returns:
-        What it wrote.
+        The program's output.
 
     Raises:
-        StackError: The server is newer than all that are installed here, which pg_dump refuses.
+        StackError: The server is newer than all installed programs, which pg_dump refuses.
     """
     names = {"HOST": "HOST", "PORT": "PORT", "USER": "USER", "PASSWORD": "PASSWORD", "DATABASE": "NAME"}
     env = env | {f"PG{ours}": env[f"DB_{theirs}"] for ours, theirs in names.items()}

@@ -1,7 +1,7 @@
 """
-Migrates an old release's database, and works with what was in it: python -m tests.upgrade.forward.
+Migrates an old release's database, and uses its data: python -m tests.upgrade.forward.
 
-The database is one that `tests.upgrade.filling` filled, as it was at the time.
+The database was filled by that release's `tests.upgrade.filling`.
 """
 
 from datetime import timedelta
@@ -79,7 +79,7 @@ def use_services():
 
 
 def check_places():
-    """Nobody knows the places that were asked for: a pool nearer to one of them renumbers none of those that hold."""
+    """Check that a nearer pool renumbers no cluster, although the old release did not record the requested places."""
     hall = Location.objects.get(name="Hall A")
     make_pool("Network1", hall, container="10.4.0.0/16", vid_ranges=((400, 499),), segments=1)
     held = Allocation.objects.active().get(cluster_name="prod-02", purpose="")

@@ -93,7 +93,7 @@ def test_new_segments(user, pool, segment):
 
 def test_changes(user, segment):
     update_segment(segment, user=user, epg_name="New")
-    # Once for the VLAN, and once for the segment.
+    # One signal for the VLAN, and one for the segment.
     assert heard == [("changed", [segment.pk])] * 2
     heard.clear()
     segment.vlan.snapshot()
@@ -188,7 +188,7 @@ def test_health_and_gauges(noted):
 
 @pytest.fixture
 def pools(user):
-    """Three pools of one VRF, the nearest of which is paused and the second of which is exhausted."""
+    """Three pools of one VRF: the nearest is paused, and the second is exhausted."""
     pools = [
         make_pool(scope=f"Site{number}", container=f"10.{number}.0.0/16", name=name, segments=segments)
         for number, (name, segments) in enumerate((("near", 1), ("full", 0), ("far", 1)), start=1)
@@ -227,7 +227,7 @@ def test_a_locator_allocates_only_where_the_user_may(user, pools):
 
 
 def test_what_nobody_listens_to_costs_nothing(user, pool, django_assert_num_queries, monkeypatch):
-    """A receiver without statements of its own adds none."""
+    """A receiver that makes no queries adds none."""
     allocate("a", pool=pool, user=user)
     release("a", pool=pool, user=user)
     with CaptureQueriesContext(connection) as heard_by_one:

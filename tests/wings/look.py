@@ -1,5 +1,5 @@
 """
-Prints as JSON what NetBox has of the wing `specimen`: python -m tests.wings.look, in a copy of the plugin that has it.
+Prints NetBox's objects of the wing `specimen` as JSON: python -m tests.wings.look, in a copy of the plugin that has it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A small wing, put into a copy of the plugin: what it brings is there where it is on, and nowhere where it is off."""
+"""A small wing in a copy of the plugin: its features exist everywhere if it is on, and nowhere if it is off."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def copy(tmp_path_factory):
 
 @pytest.fixture
 def look(copy, fresh_database):
-    """A function that returns what NetBox has of the wing while `names` are on."""
+    """A function that returns NetBox's objects of the wing if the wings `names` are on."""
 
     def run(*names):
         env = fresh_database().env | {"PYTHONPATH": os.fspath(copy), "WINGS": " ".join(names)}
@@ -74,7 +74,7 @@ def test_off(look):
         "graphql": None,
         "listed": False,
         "public": False,
-        # The database knows of the model, whatever the setting says.
+        # The database has the model's table, independent of the setting.
         "left after a deletion": 0,
     }
 
@@ -93,7 +93,7 @@ def test_sockets(copy):
 
 @pytest.fixture
 def settings_of(monkeypatch):
-    """A function that says which wings are there, and which the setting names."""
+    """A function that sets which wings exist, and which of them the setting names."""
 
     def set_wings(present, named):
         monkeypatch.setattr(wings, "present", lambda: present)

@@ -53,7 +53,7 @@ STATISTICS_COLUMNS = {
     "held_elsewhere": "Held Elsewhere",
 }
 
-# What is read of a segment for its row.
+# The values that are read of a segment for its row.
 SEGMENT_VALUES = (
     "site",
     "pool__vrf__name",
@@ -136,13 +136,13 @@ def _segment_row(*values):
 
 
 def _joined(texts):
-    """Return the texts of the clusters, with commas between, or a text that is the same for all once."""
+    """Return the clusters' texts with commas between, or one text if all are equal."""
     texts = list(texts)
     return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
 def _time(text):
-    """Return a time of PostgreSQL's JSON."""
+    """Return the datetime of a time in PostgreSQL's JSON."""
     return datetime.fromisoformat(text) if text else None
 
 

@@ -1,5 +1,5 @@
 """
-When a pool will be exhausted, if clusters go on coming as they did.
+Forecasts when a pool will be exhausted, if its usage keeps growing as before.
 """
 
 import math
@@ -18,16 +18,16 @@ __all__ = (
     "forecast",
 )
 
-# How far back the trend is taken from, in days.
+# The days of the trend.
 DAYS = 90
-# From so many days on, their number no longer makes a forecast doubtful.
+# Fewer samples than this lower the confidence.
 ENOUGH = 14
 
 
 @dataclass(frozen=True)
 class Forecast:
     """
-    `days_until_exhausted` is None where the pool does not fill up, and 0 where it is exhausted. `confidence`, from 0 to
+    `days_until_exhausted` is None if the pool does not fill up, and 0 if it is exhausted. `confidence`, from 0 to
     1, is the share of the ups and downs that the trend explains (the coefficient of determination), less where there
     are fewer than 14 samples. `samples` says how many days there are.
     """
@@ -54,6 +54,6 @@ def forecast(pool):
     slope = statistics.linear_regression(days, counts).slope
     confidence = statistics.correlation(days, counts) ** 2 * min(1, len(days) / ENOUGH)
     left = usage.total_segments - usage.disabled - usage.allocated
-    # What would take a hundred years never happens.
+    # A forecast of more than a hundred years counts as never.
     until = math.ceil(left / slope) if slope > left / 36500 and slope > 0 else None
     return Forecast(until, round(confidence, 2), len(days))

@@ -1,5 +1,5 @@
 """
-Gauges of the pools and jobs, which are read from the database each time that somebody asks for metrics.
+Gauges of the pools and jobs, which are read from the database at each request for metrics.
 
 Where NetBox runs several worker processes, its view of metrics reads the counters of all of them from files, and has no
 collectors. A gauge in such a file would keep the value of the process that wrote it, and each host has files of its
@@ -29,7 +29,7 @@ __all__ = (
 
 logger = logging.getLogger("netbox_vlan_manager.metrics")
 
-# What the names of all metrics begin with.
+# The prefix of the names of all metrics.
 PREFIX = "netbox_vlan_manager_"
 
 _families = []

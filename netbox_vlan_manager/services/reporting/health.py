@@ -1,5 +1,5 @@
 """
-Whether the plugin can work, and which part of it is down.
+Checks whether the plugin can work, and which part of it is down.
 
 The database, the cache and the queue are checked here. Other parts of the plugin `register` their own checks.
 """

@@ -1,4 +1,4 @@
-"""What the overview and the home dashboard show, each for one user."""
+"""The data of the overview and the home dashboard, for one user."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Activity(NamedTuple):
 
 def most_used(pools):
     """
-    Return the PoolStatistics of `pools`, a queryset of those that the caller may see, the highest utilization first.
+    Return the PoolStatistics of `pools`, a queryset of pools that the caller may view, the highest utilization first.
 
     It takes as many queries as `pool_statistics`.
     """

@@ -1,4 +1,4 @@
-"""What clusters hold for places that another pool serves, since pools came and places moved after they asked."""
+"""Finds allocations for places that another pool serves now, because pools or places changed since they were made."""
 
 from collections import Counter
 
@@ -21,10 +21,10 @@ __all__ = (
 
 class _Places:
     """
-    Which pools serve places, in at most six queries, and none where there are no places.
+    Which pools serve places. It takes at most six queries, and none without places.
 
     Args:
-        pools: A queryset of the SegmentPools that count: to a user, no other pool is there.
+        pools: A queryset of the SegmentPools that count, such as those that the user may view.
         keys: The keys of the places (see `base.places.place_key`).
     """
 
@@ -50,8 +50,8 @@ def held_elsewhere(vrfs, user):
     """
     Return {pool id: how many active allocations of other pools of its VRF answer for places that it serves now}.
 
-    Those of pools that `user` may not view are not counted. It takes one query where there are none, and a fixed number
-    else, for however many pools.
+    Those of pools that `user` may not view are not counted. It takes one query if there are none, and else a fixed
+    number, independent of the number of pools.
 
     Args:
         vrfs: {pool id: VRF id} of the pools.
@@ -59,10 +59,10 @@ def held_elsewhere(vrfs, user):
     """
     viewed = SegmentPool.objects.restrict(user, "view").filter(vrf__in={*vrfs.values()}).order_by()
     allocations = Allocation.objects.active().filter(pool__in=viewed.values("pk")).order_by()
-    # There are few lists of places, however many allocations have them.
+    # Many allocations share few lists of places.
     rows = list(allocations.values_list("pool", "pool__vrf", "places").annotate(count=Count("pk")))
     places = _Places(viewed, {place for _pool, _vrf, places, _count in rows for place in places})
-    # A pool that is new since counts as none.
+    # A pool that is not in `vrfs`, because it is new, does not count.
     counts = Counter(dict.fromkeys(vrfs, 0))
     for holder, vrf, keys, count in rows:
         for pool in places.serving(vrf, keys) & counts.keys() - {holder}:
@@ -94,7 +94,7 @@ def holdings_elsewhere(pools, keys, user):
         answering = pools_permitting(user, "allocate").order_by().values("pk")
         known = known_allocations(user).order_by().values("pk")
         allocations = allocations.filter(Q(pool__in=answering) | Q(pk__in=known))
-    # What they hold in one pool concerns the others alone.
+    # An allocation in one pool matters to the other pools only.
     rows = [allocation for allocation in allocations if {*pools} - {allocation.pool}]
     places = _Places(visible, {place for row in rows for place in row.places} | {*scopes.values()} if rows else set())
     found = {}

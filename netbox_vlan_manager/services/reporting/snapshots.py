@@ -25,7 +25,7 @@ COUNTS = tuple(SegmentUsage.__dataclass_fields__)
 
 @dataclass(frozen=True)
 class UsagePoint:
-    """What some pools had together on one day."""
+    """The sums of some pools on one day."""
 
     date: date
     usage: SegmentUsage
@@ -33,7 +33,7 @@ class UsagePoint:
 
 def take_snapshots():
     """
-    Write down how full every pool is today, in the server's time zone, and drop what is past `snapshot_retention`.
+    Save how full every pool is today, in the server's time zone, and delete snapshots older than `snapshot_retention`.
 
     A second run on the same day replaces what the first wrote, so two at once do no harm. It locks the pools against
     changes while it writes, but nothing that an allocation waits for.
@@ -44,7 +44,7 @@ def take_snapshots():
     today = timezone.localdate()
     usages = {row.pool: row.usage for row in iterate_statistics(SegmentPool.objects.all())}
     with transaction.atomic():
-        # A pool that has gone since it was counted is left out; none goes while its snapshot is written.
+        # A pool that was deleted after the count is left out; the lock prevents deletions while snapshots are written.
         pools = SegmentPool.objects.filter(pk__in=usages).order_by("pk").select_for_update(no_key=True)
         snapshots = [
             PoolSnapshot(pool_id=pool, date=today, **{name: getattr(usages[pool], name) for name in COUNTS})
@@ -58,7 +58,7 @@ def take_snapshots():
             update_fields=COUNTS,
         )
         expired = PoolSnapshot.objects.filter(date__lt=today - timedelta(days=get_setting("snapshot_retention")))
-        # delete() would read each of them first, and NetBox would look each up.
+        # delete() would read each snapshot first, and NetBox would look each up.
         expired._raw_delete(using=expired.db)
     return len(snapshots)
 
@@ -68,9 +68,9 @@ def usage_history(pools, days, current=None):
     Return the UsagePoints of `pools` together, oldest first; one query.
 
     Args:
-        pools: A queryset of those that the caller may see.
+        pools: A queryset of the pools that the caller may view.
         days: How many days back to go, today not counted.
-        current: Their SegmentUsage now. It stands for today, whose snapshot is as old as the job's last run.
+        current: Their SegmentUsage now, in place of today's snapshot, which is as old as the job's last run.
     """
     today = timezone.localdate()
     snapshots = PoolSnapshot.objects.filter(

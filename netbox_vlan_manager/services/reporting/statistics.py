@@ -1,4 +1,4 @@
-"""Counts of segments by pool, and what health is made of."""
+"""Counts of segments by pool."""
 
 from dataclasses import dataclass
 from itertools import batched
@@ -17,7 +17,7 @@ __all__ = (
     "usage_of_pools",
 )
 
-# How many pools are counted by one query.
+# The number of pools that one query counts.
 BATCH_SIZE = 1000
 
 
@@ -37,7 +37,7 @@ class PoolStatistics:
 
 def pool_statistics(pools):
     """
-    Return the PoolStatistics of `pools`, a queryset of those that the caller may see, by name.
+    Return the PoolStatistics of `pools`, a queryset of the pools that the caller may view, by name.
 
     It takes two queries, and one more for each further 1,000 pools.
     """
@@ -45,8 +45,8 @@ def pool_statistics(pools):
 
 
 def iterate_statistics(pools):
-    """Yield what `pool_statistics` returns, of however many pools."""
-    # In a query of their own: what they are filtered by must not narrow what is counted.
+    """Yield the PoolStatistics of `pools` one by one, as `pool_statistics` returns them."""
+    # A subquery, so that the filters of `pools` do not narrow the counts.
     pools = SegmentPool.objects.filter(pk__in=pools.order_by().values("pk")).order_by("name")
     rows = pools.with_scope_name().values_list(
         "pk", "name", "scope_name", "vrf__name", "status", "warning_threshold", "critical_threshold"

@@ -1,5 +1,5 @@
 """
-Tells when a pool gets full, each crossing once.
+Sends an event when the usage of a pool crosses a threshold, once for each crossing.
 
 A pool remembers the level that was last reported. The update has the old level as its condition, so only one of two
 concurrent checks sends the event. It is no part of allocating: allocations that all wrote the row of their pool would
@@ -30,7 +30,7 @@ SEVERITY = {level: number for number, level in enumerate(PoolLevelChoices.values
 
 
 class LevelUnknownError(Exception):
-    """The level of a pool could not be found or told; its cause says why."""
+    """The level of a pool could not be found or reported; its cause says why."""
 
 
 def level_of(usage, pool):
@@ -48,15 +48,15 @@ def level_of(usage, pool):
 
 def refresh(pools=None):
     """
-    Compare the level of pools with what was last reported, and tell of those that rose.
+    Compare the levels of pools with the last reported ones, and send events for those that rose.
 
-    Each pool is a transaction of its own. One whose level cannot be found is logged and keeps none of the others.
+    Each pool is a transaction of its own. A pool whose level cannot be found is logged and does not stop the others.
 
     Args:
         pools: SegmentPools; None for all.
 
     Returns:
-        The SegmentPools whose level is another now.
+        The SegmentPools whose level changed.
 
     Raises:
         ExceptionGroup: Of LevelUnknownErrors, once all other pools are done.
@@ -71,7 +71,7 @@ def refresh(pools=None):
             if _refresh(pool, usages[pool.pk]):
                 changed.append(pool)
         except BaseTimeoutException:
-            # It is the job's time that is over, for all of them.
+            # The job's time is over, for all pools.
             raise
         except Exception as error:
             # Quoted: a name with a line end in it must not make a line of its own.
@@ -85,8 +85,8 @@ def refresh(pools=None):
 
 
 def _refresh(pool, usage):
-    """Write and tell the level of a pool with this SegmentUsage, and return whether it was another before."""
-    # A statement that fails is undone alone.
+    """Write and report the level of a pool with this SegmentUsage, and return whether it changed."""
+    # A failed statement is rolled back alone.
     with transaction.atomic():
         before, level = pool.level, level_of(usage_with_growth(usage, pool), pool)
     if level == before:

@@ -1,4 +1,4 @@
-"""What every VLAN ID of a pool's L2 space is used for."""
+"""The VLAN map: the use of every VLAN ID of a pool's L2 space."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ __all__ = (
     "vlan_map",
 )
 
-# What a VLAN ID may be beside the statuses of segments: in no VLAN at all; or in one that is no segment of the pool, or
-# in one that the user may not view.
+# States of a VLAN ID besides the statuses of segments: no VLAN has it; or a VLAN that is no segment of the pool has it,
+# or a VLAN that the user may not view.
 UNUSED = "unused"
 TAKEN = "taken"
 
@@ -27,8 +27,8 @@ class VLANCell(NamedTuple):
     """
     One VLAN ID.
 
-    `segment` and `vlan` are the ids of what the user may view, `name` is the VLAN's, and the EPG name where there is a
-    segment. What is not there, or not for the user to know, is None.
+    `segment` and `vlan` are ids, `name` is the EPG name of the segment, or else the name of the VLAN. A value is None
+    if it does not exist or the user may not view it.
     """
 
     vid: int
@@ -55,10 +55,10 @@ class VLANMap:
 
 def vlan_map(pool, user):
     """
-    Return the VLANMap of `pool`, as far as `user` may know; four queries, beside the pool's VLAN group.
+    Return the VLANMap of `pool`, as far as `user` may view it; four queries, and one for the pool's VLAN group.
 
-    It has the VLAN IDs in the group's ranges, and those of the pool's segments that the ranges have left behind. That a
-    VLAN ID is taken shows to all who may view the pool; what takes it, only to those who may view that too.
+    It has the VLAN IDs in the group's ranges, and those of the pool's segments outside the ranges. Every user who may
+    view the pool sees that a VLAN ID is taken; only users who may view the VLAN or segment see what takes it.
     """
     group = pool.vlan_group
     in_group = VLAN.objects.filter(group=group).order_by()

@@ -1,4 +1,4 @@
-"""What several tests of allocations need."""
+"""Helpers of the tests of allocations."""
 
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,7 +10,7 @@ from netbox_vlan_manager.models import Segment, SegmentPool
 
 
 def configure(pool, **values):
-    """Return `pool` with other values, as it is in the database then."""
+    """Change values of `pool` in the database, and return the reloaded pool."""
     SegmentPool.objects.filter(pk=pool.pk).update(**values)
     return SegmentPool.objects.get(pk=pool.pk)
 
@@ -21,7 +21,7 @@ def status_of(vid):
 
 @contextmanager
 def moved(**by):
-    """Move Python's clock in the block, by the arguments of a timedelta."""
+    """Move Python's clock within the block, by the arguments of a timedelta."""
     now = timezone.now
     with patch("django.utils.timezone.now", lambda: now() + timedelta(**by)):
         yield

@@ -114,7 +114,7 @@ def test_orders(pool, user):
         allocate(name, pool=pool, user=user)
     for name in ("c", "a", "b", "d", "e"):
         release(name, pool=pool, user=user)
-    # In the order in which they were released.
+    # The segments come in the order of their release.
     vids = [allocate(name, pool=pool, user=user).allocation.vid for name in "vwxyz"]
     assert vids == [101, 104, 100, 102, 103]
 
@@ -125,7 +125,7 @@ def test_random_order(pool, user):
     for _try in range(40):
         firsts.add(allocate("a", pool=pool, user=user).allocation.vid)
         release("a", pool=pool, user=user)
-    # All five the same in forty tries happens once in 10**27.
+    # Forty random choices among five segments are all equal once in 10**27 runs.
     assert len(firsts) > 1
 
 

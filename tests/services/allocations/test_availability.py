@@ -71,7 +71,7 @@ def test_an_allocated_segment_is_refused(pool, segment, user):
     allocate("prod-01", pool=pool, user=user)
     before = changes_of(segment).count()
 
-    # In the caller's copy it is still available.
+    # The caller's copy of the segment is still available.
     with pytest.raises(SegmentInUse, match="EPG_100 \\(100\\) is allocated: release it before you disable it"):
         disable_segment(segment, user=user)
     assert not enable_segment(segment, user=user).changed

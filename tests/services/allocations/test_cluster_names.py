@@ -1,4 +1,4 @@
-"""Names of clusters are one or two everywhere as the database has them: by UPPER(), which the unique index has."""
+"""All code compares cluster names as the unique index does, by PostgreSQL's UPPER()."""
 
 # ruff: noqa: RUF001
 
@@ -47,7 +47,7 @@ PAIRS = [
 
 @pytest.fixture(params=PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def pair(request):
-    """Two names, and whether the database has them for one."""
+    """Two names, and whether the database takes them for the same."""
     one, other = request.param
     with connection.cursor() as cursor:
         cursor.execute("SELECT upper(%s) = upper(%s)", [clean_cluster_name(one), clean_cluster_name(other)])
@@ -143,7 +143,7 @@ def test_statements(django_assert_num_queries):
 
 
 def test_names_that_are_one_take_turns():
-    """The key of the lock is made in Python, without asking: it may be one for two names, not two for one name."""
+    """Python makes the lock key without a query: different names may share a key, but equal names never differ."""
     letters = [
         chr(code) for code in range(1, sys.maxunicode) if unicodedata.category(chr(code)) not in ("Cs", "Cn", "Cc")
     ]

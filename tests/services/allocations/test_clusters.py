@@ -1,4 +1,4 @@
-"""NetBox's clusters are linked by name, whichever is there first."""
+"""Allocations and NetBox's clusters are linked by name, in whichever order they are made."""
 
 import pytest
 from django.utils import timezone
@@ -59,7 +59,7 @@ def test_a_cluster_that_is_made_later(held):
     cluster = make_cluster("K8S")
     assert linked() == cluster
     assert Allocation.objects.get().last_updated > held.last_updated
-    # As NetBox's own cached relations.
+    # Links are not change-logged, like NetBox's own cached relations.
     assert ObjectChange.objects.count() == before
 
 
@@ -100,7 +100,7 @@ def test_other_saves_leave_it(held):
 
 
 def test_names_are_the_database_s(pool, user):
-    """As the index of allocations has them: an sz is no double s, whatever NetBox's own collation says."""
+    """The names are equal if the index of allocations takes them for equal; NetBox's own collation differs for ß."""
     held = allocate("straße", pool=pool, user=user).allocation
     other = make_cluster("STRASSE")
     held.refresh_from_db()

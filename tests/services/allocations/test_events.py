@@ -49,7 +49,7 @@ def pool():
 
 @pytest.fixture
 def received():
-    """What a web server, at `received.url`, has been sent."""
+    """The requests that a web server at `received.url` got."""
     bodies = Bodies()
 
     class Receiver(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ class Bodies(list):
         return sorted(body["event"] for body in self)
 
     def of(self, event):
-        """Return the one body of an event."""
+        """Return the only body of an event."""
         (body,) = [body for body in self if body["event"] == event]
         return body
 
@@ -87,7 +87,7 @@ def documented(event):
 
 
 def missing(expected, body, path=""):
-    """Yield the paths of the fields that `expected` has, and `body` does not."""
+    """Yield the paths of the fields of `expected` that `body` lacks."""
     for name, value in expected.items():
         if name not in body:
             yield f"{path}{name}"
@@ -96,7 +96,7 @@ def missing(expected, body, path=""):
 
 
 def make_rule(action_type, action_object, *event_types):
-    """Make an event rule for our objects, and have it delivered to `action_object`."""
+    """Make an event rule for the plugin's objects with this `action_object`."""
     rule = EventRule.objects.create(
         name=action_type, event_types=list(event_types or TYPES), action_type=action_type, action_object=action_object
     )
@@ -110,7 +110,7 @@ def webhook(received):
 
 @pytest.fixture
 def deliver(django_capture_on_commit_callbacks):
-    """A function that does something, commits it, and has a worker do what was queued."""
+    """A function that calls a function, commits, and runs the queued jobs."""
     queue = get_queue("default")
     forget_jobs(queue)
 
@@ -122,7 +122,7 @@ def deliver(django_capture_on_commit_callbacks):
         return result
 
     yield do
-    # What failed is the fault of this test, and of no other.
+    # A failed job must not fail other tests.
     forget_jobs(queue)
 
 
@@ -153,7 +153,7 @@ class TestWebhooks:
         assert (data["expires_at"], data["shared"], data["release_reason"]) == (None, False, None)
         assert (body["snapshots"]["prechange"], body["snapshots"]["postchange"]["vid"]) == (None, 100)
 
-        # The same call again sends nothing.
+        # A second call sends nothing.
         deliver(allocate, "prod-01", pool=pool, user=user, purpose="storage")
         deliver(allocate, "prod-02", pool=pool, user=user, dry_run=True)
         assert received.events == [ALLOCATED]
@@ -178,7 +178,7 @@ class TestWebhooks:
         body = received.of(EXPIRING)
         assert (body["data"]["id"], body["data"]["status"]["value"]) == (allocation.pk, "active")
         assert body["data"]["expires_at"]
-        # No request caused it.
+        # Without a request, the event has none.
         assert "request" not in body
 
         expire_in(-1)
@@ -222,7 +222,7 @@ class TestWebhooks:
     def test_drift_found(self, pool, received, deliver):
         other = make_pool("Network2", segments=1)
         Prefix.objects.filter(segment__pool=pool, segment__vid=101).update(status="deprecated")
-        # Of the lowest severity.
+        # Drift of the lowest severity.
         network = Prefix.objects.get(segment__pool=other).prefix
         IPAddress.objects.create(address=f"{network[5]}/24", vrf=other.vrf)
         deliver(DriftJob.enqueue)
@@ -231,7 +231,7 @@ class TestWebhooks:
         assert list(missing(documented(DRIFT_FOUND), body)) == []
         assert "request" not in body
 
-        # Announced once, as long as it lasts.
+        # Drift is announced once, as long as it lasts.
         deliver(DriftJob.enqueue)
         assert received.events == [DRIFT_FOUND]
         received.clear()
@@ -240,7 +240,7 @@ class TestWebhooks:
         deliver(DriftJob.enqueue)
         assert sorted(body["data"]["id"] for body in received) == [pool.pk, other.pk]
 
-        # Drift that comes back after a repair is new.
+        # Drift that recurs after a repair is new.
         repair_drift(user=None, enforce=False)
         received.clear()
         deliver(DriftJob.enqueue)

@@ -36,7 +36,7 @@ def test_leases(pool, user):
 
 def test_renewed_while_the_job_runs(pool, user):
     held = allocate("a", pool=pool, user=user, expires_at=timezone.now() + timedelta(minutes=5)).allocation
-    # The job has read it as due, but when the job has the lock, it no longer is.
+    # The job read the lease as due, but it was renewed before the job got the lock.
     assert not release_allocation(held, user=None, reason="expired", if_due=True).released
     assert renew(held, user=user, expires_at=None).expires_at is None
     assert not release_allocation(held, user=None, reason="expired", if_due=True).released
@@ -46,7 +46,7 @@ def test_a_clock_that_goes_back_ends_no_lease_early(pool, user):
     held = allocate("a", pool=pool, user=user, expires_at=timezone.now() + timedelta(days=365)).allocation
     with moved(days=-30):
         assert (warn_expiring(), expire_due()) == (0, 0)
-        # A year and a month from the moved clock's now; what is past for it is refused.
+        # 13 months from Python's moved clock, which refuses earlier times as past.
         assert renew(held, user=user, expires_at=held.expires_at + timedelta(days=30))
         with pytest.raises(ValidationError):
             renew(held, user=user, expires_at=timezone.now())
@@ -55,7 +55,7 @@ def test_a_clock_that_goes_back_ends_no_lease_early(pool, user):
     Allocation.objects.update(allocated_at=now - timedelta(days=396), expires_at=now - timedelta(seconds=1))
     assert expire_due() == 1
     with moved(days=-30):
-        # It has ended, whatever Python's clock says.
+        # The lease has ended, independent of Python's clock.
         assert expire_due() == 0
         assert not release_allocation(held, user=user).released
     ended = Allocation.objects.get(pk=held.pk)

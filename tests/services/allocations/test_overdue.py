@@ -1,4 +1,4 @@
-"""What is over by the clock has ended, in every read and every write, whether the job has released it yet or not."""
+"""An expired lease has ended in every read and write, even if the job has not released it yet."""
 
 from datetime import timedelta
 
@@ -56,7 +56,7 @@ def no_drift():
 
 
 def make_overdue(cluster_name, pool, user, **asked):
-    """Return an allocation whose time has been over for a second, and which is not released yet."""
+    """Return an allocation that expired a second ago and is not released yet."""
     allocation = allocate(cluster_name, pool=pool, user=user, **asked).allocation
     Allocation.objects.filter(pk=allocation.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     return Allocation.objects.select_related("pool", "segment__pool").get(pk=allocation.pk)
@@ -73,7 +73,7 @@ def test_a_new_allocation_of_its_own_segment(pool, user, cooldown):
     pool = configure(pool, cooldown=cooldown)
     allocate("other", pool=pool, user=user)
     over = make_overdue("a", pool, user)
-    # The lowest is available too, but another cluster's VLAN is not the same.
+    # The lowest VLAN ID is available too, but the cluster gets its own back.
     release("other", pool=pool, user=user)
 
     expires_at = timezone.now() + HOUR
@@ -253,7 +253,7 @@ def test_no_list_has_it_as_active(pool, user):
     (shown,) = get("allocation-list", status="released")["results"]
     assert shown["status"]["value"] == "released"
     (segment,) = get("segment-list", vid=100)["results"]
-    # The segment is taken back by the next call that needs it, or by the job of the minute.
+    # The next call that needs the segment releases it, or the job of the minute does.
     assert (segment["status"]["value"], segment["allocations"]) == ("allocated", [])
     assert get("segment-list", cluster_name="a")["count"] == 0
     query = "{allocation_list(filters: {status: {exact: STATUS_%s}}) {status}}"

@@ -1,4 +1,4 @@
-"""What still uses a segment when it is released, and what its pool does about that."""
+"""Objects that still use a segment at its release, and the pool's setting for them."""
 
 from datetime import timedelta
 
@@ -63,7 +63,7 @@ def test_a_refusing_pool_keeps_what_is_in_use(pool, held, user):
     pool = policy(pool, "refuse")
     with pytest.raises(SegmentInUse, match="1 IP address"):
         release("prod-01", pool=pool, user=make_user("root", is_superuser=True))
-    # A user who may not view the address learns neither which it is nor how many there are.
+    # A user who may not view the addresses learns neither which nor how many there are.
     with pytest.raises(SegmentInUse) as caught:
         release("prod-01", pool=pool, user=user)
     assert "IP address" not in str(caught.value)
@@ -82,7 +82,7 @@ def test_a_quarantining_pool_keeps_it_until_a_user_ends_that(pool, held, user):
 
     promote_all()
     assert allocate("prod-02", pool=pool, user=user).allocation.vid == 101
-    # The cluster that had it gets it back.
+    # The cluster that held the segment gets it back.
     assert allocate("prod-01", pool=pool, user=user).allocation.vid == 100
 
     release("prod-01", pool=pool, user=user)
@@ -109,7 +109,7 @@ def test_a_lease_that_is_over_ends(pool, held, value, expected):
 
 
 def test_one_of_several_clusters_leaves(pool, held, user):
-    """The segment stays allocated, so that nobody else gets what uses it."""
+    """The segment stays allocated, so that no other cluster gets its devices and addresses."""
     pool = policy(pool, "refuse")
     share(held.segment, "prod-02", user=user)
     assert release("prod-01", pool=pool, user=user).released
@@ -152,7 +152,7 @@ def test_warnings_tell_what_the_user_may_view(pool, held, user):
 def test_warnings_take_as_many_queries_for_many_as_for_one(pool, held, user):
     allocations = [held, allocate("prod-02", pool=pool, user=user).allocation]
     counts = []
-    # NetBox looks up content types once for each process.
+    # Fills NetBox's content-type cache, which lasts as long as the process.
     release_warnings(allocations, user)
     for some in (allocations[:1], allocations):
         with CaptureQueriesContext(connection) as queries:

@@ -42,7 +42,7 @@ def test_cooldown(pool, user):
     assert segment.status == "quarantined"
     assert timedelta(minutes=59) < segment.quarantined_until - timezone.now() < timedelta(minutes=61)
     assert allocate("b", pool=pool, user=user).allocation.vid == 101
-    # The cluster that had it gets it again.
+    # The cluster that held the segment gets it again.
     assert allocate("A", pool=pool, user=user).allocation.vid == 100
     assert Segment.objects.get(vid=100).quarantined_until is None
 
@@ -57,7 +57,7 @@ def test_promotion(pool, user):
         allocate("x", pool=pool, user=user)
     assert promote_all() == 0
     Segment.objects.filter(status="quarantined").update(quarantined_until=timezone.now() - timedelta(seconds=1))
-    # Before any job has run.
+    # The segment is available before a job has run.
     assert allocate("x", pool=pool, user=user).allocation.vid == 100
     assert status_of(101) == "available"
     release("x", pool=pool, user=user)
@@ -94,7 +94,7 @@ def test_a_clock_that_goes_back_shortens_no_cool_down(pool, user, cooldown, days
         assert segment.quarantined_until - ended.released_at == timedelta(seconds=cooldown)
         assert segment.last_released_at == ended.released_at
         if days:
-            # By the moved clock, the cool-down has only begun.
+            # By the moved clock, the cool-down has only just begun.
             assert promote_all() == 0
             # The cluster that had the segment gets it nevertheless.
             assert allocate("a", pool=pool, user=user).allocation.vid == 100

@@ -63,7 +63,7 @@ def test_limits(pool, user):
 
 @pytest.fixture
 def cleaned():
-    """The mock that counts how often a cluster name is cleaned."""
+    """A mock that counts how often a cluster name is cleaned."""
     with patch.object(validators, "clean_cluster_name", wraps=validators.clean_cluster_name) as clean:
         yield clean
 

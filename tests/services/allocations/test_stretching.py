@@ -53,7 +53,7 @@ def test_stretched(user):
     with pytest.raises(VIDUnavailable, match="101 is not available"):
         allocate_stretched("b", pools=pools, vid=101, user=user)
     allocate("b", pool=pools[1], user=user, vid=103)
-    # Its VLAN ID at one site is the one that it gets at the others.
+    # The cluster holds a VLAN ID at one site, and gets the same at the others.
     assert [r.allocation.vid for r in allocate_stretched("b", pools=pools, user=user)] == [103] * 3
     with pytest.raises(PoolExhausted, match="one VLAN ID"):
         allocate_stretched("c", pools=pools, user=user)
@@ -83,7 +83,7 @@ def test_what_is_available_comes_first(user):
     pools = make_pools({"segments": 3} | GROWS, {"segments": 3, "vid_ranges": ((102, 199),)} | GROWS)
     assert ask("a", pools, user) == [(102, True)] * 2
     assert Segment.objects.count() == 6
-    # One pool has an available segment, and the other makes its own.
+    # One pool has an available segment, and the other grows.
     assert ask("b", pools, user) == [(103, True)] * 2
 
 

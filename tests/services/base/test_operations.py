@@ -38,7 +38,7 @@ def threshold(settings):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still but for clock.pass_(milliseconds)."""
+    """A clock that only clock.pass_(milliseconds) moves."""
     now = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(operations, "perf_counter", lambda: now.seconds)
 
@@ -143,7 +143,7 @@ def test_threshold_is_a_setting(caplog, clock, threshold, milliseconds, count):
 
 @pytest.mark.parametrize("name", ["a\nSlow b: created", "a\r\nb", "a\x1b[2Jb", "a\u2028b", "a\x85b", "'"])
 def test_names_cannot_write_lines_of_their_own(caplog, clock, name):
-    # A model's repr() shows its name as it is.
+    # A model's repr() contains its name unescaped.
     pool = type("Pool", (), {"__str__": lambda self: name, "__repr__": lambda self: f"<Pool: {name}>"})()
     with operations.track("allocate", pool=pool, cluster=name):
         clock.pass_(2000)
@@ -224,7 +224,7 @@ def test_services_tell_what_they_took_long_for(threshold, caplog):
 
 @pytest.fixture
 def done(caplog):
-    """A function that returns the lines of what was done."""
+    """A function that returns the log lines of the operations."""
     caplog.set_level(logging.INFO, logger="netbox_vlan_manager.operations")
     return lambda: [record for record in caplog.records if record.name == "netbox_vlan_manager.operations"]
 
@@ -244,7 +244,7 @@ def test_what_is_committed_is_one_line(done, django_capture_on_commit_callbacks)
         f"vid=100 request={request.id} ms="
     )
     assert released.levelno == logging.INFO
-    # Under the id that the change log has.
+    # The line has the request id of the change log.
     assert released.fields["request"] == str(ObjectChange.objects.latest("time").request_id)
 
 

@@ -50,11 +50,11 @@ ASKED = [
     names
     for count in range(len(CONDITIONS) + 1)
     for names in itertools.combinations(CONDITIONS, count)
-    # One VLAN ID or a range, not both.
+    # A query takes one VLAN ID or a range, not both.
     if not ("vid" in names and {"vid_min", "vid_max"} & {*names})
 ]
 BOTH = (True, False)
-# Every shape in which a query is made.
+# The arguments of the query functions: all combinations.
 SHAPES = {
     "_first_query": list(itertools.product(AllocationOrderChoices.values(), ASKED, BOTH)),
     "_match_query": [
@@ -67,7 +67,7 @@ SHAPES = {
 
 @pytest.fixture
 def values():
-    """What fills the placeholders, by their names in the modules; each query finds something with it."""
+    """Values of the placeholders, by their names in the modules; each query finds rows with them."""
     pool, other = make_pool(segments=4), make_pool(scope="Site2", segments=2, container="10.1.0.0/16")
     allocate("Prod-01", pool=pool, user=make_user())
     allocate("other", pool=other, user=make_user())
@@ -143,7 +143,7 @@ def test_prepared_with_values_or_built_with_them_is_the_same(values, name):
 
 
 def contents_of(instance):
-    """Return what a model's instance has, with the objects that were read along with it."""
+    """Return the values of a model instance, with those of its related objects that were read with it."""
     related = {name: value and columns_of(value) for name, value in instance._state.fields_cache.items()}
     return type(instance), columns_of(instance), related
 

@@ -40,7 +40,7 @@ def resolve(site, vrf="Network1", **kwargs):
     return resolve_pool(site, vrf, **kwargs).pool
 
 
-# What site and VRF may be
+# Valid values of site and VRF
 
 
 @pytest.mark.parametrize("site", ["Site1", "site1", "SITE1", " Site1 "])
@@ -169,7 +169,7 @@ def test_strange_values_find_nothing(pool, value):
 
 @pytest.fixture
 def places():
-    """Nested places, the innermost first: the order in which a pool for the room is looked for."""
+    """Nested places, the innermost first: the order in which the pool of the room is searched."""
     country = make_region("Country")
     city = make_region("City", parent=country)
     company = make_group("Company")
@@ -258,7 +258,7 @@ def test_names_in_ambiguities_and_combinations_mean_one_pool():
     assert {resolve(site, vrf) for site, vrf in combinations()} == pools
 
 
-# Pools that are named themselves
+# Pools that the caller names directly
 
 
 def test_pool_by_id_slug_and_name(pool):
@@ -392,7 +392,7 @@ def test_vrf_name_used_twice_with_one_pool_is_not_ambiguous():
     assert resolve("Site1", "Network1") == pool
 
 
-# What is not there
+# Missing objects
 
 
 def test_unknown_site_lists_the_combinations_that_exist(pool):
@@ -432,12 +432,12 @@ def test_combinations_stop_at_fifty():
     assert len(combinations()) == 50
 
 
-# Who may see what
+# Permissions
 
 
 @pytest.fixture
 def hidden():
-    """A pool at Site2 in Network1, which the users of these tests may not see."""
+    """A pool at Site2 in Network1, which the users of these tests may not view."""
     return make_pool(scope="Site2")
 
 

@@ -1,4 +1,4 @@
-"""The reader takes any columns; files with segments are in tests/services/onboarding."""
+"""The reader of tables with any columns; tests/services/onboarding has the files with segments."""
 
 import pytest
 from django.core.exceptions import ValidationError

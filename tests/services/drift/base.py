@@ -1,4 +1,4 @@
-"""Pools for the tests of drift, writes that the database would refuse, and what is found."""
+"""Helpers of the drift tests: writes that the database would refuse, and the findings."""
 
 from contextlib import contextmanager
 
@@ -44,7 +44,7 @@ def make_dual_stack_pool(user):
 
 @contextmanager
 def unguarded(*without):
-    """Let the block write what the database would refuse: without its triggers, and without the indexes named."""
+    """Let the block write values that the database refuses: disables the triggers and drops the given indexes."""
     tables = [model._meta.db_table for model in (Segment, Allocation)]
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -59,7 +59,7 @@ def unguarded(*without):
 
 
 def drifts():
-    """Return the drift that is found, as (kind, object) pairs."""
+    """Return the found drift, as (kind, object) pairs."""
     return [(drift.kind, drift.object) for drift in find_drift()]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def base():
-    """The module `base`. It imports models, and pytest reads this file before Django's settings are there."""
+    """The module `base`. It imports models, and pytest reads this file before Django is set up."""
     return import_module("tests.services.drift.base")
 
 
@@ -33,5 +33,5 @@ def held(base, pool):
 
 @pytest.fixture
 def dual_stack_pool(base, user):
-    """The same with an IPv6 prefix for each segment, and an empty change log."""
+    """The same pool with an IPv6 prefix for each segment, and an empty change log."""
     return base.make_dual_stack_pool(user)

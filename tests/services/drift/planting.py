@@ -1,4 +1,4 @@
-"""Every kind of drift, each with what brings it about and, where it can be repaired, what shows the repair."""
+"""Every kind of drift, with a function that causes it and, if it can be repaired, a check of the repair."""
 
 from django.db import connection
 from django.utils import timezone
@@ -24,7 +24,7 @@ def other_vrf():
 
 IPV6 = "2001:db8::/64"
 
-# Each kind that can be repaired, and what brings it about: {name: (kinds, function, what shows that it is repaired)}
+# Drift that can be repaired: {name: (kinds, function that causes it, check of the repair)}
 REPAIRABLE = {
     # bulk_create() sends no signal.
     "cluster": (
@@ -94,7 +94,7 @@ REPAIRABLE = {
         lambda: prefix(vlan=None),
         lambda: has(Prefix, prefix="10.0.0.0/24", vlan__vid=100),
     ),
-    # The other one is available, and its VLAN has a prefix that is not its own.
+    # The other segment is available, and its VLAN has a prefix that is not its own.
     "VLAN of another": (
         ["prefix_vlan_changed", "segment_in_use"],
         lambda: prefix(vlan=VLAN.objects.get(vid=101)),
@@ -182,7 +182,7 @@ def has(model, **values):
 def unguarded_update(queryset, **values):
     with unguarded():
         queryset.update(**values)
-        # What is deferred would be checked at the end of a test that repairs nothing.
+        # Otherwise the deferred trigger would run at the end of a test that repairs nothing.
         connection.cursor().execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
@@ -191,13 +191,13 @@ def overlap():
 
 
 def cover(network="10.0.0.0/23", **values):
-    """Make a prefix, past NetBox, which refuses some of them."""
+    """Make a prefix without NetBox's validation, which refuses some of them."""
     vrf = SegmentPool.objects.get().vrf
     (prefix,) = Prefix.objects.bulk_create([Prefix(prefix=network, vrf=vrf, **{"status": "active", **values})])
     return prefix
 
 
-# What only people can decide: (kinds, function)
+# Drift that users must resolve: {name: (kinds, function that causes it)}
 UNREPAIRABLE = {
     "out of the ranges": (
         ["vid_out_of_range"],

@@ -15,7 +15,7 @@ def test_prefix_in_another_vrf(pool, vrf):
 
 def test_prefix_of_another_vlan(pool):
     Prefix.objects.filter(prefix="10.0.1.0/24").update(vlan=segment(102).vlan)
-    # The other one is available, and its VLAN has a prefix that is not its own.
+    # The other segment is available, and its VLAN has a prefix that is not its own.
     assert drifts() == [("prefix_vlan_changed", segment(101)), ("segment_in_use", segment(102))]
 
 

@@ -25,7 +25,7 @@ def pool(dual_stack_pool):
 
 @pytest.fixture
 def snapshot(django_user_model):
-    """A function that returns all that a repair might write."""
+    """A function that returns all rows that a repair might write."""
 
     def take():
         models = (Segment, Allocation, SegmentPool, VLAN, Prefix, ObjectChange)
@@ -56,7 +56,7 @@ class TestRepairs:
         REPAIRABLE[name][1]()
         for found in find_drift():
             (result,) = repair_drift([found.item], user=user, changelog_message="Because")
-            # One repair may be what another one is about.
+            # A repair may resolve other findings too.
             assert (result.item, result.status in ("repaired", "skipped")) == (found.item, True), result
         for found in find_drift():
             (result,) = repair_drift([found.item], user=user)
@@ -64,7 +64,7 @@ class TestRepairs:
         assert find_drift() == []
         messages = set(ObjectChange.objects.values_list("message", flat=True))
         assert "Because" in messages
-        # What was repaired is left alone.
+        # A second repair changes nothing.
         (again,) = repair_drift([result.item], user=user)
         assert again.status == "skipped"
 
@@ -94,7 +94,7 @@ def test_what_people_have_to_decide(pool, user, name, snapshot):
 
 def test_every_kind_is_planted():
     planted = {kind for case in (*REPAIRABLE.values(), *UNREPAIRABLE.values()) for kind in case[0]}
-    # The database refuses these even here; see test_allocation_checks.
+    # The database refuses these kinds even here; see test_allocation_checks.
     assert set(KINDS) - planted == {"segment_held_twice", "allocated_twice"}
 
 

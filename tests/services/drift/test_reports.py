@@ -44,7 +44,7 @@ def test_hosts_on_a_segment_are_no_drift(pool):
 class TestPermissions:
     @pytest.fixture
     def other(self, pool):
-        """Another pool, with one finding, as the first has."""
+        """Another pool, with one finding like the first pool."""
         other = make_pool("Network2", container="10.2.0.0/16", segments=1)
         Prefix.objects.filter(prefix__in=("10.0.1.0/24", "10.2.0.0/24")).update(status="deprecated")
         return other
@@ -101,7 +101,7 @@ def test_queries_do_not_grow_with_findings(pool, bob):
         for number in numbers:
             make_segment(make_pool(f"Other{number}", segments=4), 110, 10)
             vrf = VRF.objects.get(name=f"Other{number}")
-            # Past NetBox, which refuses a second prefix of a segment's network.
+            # bulk_create() skips NetBox's validation, which refuses a second prefix of a segment's network.
             Prefix.objects.bulk_create(Prefix(prefix=f"10.0.{third}.0/24", vrf=vrf) for third in range(4))
         VLAN.objects.filter(vid=101).update(name="EPG 1", status="reserved", group=None)
         Prefix.objects.filter(segment__isnull=False).update(status="deprecated", vlan=None)

@@ -1,4 +1,4 @@
-"""VLANs and prefixes for the tests of adoption."""
+"""Makes VLANs and prefixes for the tests of adoption."""
 
 from netaddr import IPNetwork
 

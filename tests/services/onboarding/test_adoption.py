@@ -187,13 +187,13 @@ USES = {
 
 
 class TestUse:
-    """What NetBox knows as in use, or is not sure to be free, is handed out to nobody unless somebody says so."""
+    """Segments that NetBox shows as used, or perhaps used, are not handed out unless the user says so."""
 
     @pytest.fixture(params=USES)
     def doubt(self, request, pool, user):
         prefix = make_candidate(pool, 105)
         USES[request.param](pool, prefix)
-        # Statuses that were set past NetBox are those of other prefixes too.
+        # Some uses change the status of all prefixes, so the container's is reset.
         Prefix.objects.filter(segment_pools=pool).update(status="container")
         return request.param
 

@@ -1,4 +1,4 @@
-"""Files as other programs and people of other countries write them: read whole, or refused with the reason."""
+"""Files of other programs and other locales are read completely, or refused with the reason."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def line(number, dhcp="true"):
 
 
 def xlsx(*lines, titles=()):
-    """Return a workbook: of one sheet, or with as many as there are titles, each with the lines."""
+    """Return a workbook with one sheet, or with a sheet for each title; each sheet has the lines."""
     workbook = Workbook()
     for title in titles:
         workbook.create_sheet(title)
@@ -155,7 +155,7 @@ class TestText:
     def test_columns_and_rows_that_are_empty(self):
         text = csv_of((*HEADER, "", ""), (*line(100), "", ""), ("",) * 8, (*line(101), "", " "), ("",) * 8)
         assert vids(text) == ["100", "101"]
-        # What has a value there is no empty column.
+        # A column with a value is not empty, even without a heading.
         ((_line, row),) = parse_file(csv_of((*HEADER, ""), (*line(100), "x")))
         assert None in row
 
@@ -237,7 +237,7 @@ def test_numbers_that_may_be_others_are_refused(text):
     assert result.errors.keys() == {"vlan_id"}
 
 
-# What Excel writes for its logical values, and what people do, in every language that NetBox has.
+# Words for true and false that Excel and users write, in every language of NetBox.
 WORDS = {
     "cs": ("PRAVDA", "NEPRAVDA", "ano", "ne"),
     "da": ("SAND", "FALSK", "ja", "nej"),

@@ -1,4 +1,4 @@
-"""Rows that take what other rows of the file give up: EPG names and networks."""
+"""Rows that take EPG names or networks which other rows of the file give up."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def state():
 
 
 def check_hierarchy():
-    """NetBox's cached counts are those of the prefixes that are there."""
+    """Check that NetBox's cached prefix counts are right."""
     for prefix in Prefix.objects.annotate_hierarchy():
         assert (prefix._depth, prefix._children) == (prefix.hierarchy_depth, prefix.hierarchy_children), prefix
 
@@ -58,7 +58,7 @@ def test_names_change_places(pool, names, atomic):
 
     assert [r.errors for r in result.results] == [{}] * 4
     assert [name for name, _network in state().values()] == list(names)
-    # Who holds one has its new name, and nothing was made.
+    # The allocation has the segment's new EPG name, and no object was made.
     assert Allocation.objects.get().epg_name == names[0]
     assert VLAN.objects.count() == before
     assert find_drift() == []
@@ -104,7 +104,7 @@ def test_a_new_segment_takes_what_is_given_up(pool):
 def test_where_one_cannot_the_others_do_what_they_can(pool):
     allocate("prod", pool=pool, vid=100, user=make_user())
     before = state()
-    # 100 is held: it keeps its network, so that 101 cannot have it; 102 and 103 have nothing to do with them.
+    # 100 is held and keeps its network, so 101 cannot have it; 102 and 103 are independent.
     result = load({100: row("A", 1), 101: row("B", 0), 102: row("D", 2), 103: row("C", 3)})
 
     assert [r.status for r in result.results] == ["failed", "failed", "updated", "updated"]

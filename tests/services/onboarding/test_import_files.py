@@ -42,7 +42,7 @@ def message(content):
 def test_every_format_gives_the_same_rows():
     assert parse_file(",".join(HEADER) + "\n" + ",".join(TEXTS.values()) + "\n") == [(2, TEXTS)]
     assert parse_file(xlsx(HEADER, tuple(ROW.values()))) == [(2, TEXTS)]
-    # The values of YAML stay text as they were written: 010 is no 8, and no is no false.
+    # YAML values stay text as written: 010 does not become 8, and "no" does not become false.
     as_written = {**TEXTS, "dhcp": "true"}
     for dump, row in ((json.dumps, ROW), (yaml.safe_dump, as_written)):
         for data in ([ROW], {"rows": [ROW]}):
@@ -52,7 +52,7 @@ def test_every_format_gives_the_same_rows():
 
 
 def test_sheet_as_people_make_it():
-    """With empty lines and columns, headings of an export, numbers with a point, and notes in a column."""
+    """The sheet has empty lines and columns, headings of an export, numbers with a point, and a column of notes."""
     content = xlsx(
         (),
         ("Site", "VLAN ID", "EPG Name", "Segment", "VRF", "Allocated At", None),
@@ -83,7 +83,7 @@ def test_sheet_as_csv_keeps_its_line_numbers():
 
 
 def bomb(size):
-    """Return a ZIP that unpacks to so many bytes."""
+    """Return a ZIP that unpacks to that many bytes."""
     file = io.BytesIO()
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         archive.writestr("xl/worksheets/sheet1.xml", b"\0" * size)
@@ -97,7 +97,7 @@ def without_sheet():
     return file.getvalue()
 
 
-# Nine levels, each nine times the one below: 10 ** 9 entries for a reader that follows them all.
+# Each of nine levels repeats the one below nine times: some 10 ** 9 entries for a reader that follows all aliases.
 ALIASES = "- &a0 [x]\n" + "".join(f"- &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
 
 

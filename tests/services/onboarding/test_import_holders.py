@@ -1,4 +1,4 @@
-"""Allocations that come along with an import."""
+"""Allocations that an import makes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -41,7 +41,7 @@ def failure(result):
 
 def test_statements_do_not_grow_with_the_clusters(pool):
     counts = []
-    # As many rows each time: what the first import made is looked at by the next.
+    # Every import has the same number of new rows; later ones also read the segments of earlier ones.
     for first, clusters in ((100, 1), (140, 1), (180, 5)):
         rows = (line(vid, ",".join(f"{vid}-{n}" for n in range(clusters))) for vid in range(first, first + 40))
         with CaptureQueriesContext(connection) as queries:
@@ -62,7 +62,7 @@ def test_new_segment_is_held_by_its_cluster(pool):
     assert allocation.segment.status == "allocated"
     assert allocation.segment.prefix.status == "reserved"
     assert find_drift() == []
-    # It is the one that the cluster gets when it asks.
+    # The cluster gets this allocation when it asks.
     assert not allocate("PROD-01", user=make_user(), pool=pool).created
     change = ObjectChange.objects.get(changed_object_type__model="allocation")
     assert (change.action, change.user) == ("create", make_user())
@@ -91,7 +91,7 @@ def test_segment_that_is_there_gets_its_holders(pool):
     result = load(line(100, "a,b"))
     assert result.results[0].changes == {"cluster_name": {"old": "a", "new": "a, b"}}
     assert holders() == [(100, "a", False), (100, "b", True)]
-    # Nobody is released, whether the column is empty or names others.
+    # The import releases no cluster, whether the column is empty or names others.
     assert load(line(100)).count("unchanged") == 1
     assert "Other clusters hold" in failure(load(line(100, "b")))["cluster_name"][0]
     assert len(holders()) == 2
@@ -164,7 +164,7 @@ def test_user_needs_to_be_allowed_to_allocate(pool):
     errors = failure(load(line(101, "a"), user=user, enforce=True))
     assert "may not allocate" in errors["cluster_name"][0]
     assert load(line(101), user=user, enforce=True).count("created") == 1
-    # Who may allocate needs no right to change the segment.
+    # A user who may allocate needs no permission to change the segment.
     user = permit(user, SegmentPool, "allocate")
     assert load(line(100, "a"), user=user, enforce=True).count("updated") == 1
     assert holders() == [(100, "a", False)]

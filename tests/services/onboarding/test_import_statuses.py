@@ -1,4 +1,4 @@
-"""Statuses, purposes and ends that come along with an import, and pools named by themselves."""
+"""Statuses, purposes and expiries that an import sets, and pools that a row names directly."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -60,7 +60,7 @@ def test_segment_gets_the_status_of_its_row(pool, before, after):
     if expected == "updated":
         assert result.changes["status"] == {"old": before, "new": after}
     assert load(row(**STATES[after][0])).count("unchanged") == 1
-    # Without the column it stays.
+    # Without the column, the status stays.
     assert load(row()).count("unchanged") == 1
     assert now() == STATES[after][1]
     assert find_drift() == []
@@ -82,7 +82,7 @@ def test_status_and_other_changes_together(pool):
     assert result.changes.keys() == {"status", "disabled_reason", "epg_name", "description"}
     segment = Segment.objects.get()
     assert (segment.status, segment.epg_name, segment.description) == ("available", "new", "x")
-    # What fails leaves the status as it was.
+    # A failed row does not change the status.
     load(row(101))
     assert "taken" in errors_of(row(status="disabled", epg_name="EPG_101"))["epg_name"]
     assert now()[0] == "available"
@@ -138,7 +138,7 @@ def test_holders_with_purposes_and_ends(pool):
         (100, "b", "x", FUTURE, True),
         (101, "a", "storage", None, False),
     ]
-    # A file of before purposes means clusters by their names.
+    # A file without purposes identifies clusters by their names.
     assert load(row(101, cluster_name="a"), row(100, cluster_name="b,A")).count("unchanged") == 2
     assert "Other clusters" in errors_of(row(101, cluster_name="a", purpose=""))["cluster_name"]
     text = errors_of(row(100, cluster_name="a,b", purpose=",x", expires_at=f"{end},{end}"))["expires_at"]
@@ -151,7 +151,7 @@ def test_pool_by_slug_id_and_name(pool):
     SegmentPool.objects.filter(pk=other.pk).update(slug=str(pool.pk))
     for name in (pool.pk, pool.slug, pool.slug.upper(), pool.name):
         assert load(row(pool=name), dry_run=True).count("created") == 1, name
-    # What an export writes is the slug.
+    # Exports write the slug.
     (result,) = load(row(pool=str(pool.pk), segment="10.1.0.0/24")).results
     assert result.errors == {}
     assert Segment.objects.get().pool == other
@@ -162,7 +162,7 @@ def test_pool_with_its_place_and_vrf(pool):
     make_pool(pool.vrf, Location.objects.create(name="Hall", slug="hall", site=make_site("Site2")), name="Hall 2")
     for site in ("site1", "SITE1", pool.scope_id):
         assert load(row(site=site, vrf="network1"), dry_run=True).count("created") == 1
-    # The place within it that the pool serves.
+    # The place within the site that the pool serves.
     Location.objects.filter(pk=hall.pk).update(name="Hall 1")
     assert load(row(site="Hall 1"), dry_run=True).count("created") == 1
 

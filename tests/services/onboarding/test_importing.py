@@ -37,7 +37,7 @@ def load(text, **kwargs):
 
 
 def rows_of(count, first=0):
-    """Return the CSV of so many new segments."""
+    """Return the CSV of that many new segments."""
     return HEADER + "".join(
         f"Site1,{number + 100},EPG_{number + 100},10.{number // 256}.{number % 256}.0/24,Network1,true,\n"
         for number in range(first, first + count)
@@ -45,7 +45,7 @@ def rows_of(count, first=0):
 
 
 def only_error(result):
-    """Return the errors of the only row that failed."""
+    """Return the errors of the only failed row."""
     (failed,) = (row for row in result.results if row.status == "failed")
     return failed.errors
 
@@ -355,7 +355,7 @@ def test_dry_run_leaves_nothing_behind(pool, django_capture_on_commit_callbacks)
         load(MIXED, dry_run=True)
 
     assert [list(model.objects.order_by("pk").values()) for model in tables] == before
-    # What is flushed has no events.
+    # The flushed queue has no events.
     assert [callback.args for callback in callbacks] == [([],)]
     assert [call.args for call in flushed.call_args_list] == [([],)]
     assert not flushed_at_the_end.called
@@ -380,7 +380,7 @@ def test_dry_run_holds_the_user_to_their_permissions(pool):
     tried = import_segments(rows, user=user, dry_run=True).results
 
     assert [row.status for row in tried] == ["failed", "created", "failed", "failed", "failed", "created"]
-    # What bob may not view, old values of an update included, does not show.
+    # The result shows no values that bob may not view, including the old values of an update.
     assert "EPG_100" not in str(tried)
     assert Segment.objects.count() == 1
 
@@ -417,7 +417,7 @@ def test_ten_thousand_rows(pool):
     assert load(text).count("unchanged") == 10002
     assert ObjectChange.objects.count() == changes
     with connection.cursor() as cursor:
-        # What autovacuum does within a minute of the commit that never comes here.
+        # Autovacuum does this within a minute of a commit, but the test never commits.
         cursor.execute("ANALYZE")
     assert find_drift() == []
     assert Prefix.objects.get(prefix="10.0.0.0/8", vrf=pool.vrf).children == 3334

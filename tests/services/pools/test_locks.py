@@ -1,4 +1,4 @@
-"""How many locks a move of a large pool takes: PostgreSQL has room for a fixed number, which all transactions share."""
+"""The number of locks of operations on large pools: all transactions share PostgreSQL's lock table of a fixed size."""
 
 import pytest
 from django.db import connection, transaction
@@ -14,12 +14,12 @@ from tests.factories import make_pool, make_user
 pytestmark = pytest.mark.django_db
 
 HOLDERS = 3000
-# Each table and each index that a transaction touches takes one; the cascades of a deletion touch many.
+# Each table and index that a transaction uses takes one lock; the cascades of a deletion use many.
 MOST = 800
 
 
 def count_locks():
-    """Return how many locks this transaction holds, and how many of these are advisory."""
+    """Return the number of locks that this transaction holds, and the number of advisory ones among them."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), count(*) FILTER (WHERE locktype = 'advisory') FROM pg_locks WHERE pid = pg_backend_pid()"
@@ -78,5 +78,5 @@ def test_resizing_and_retiring_with_a_thousand_segments():
 def test_the_spaces_of_thousands_of_pools():
     with transaction.atomic():
         lock_spaces(range(1, 2001), range(1, 2001))
-        # With the two keys of NetBox's own endpoints.
+        # Includes the two keys of NetBox's own endpoints.
         assert count_locks()[1] == 4002

@@ -53,7 +53,7 @@ class TestMerge:
         old.refresh_from_db()
         assert (old.pool, old.pool_name) == (into, "Network1 Site1")
         check()
-        # What the cluster asks for again is what it holds, and a release finds it.
+        # The cluster asks again and gets its allocation, and a release finds it.
         assert allocate("prod-01", pool=into, user=user) == (held, False)
         assert release_allocation(held, user=user).released
 
@@ -150,7 +150,7 @@ class TestMerge:
             "Clusters that you may not view hold a segment in both pools: ask for one of each to be released.",
             "VLANs of segments that you may not view do not fit into VLAN group Network1-Site2.",
         ]
-        # One of the two is not enough.
+        # The permission for one of the two pools is not enough.
         half = permit(nobody, Allocation, "view", constraints={"pool": pool.pk})
         assert "secret" not in str(merge_pool(pool, into, user=half, dry_run=True).conflicts)
         both = permit(permit(half, Allocation, "view"), Segment, "view", constraints={"vid": 100})
@@ -221,5 +221,5 @@ class TestMerge:
             with CaptureQueriesContext(connection) as queries:
                 merge_pool(pool, into, user=user)
             counts.append(len(queries))
-        # One UPDATE for each segment.
+        # Each segment takes one more UPDATE.
         assert counts[1] - counts[0] == 3

@@ -1,4 +1,4 @@
-"""What a pool's creation makes along has valid, free names and slugs, whatever VRFs and places are called."""
+"""The objects that are made with a pool get valid, free names and slugs, for all names of VRFs and places."""
 
 import pytest
 from django.core.exceptions import ValidationError

@@ -107,7 +107,7 @@ class TestRetire:
         ObjectChange.objects.exclude(changed_object_type__model="segmentpool").delete()
         assert delete_drained() == 1
         assert list(SegmentPool.objects.all()) == [other]
-        # It is the doing of who retired it.
+        # The change log names the user who retired the pool.
         gone = ObjectChange.objects.filter(action="delete")
         assert set(gone.values_list("user_name", flat=True)) == {"root"}
         held.refresh_from_db()
@@ -159,7 +159,7 @@ class TestRetire:
             "Something that you may not view uses them: have it detached or deleted first."
         ]
 
-        # It keeps no other from going.
+        # The failed pool does not prevent the deletion of others.
         other = make_pool(scope="Site2", container="10.1.0.0/16", segments=1)
         SegmentPool.objects.update(status="retiring")
         assert delete_drained() == 1
@@ -220,7 +220,7 @@ class TestRetire:
 
 
 def test_one_thousand_segments(user):
-    """Retiring and merging take a number of statements that is not a multiple of all objects."""
+    """The number of statements to retire or merge a pool does not grow with all of its objects."""
     pool = make_pool(vid_ranges=((1, 4094),))
     rows = [
         (None, {"site": "Site1", "vrf": "Network1", "vlan_id": n, "epg_name": f"E_{n}", "segment": f"10.0.{n}.0/24"})

@@ -1,4 +1,4 @@
-"""What the tests of pool operations share: pools, a device, and checks of all that an operation may change."""
+"""Helpers of the tests of pool operations: pools, a device, and checks of the changes."""
 
 from django.db import connection
 
@@ -11,7 +11,7 @@ from tests.factories import make_pool, make_segment, make_site
 
 
 def make_pair(**fields):
-    """Return two pools of one VRF, whose VLAN IDs and EPG names differ."""
+    """Return two pools of one VRF with different VLAN IDs and EPG names."""
     pool = make_pool(segments=3)
     into = make_pool(scope="Site2", container="10.1.0.0/16", vid_ranges=((100, 999),), **fields)
     for index in range(2):
@@ -26,7 +26,7 @@ def make_device():
 
 
 def check():
-    """Let the deferred trigger speak, and find no drift."""
+    """Run the deferred trigger, and check that there is no drift."""
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
     assert [drift.message for drift in find_drift()] == []
@@ -37,7 +37,7 @@ def texts(conflicts):
 
 
 def state():
-    """Return all that a move may change."""
+    """Return all rows that an operation may change."""
     return [
         list(model.objects.order_by("pk").values_list())
         for model in (SegmentPool, Segment, Allocation, VLAN, Prefix, VLANGroup, ObjectChange, PoolSnapshot)

@@ -17,7 +17,7 @@ def pool():
 
 
 def take(pool, *allocated):
-    """Write down the snapshots of the days before today, the last of them yesterday's."""
+    """Save snapshots of the days before today; the last is yesterday's."""
     today = timezone.localdate()
     for number, count in enumerate(reversed(allocated), 1):
         PoolSnapshot.objects.create(
@@ -41,7 +41,7 @@ def test_a_straight_line(pool):
     fill(pool, 4)
     result = forecast(pool)
     assert (result.days_until_exhausted, result.samples) == (6, 5)
-    # Sure of the line, not of so few days.
+    # The line fits exactly, but five days are few.
     assert result.confidence == round(5 / 14, 2)
 
 

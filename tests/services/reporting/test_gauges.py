@@ -34,7 +34,7 @@ def configure(settings):
 
 
 def read_gauges():
-    """Return {name and labels: value} of what the gauges say."""
+    """Return {(name, *labels): value} of the gauges."""
     gauges.database_metrics.forget()
     text = gauges.database_metrics().decode()
     return {
@@ -91,7 +91,7 @@ def test_gauges_of_an_empty_database(configure):
     configure(metrics_per_pool=False)
     found = read_gauges()
     assert found["pool_capacity", "all"] == found["pool_utilization_ratio", "all"] == 0
-    # A job that never ran has no time, and what nobody looked for is not known to be nothing.
+    # A job that never ran has no time, and without a drift job the number of findings is unknown.
     assert not any(name in ("job_last_success_timestamp_seconds", "drift_findings") for name, *_labels in found)
 
 

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def part(monkeypatch):
-    """A part of the plugin, whose state is the last one of a list."""
+    """A part of the plugin; its state is the last item of a list."""
     monkeypatch.setattr(health, "_parts", {**health._parts})
     monkeypatch.setattr(health, "_check_queue", lambda: {"queue": "ok", "workers": "ok"})
     states = ["ok"]

@@ -63,7 +63,7 @@ def test_activity_is_the_last_of_both_kinds(root):
     for number in range(6):
         allocate(f"prod-{number}", pool=pool, user=root)
         release(f"prod-{number}", pool=pool, user=root)
-        # The first that was allocated is released last.
+        # The first allocation is released last.
         Allocation.objects.filter(cluster_name=f"prod-{number}").update(
             allocated_at=now + timedelta(minutes=number), released_at=now + timedelta(minutes=20 - number)
         )

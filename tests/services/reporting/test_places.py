@@ -1,4 +1,4 @@
-"""A cluster that asks again for the same place gets what it holds, whichever pool serves the place meanwhile."""
+"""A cluster that asks again for the same place gets its segment, even if another pool serves the place by then."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def give_back(cluster="c1", site="R", **asked):
 
 
 def forget_places():
-    """Let allocations be as an older release left them."""
+    """Remove the places of allocations, as in the data of older releases."""
     Allocation.objects.update(places=["*"])
 
 
@@ -142,7 +142,7 @@ def test_a_merged_pool_takes_them_along(outer, user):
     assert ask("c2") == (500, False)
 
 
-# Each place for itself
+# Each place is separate
 
 
 def test_one_segment_for_all_places_that_a_pool_serves(outer):
@@ -196,7 +196,7 @@ def test_a_wish_that_it_does_not_meet_names_the_pool_that_holds(outer):
         ask(vid=500)
 
 
-# A pool that is named itself
+# A pool that the caller names directly
 
 
 def test_a_pool_that_is_named_decides(outer, user):
@@ -204,7 +204,7 @@ def test_a_pool_that_is_named_decides(outer, user):
     nearer = add_nearer()
     assert allocate("c1", pool=nearer, user=user).allocation.vid == 500
     assert allocate("c1", pool=outer, user=user).allocation.vid == 100
-    # Both are for R: what was asked for it first is the answer.
+    # Both allocations are for R: the older one is the answer.
     assert ask() == (100, False)
     assert give_back() == 100
     assert ask() == (500, False)
@@ -248,7 +248,7 @@ def test_a_name_that_came_to_mean_two_pools(outer, group):
     group.save()
     assert ask() == (100, True)
     nearer = add_nearer()
-    # Either of the two places that are meant is held by it.
+    # The allocation is for either of the two places with the name.
     assert ask() == (100, False)
     with pytest.raises(AmbiguousPool):
         ask("c2")
@@ -269,7 +269,7 @@ def test_namesakes_of_which_one_is_held_stay_ambiguous():
         ask(site="Hall")
 
 
-# What is older than the places
+# Allocations without recorded places
 
 
 def test_unknown_places_are_all_that_the_pool_is_around(outer):
@@ -305,7 +305,7 @@ def test_the_serving_pool_comes_before_those_around(outer, user):
     assert ask() == (500, False)
 
 
-# Who may know
+# Permissions
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_the_pool_that_holds_is_enough(outer, c1_at_both):
     user = permit(make_user("bob"), outer, "allocate", "release")
     answer = ask_as(user).json()
     assert (answer["vlan_id"], answer["created"], answer["pool"]) == (100, False, outer.pk)
-    # The one that serves the place is hidden, as it is to all that hold nothing.
+    # The pool that serves the place is hidden, as for clusters that hold nothing.
     assert ask_as(user, "c2").status_code == 404
     assert ask_as(user, name="release-vlan").status_code == 200
     assert ask_as(user).status_code == 404
@@ -386,7 +386,7 @@ def test_one_more_where_another_pool_holds(outer, django_assert_num_queries):
         assert ask() == (100, False)
 
 
-# What pages say
+# Pages
 
 
 def test_pages_say_what_is_held_elsewhere(client, outer):
@@ -447,11 +447,11 @@ def test_held_elsewhere_takes_a_fixed_number_of_queries(outer, django_assert_num
         assert elsewhere(nearer, admin) == 2
 
 
-# What an import says
+# Imports
 
 
 def import_row(user, cluster="c1", pool="nearer-r", vlan_id=510, **columns):
-    """Import a segment that a cluster shall hold, and return the warnings of its row."""
+    """Import a segment with a cluster, and return the warnings of its row."""
     row = {"pool": pool, "vlan_id": str(vlan_id), "epg_name": f"EPG_{vlan_id}", "cluster_name": cluster, **columns}
     (result,) = import_segments([(None, {"segment": "10.5.99.0/24", **row})], user=user, dry_run=True).results
     assert result.errors == {}
@@ -473,7 +473,7 @@ def test_an_import_warns_of_what_a_cluster_holds_elsewhere(outer, are_places_kno
     assert import_row(admin, "c2") == (
         [] if are_places_known else [warning[0].replace("c1", "c2").replace("100", "101")]
     )
-    # The other way round, a place around that of the other pool is no place that this serves.
+    # In the other direction, the nearer pool does not serve a place around its own.
     allocate("c4", pool=nearer, user="operator")
     forget_places()
     assert import_row(admin, "c4", "outer", 150, segment="10.0.99.0/24") == []
@@ -486,7 +486,7 @@ def test_an_import_warns_of_no_hidden_pool(outer):
     user = permit(make_user("bob"), add_nearer(), "view", "allocate")
     user = permit(user, Segment, "add", "change")
     assert import_row(user) == []
-    # To see the pool is not to see who holds what of it.
+    # The permission to view a pool does not include its allocations.
     user = permit(user, outer, "view")
     assert import_row(user) == []
     knows = permit(user, Allocation, "view")
@@ -503,7 +503,7 @@ def test_an_import_warns_of_what_an_allocation_would_answer(outer):
 
 
 def test_an_import_says_the_same_as_its_dry_run(outer):
-    """Also where one file gives a cluster a segment in both pools."""
+    """The warnings agree even if one file gives a cluster a segment in both pools."""
     admin = make_user("root", is_superuser=True)
     ask()
     add_nearer()
@@ -544,5 +544,5 @@ def test_the_preview_of_an_import_shows_its_warnings_first(client, outer):
     response = client.post(url, {"import_method": "direct", "data": rows, "_preview": ""})
     page = response.content.decode()
     assert page.index("EPG_591") < page.index("holds VLAN ID 100 of pool Outer") < page.index("EPG_590")
-    # What the row names, and no dots for what it does not.
+    # The page shows the values of the row, without separators for empty ones.
     assert re.search(r"10\.5\.91\.0/24\s*&middot; <bdi>nearer-r</bdi>\s*</div>", page)

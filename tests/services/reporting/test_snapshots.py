@@ -32,7 +32,7 @@ def make_other_pool(number=2, **kwargs):
 
 
 def make_snapshot(pool, age, allocated=0, total=10):
-    """Return a snapshot of a pool, so many days old."""
+    """Return a snapshot of a pool from that many days ago."""
     return PoolSnapshot.objects.create(
         pool=pool,
         date=timezone.localdate() - timedelta(days=age),
@@ -166,7 +166,7 @@ class TestMeanwhile:
 
 @pytest.fixture
 def other_connection(stack):
-    """A connection of its own to the test database, in a transaction."""
+    """A second connection to the test database, in a transaction."""
     from tests.stack.database import Database
 
     with Database(os.environ["DB_NAME"], stack.env).connect(autocommit=False) as other:

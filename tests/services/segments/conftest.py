@@ -1,7 +1,7 @@
 """
 A pool with a free and a held segment, and the ways to edit them in NetBox.
 
-This file is imported before Django is set up where pytest is given this folder: fixtures import what they need.
+pytest may import this file before Django is set up, so the fixtures import models themselves.
 """
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def free(pool):
-    """A segment that nobody holds: VLAN 101 with 10.0.1.0/24."""
+    """A segment without a holder: VLAN 101 with 10.0.1.0/24."""
     return pool.segments.get(vid=101)
 
 
@@ -40,7 +40,7 @@ def netbox(request, client):
 
 @pytest.fixture
 def unchanged():
-    """A function that makes sure that nothing was written since the test began to ask."""
+    """A function that checks that nothing was written since the fixture was set up."""
     from tests.services.segments import world
 
     before = world.state()
@@ -54,7 +54,7 @@ def container(pool):
 
 @pytest.fixture
 def stranger(pool):
-    """A VLAN and a prefix beside those of the pool, in its group and VRF."""
+    """A VLAN and a prefix in the pool's group and VRF that belong to no segment."""
     from ipam.models import VLAN, Prefix
 
     vlan = VLAN.objects.create(vid=900, name="Not an EPG name", group=pool.vlan_group)

@@ -1,4 +1,4 @@
-"""A segment that has an IPv6 prefix beside its IPv4 one."""
+"""Segments with both an IPv4 and an IPv6 prefix."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -193,7 +193,7 @@ def test_container_of_the_second_prefix_is_kept(user, pool, segment):
 
 
 def test_prefix_in_use_elsewhere_is_not_deleted_under_its_user(user, pool, segment):
-    """Addresses in it are no reason to keep a prefix, as in NetBox; they stay."""
+    """IP addresses do not prevent the deletion of their prefix, as in NetBox; they stay."""
     IPAddress.objects.create(address="2001:db8::1/64", vrf=pool.vrf)
     update_segment(segment, user=user, ipv6_prefix=None)
     assert IPAddress.objects.count() == 1
@@ -218,7 +218,7 @@ def test_import_takes_both_and_changes_nothing_the_second_time(user, pool):
     assert result.results[0].changes == {"ipv6_prefix": {"old": "2001:db8:0:1::/64", "new": ""}}
     assert Segment.objects.get(vid=101).ipv6_prefix is None
 
-    # Without the column it stays as it is.
+    # Without the column, the IPv6 prefix stays.
     result = import_segments(
         parse_csv("site,vlan_id,epg_name,segment,vrf\nSite1,100,EPG_a,10.0.1.0/24,Network1\n"), user=user
     )

@@ -1,4 +1,4 @@
-"""EPG names, wherever they come from: what Cisco ACI takes, or what the setting says."""
+"""EPG names from every source have only characters that Cisco ACI accepts, or those of the setting."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -18,7 +18,7 @@ ROW = {"site": "Site1", "vrf": "Network1", "vlan_id": "100", "segment": "10.0.0.
 
 @pytest.fixture
 def characters(settings):
-    """A function that sets what EPG names may have besides letters, digits and _."""
+    """A function that sets the characters of EPG names besides letters, digits and _."""
 
     def change(value):
         config = settings.PLUGINS_CONFIG["netbox_vlan_manager"]
@@ -97,6 +97,6 @@ def test_drift_tells_of_names_that_the_setting_no_longer_takes(pool, user, chara
     characters("")
     (drift,) = find_drift()
     assert (drift.kind, drift.repair) == ("epg_name_invalid", "Rename the VLAN to a_b.")
-    # Other changes go on.
+    # Other changes still work.
     update_segment(Segment.objects.get(), user=user, description="Ours")
     update_pool(pool, user=user, description="Ours")

@@ -54,7 +54,7 @@ def test_vlan_that_is_not_active_is_handed_out_to_nobody(netbox, free, status):
     assert find_drift() == []
     change = ObjectChange.objects.filter(changed_object_id=free.pk, changed_object_type__model="segment").latest("time")
     assert (change.user_name, change.prechange_data["status"]) == ("root", "available")
-    # Whoever enables the segment says that it is free, and its VLAN with it.
+    # By enabling the segment, the user declares its VLAN free too.
     enable_segment(free, user="root")
     assert VLAN.objects.get(pk=free.vlan_id).status == "active"
     assert find_drift() == []
@@ -74,7 +74,7 @@ def test_status_of_the_vlan_of_an_allocated_segment_may_change(netbox, held):
     held.refresh_from_db()
     assert held.status == "allocated"
     assert find_drift() == []
-    # Nobody gets it afterwards.
+    # After the release, no cluster gets the segment.
     update_pool(held.pool, user=make_user(), cooldown=60)
     release("prod-01", pool=held.pool, user=make_user())
     held.refresh_from_db()

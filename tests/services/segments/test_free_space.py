@@ -1,4 +1,4 @@
-"""Segments made of what is free: many at once, and one by one by a pool that grows."""
+"""The search for free networks and VLAN IDs."""
 
 import pytest
 from django.db import connection
@@ -37,14 +37,14 @@ def cidrs(networks):
         (["10.0.0.0/30"], ["10.0.0.0/32"], 31, ["10.0.0.2/31"]),
         (["10.0.0.0/30"], ["10.0.0.0/31", "10.0.0.2/31"], 31, []),
         (["10.0.0.0/24"], [], 23, []),
-        # The container itself is no segment's network.
+        # A segment cannot use the container's own network.
         (["10.0.0.0/24"], [], 24, []),
         (["10.0.0.0/24", "10.0.2.0/23"], [], 24, ["10.0.2.0/24", "10.0.3.0/24"]),
         (["10.0.2.0/24", "10.0.0.0/23"], ["10.0.0.0/24"], 24, ["10.0.1.0/24"]),
         (["10.0.0.0/22", "10.0.1.0/24"], [], 24, ["10.0.0.0/24", "10.0.2.0/24", "10.0.3.0/24"]),
         (["10.0.0.0/22", "10.0.1.0/24"], [], 23, ["10.0.2.0/23"]),
         (["10.0.2.0/24", "10.0.0.0/24"], [], 25, ["10.0.0.0/25", "10.0.0.128/25", "10.0.2.0/25", "10.0.2.128/25"]),
-        # Nested containers are one space; what nests in what is used changes nothing.
+        # Nested containers are one space; a prefix inside a used prefix changes nothing.
         (["10.0.0.0/24", "10.0.0.0/25"], [], 25, ["10.0.0.128/25"]),
         (["10.0.0.0/24", "10.0.0.0/25"], [], 26, [f"10.0.0.{n}/26" for n in (0, 64, 128, 192)]),
         (["10.0.0.0/24"], ["10.0.0.0/25", "10.0.0.0/26", "10.0.0.64/32"], 26, ["10.0.0.128/26", "10.0.0.192/26"]),
@@ -63,7 +63,7 @@ def test_free_networks(user, containers, used, length, expected):
 
 @pytest.mark.parametrize("container", ["240.0.0.0/4", "255.255.255.0/24", "0.0.0.0/0", "128.0.0.0/1", "ffff::/16"])
 def test_free_networks_up_to_the_last_address(pool, container):
-    """A pool takes no such container; one may be there all the same."""
+    """A pool refuses such containers, but one may exist in the database."""
     network = IPNetwork(container)
     Prefix.objects.update(prefix=container)
     length = network.prefixlen + 1
@@ -88,18 +88,18 @@ def test_addresses_and_ranges_are_use(user, pool):
     IPAddress.objects.create(address="10.0.0.10/16", vrf=pool.vrf)
     IPAddress.objects.create(address="10.0.5.255/24", vrf=pool.vrf)
     make_range("10.0.1.10/24", "10.0.2.99/24", pool.vrf)
-    # Those of another VRF, and of none, are no matter.
+    # IP addresses of another VRF, or of none, do not count.
     IPAddress.objects.create(address="10.0.3.1/24")
     IPAddress.objects.create(address="10.0.3.1/24", vrf=make_vrf("Network2"))
     make_range("10.0.4.1/24", "10.0.4.9/24", None)
 
     told = generate_segments(pool, user=user, count=3, prefix_length=24, dry_run=True)
     assert cidrs(segment.prefix for segment in told.segments) == ["10.0.3.0/24", "10.0.4.0/24", "10.0.6.0/24"]
-    # What is left of a /24 with an address in it.
+    # Half of a /24 with an address in it is free.
     assert cidrs(find_networks(pool, 25, 3)) == ["10.0.0.128/25", "10.0.2.128/25", "10.0.3.0/25"]
 
     pool = update_pool(pool, user=user, auto_grow=True, grow_prefix_length=18)
-    # In the first quarter there is use; the others have room.
+    # The first quarter is used; the others are free.
     assert cidrs(find_networks(pool, 18, 9)) == ["10.0.64.0/18", "10.0.128.0/18", "10.0.192.0/18"]
     assert usage_with_growth(SegmentUsage(), pool).available == 3
     assert str(allocate("a", user=user, pool=pool).allocation.prefix) == "10.0.64.0/18"
@@ -114,7 +114,7 @@ def test_ipv6_addresses_are_use(user, pool):
 
 
 def test_free_networks_are_those_that_overlap_nothing(user, pool):
-    """The same answer as trying each network in turn."""
+    """The search gives the same answer as trying each network in turn."""
     networks = list(IPNetwork("10.0.0.0/20").subnet(27))
     used = [network for number, network in enumerate(networks) if number * number % 7 in (1, 4)]
     taken(pool, *map(str, used), "10.0.8.0/29", "10.0.9.32/31", "10.0.3.0/24")
@@ -148,7 +148,7 @@ def test_full_or_small_containers_are_passed_over(user, pool):
 
 
 def test_free_space_is_found_fast_among_many_addresses(pool):
-    """Only the addresses between the prefixes are read, and those by an index."""
+    """The search reads only the addresses between the prefixes, by an index."""
     addresses = (f"10.0.{number // 200}.{number % 200 + 1}/24" for number in range(20000))
     IPAddress.objects.bulk_create([IPAddress(address=address, vrf=pool.vrf) for address in addresses], batch_size=5000)
     Prefix.objects.bulk_create([Prefix(prefix=f"10.0.{number}.0/24", vrf=pool.vrf) for number in range(100)])

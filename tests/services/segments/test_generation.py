@@ -1,4 +1,4 @@
-"""Segments made of what is free: many at once, and one by one by a pool that grows."""
+"""Generating many segments from free networks and VLAN IDs."""
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -64,7 +64,7 @@ def test_what_is_used_is_passed_over(user, pool):
     assert cidrs(s.prefix for s in result.segments) == ["10.0.3.0/24", "10.0.7.0/24", "10.0.8.0/24", "10.0.9.0/24"]
     assert result.skipped == [101, 102]
 
-    # The same range again finds nothing to do.
+    # A second run with the same range makes nothing.
     result = generate_segments(pool, user=user, vid_min=100, vid_max=105, prefix_length=24)
     assert (result.segments, result.skipped) == ([], [100, 101, 102, 103, 104, 105])
 

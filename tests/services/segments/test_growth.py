@@ -1,4 +1,4 @@
-"""Segments made of what is free: many at once, and one by one by a pool that grows."""
+"""Pools that grow: they make a segment from free space when they have none available."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -42,7 +42,7 @@ def test_pool_that_grows_makes_the_next_segment(user, growing):
     assert not allocate("prod-01", user=user, pool=growing).created
     assert find_drift() == []
     release("prod-01", user=user, pool=growing)
-    # What is there is used before more is made.
+    # The pool hands out available segments before it makes more.
     assert allocate("prod-02", user=user, pool=growing).allocation.vid == 100
     assert Segment.objects.count() == 1
 
@@ -107,7 +107,7 @@ def test_growth_in_a_batch_and_in_a_dry_run(user, growing):
         (None, None, 102, False),
     ]
 
-    # All or none: what had grown goes again.
+    # A batch is all or nothing: the new segments are rolled back.
     requests = [AllocationRequest.clean(name, pool=growing) for name in "cde"]
     with pytest.raises(PoolExhausted):
         allocate_many(requests, user=user)
@@ -150,7 +150,7 @@ def test_quarantine_is_left_alone_while_the_pool_can_grow(user, growing):
     release("a", user=user, pool=pool)
     assert allocate("b", user=user, pool=pool).allocation.vid == 101
     assert Segment.objects.get(vid=100).quarantined_until > timezone.now()
-    # Who comes back gets the same.
+    # A cluster that comes back gets the same segment.
     assert allocate("a", user=user, pool=pool).allocation.vid == 100
 
 

@@ -96,7 +96,7 @@ def test_other_fields_of_a_vlan_may_change(netbox, held):
 
 def test_saving_some_other_field_of_a_vlan_asks_nothing(free):
     with CaptureQueriesContext(connection) as queries:
-        # The name and the description are in a segment's answers, and change its ETag.
+        # Name and description are in the segment's REST answers, so they change its ETag; comments are not.
         free.vlan.save(update_fields=["comments"])
     assert not [query for query in queries if "netbox_vlan_manager" in query["sql"]]
 
@@ -216,7 +216,7 @@ def test_prefix_may_be_made_inside_a_segment_and_around_it(client, held):
         data = {"prefix": cidr, "vrf": held.pool.vrf_id}
         response = client.post(reverse("ipam-api:prefix-list"), data, content_type="application/json")
         assert response.status_code == 201
-    # What is around is told of, for it may stand for another use of the same addresses.
+    # Drift reports a prefix around the segment's, because it may be another use of the same addresses.
     assert {drift.kind for drift in find_drift()} == {"prefix_around"}
 
 
@@ -234,7 +234,7 @@ def test_network_of_a_segment_is_given_to_no_other_prefix(netbox, client, held, 
         Prefix.objects.create(prefix=IPNetwork("10.0.0.0/24"), vrf=held.pool.vrf, status="container")
     assert text in save(stranger[1], prefix=IPNetwork("10.0.0.0/24"), vrf=held.pool.vrf)
     assert state() == before
-    # In another VRF, or in none, it is another network.
+    # In another VRF, or in none, the prefix is another network.
     for vrf in (None, VRF.objects.create(name="Other")):
         Prefix.objects.create(prefix=IPNetwork("10.0.0.0/24"), vrf=vrf)
     assert find_drift() == []

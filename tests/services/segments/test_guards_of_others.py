@@ -1,4 +1,4 @@
-"""Edits that no guard refuses: of other objects, of unchanged inconsistencies; and edits during an allocation."""
+"""Edits that no guard refuses: other objects, and existing inconsistencies; and edits during an allocation."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -55,7 +55,7 @@ def test_places_that_no_pool_serves_may_be_deleted(netbox, pool):
 
 
 def bulk_edit(client, model, objects, **values):
-    """Edit in bulk with NetBox's page, and return the form's errors, [] when it was done."""
+    """Edit in bulk with NetBox's page, and return the form's errors; [] after a success."""
     url = reverse(f"ipam:{model._meta.model_name}_bulk_edit")
     data = {"pk": [instance.pk for instance in objects], "_apply": True} | values
     response = client.post(url, data)
@@ -113,7 +113,7 @@ def test_bulk_deletion_that_breaks_one_segment_does_nothing(client, free, strang
 
 
 def queries_of_ours(work):
-    """Return how many queries about the plugin's tables `work` made."""
+    """Call `work`, and return its number of queries about the plugin's tables."""
     with CaptureQueriesContext(connection) as queries:
         work()
     return sum("netbox_vlan_manager" in query["sql"] for query in queries)
@@ -168,7 +168,7 @@ def test_role_of_a_prefix_that_is_wrong_may_be_deleted(netbox, held):
 
 @contextmanager
 def other_session():
-    """A connection of another session, in a transaction."""
+    """A connection in another session, with a transaction."""
     config = connection.settings_dict
     session = psycopg.connect(
         host=config["HOST"],
@@ -182,7 +182,7 @@ def other_session():
 
 
 def start(work):
-    """Begin `work` in a thread of its own, and return its Future once it waits for a lock."""
+    """Start `work` in another thread, and return its Future once it waits for a lock."""
 
     def run():
         try:

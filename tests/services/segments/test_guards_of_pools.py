@@ -111,7 +111,7 @@ def test_script_takes_no_container_away_that_segments_need(pool, container):
     assert set(pool.prefixes.all()) == {container, spare}
     pool.prefixes.remove(spare)
     assert find_drift() == []
-    # What the service has checked may go through moments at which segments lie outside.
+    # The service checks the result, so segments may be outside the containers in between.
     wider = update_pool(pool, user=make_user(), prefixes=["10.0.0.0/8"])
     assert [str(prefix) for prefix in wider.prefixes.all()] == ["10.0.0.0/8"]
     with pytest.raises(AbortRequest), transaction.atomic():

@@ -108,7 +108,7 @@ def test_failure_half_way_leaves_nothing(user, pool):
     changes = ObjectChange.objects.count()
 
     def fail(**kwargs):
-        # The segment is the last to be written.
+        # The segment is written last, after its VLAN and prefix.
         assert (VLAN.objects.count(), Prefix.objects.filter(prefix="10.0.0.0/24").count()) == (1, 1)
         raise ZeroDivisionError
 

@@ -179,7 +179,7 @@ def test_each_segment_of_a_cool_down_is_kept_for_its_old_owner(user):
     for wish in wishes:
         assert vid_for("a", pool, user, **wish) == {24: 100, 26: 200}[wish["prefix_length"]]
         release("a", pool=pool, user=user)
-    # What was released last comes first where any will do, and what others have given back is theirs.
+    # If any will do, the segment that the cluster released last comes first; no other cluster gets it in its cool-down.
     assert vid_for("a", pool, user) == 200
     release("b", pool=pool, user=user)
     with pytest.raises(PoolExhausted):

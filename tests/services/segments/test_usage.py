@@ -76,7 +76,7 @@ def test_each_kind_of_use(segment, name):
     assert str(found[segment.pk]) == name.partition(" of ")[0].partition(" that ")[0]
     assert not found[other.pk]
     assert str(found[other.pk]) == ""
-    # What is asked for all segments there are is the same.
+    # A query for all segments gives the same answer.
     assert list(Segment.objects.filter(pk__in=used_ids(Segment.objects.all()))) == [segment]
 
 
@@ -130,7 +130,7 @@ def test_statements_do_not_grow(pool):
     segments = [make_segment(pool, 100 + number, number) for number in range(5)]
     user = permit(make_user("viewer"), IPAddress, "view")
     for who in (None, user):
-        # The permissions of a user are read once.
+        # The first call reads the user's permissions, which are cached.
         count(segments, who)
         assert count(segments, who) == count(segments[:1], who) <= 13
 

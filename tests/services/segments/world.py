@@ -1,4 +1,4 @@
-"""What the tests of edits in NetBox share: NetBox's pages and REST API, scripts, and the state of all objects."""
+"""Helpers of the tests of edits in NetBox: its pages and REST API, scripts, and the state of all objects."""
 
 from django.contrib.messages import get_messages
 from django.db import connection, transaction
@@ -20,13 +20,13 @@ class REST:
         self.client = client
 
     def edit(self, instance, **values):
-        """Change `instance`; return {field or "detail": texts} when NetBox refuses."""
+        """Change `instance`; return {field or "detail": texts} if NetBox refuses."""
         response = self.client.patch(self._url(instance), values, content_type="application/json")
         assert response.status_code in (200, 400), response.content
         return response.json() if response.status_code == 400 else {}
 
     def delete(self, instance):
-        """Delete `instance`; return the text of the refusal, "" when it is gone."""
+        """Delete `instance`; return the text of the refusal, or "" after a success."""
         response = self.client.delete(self._url(instance))
         assert response.status_code in (204, 400, 409), response.content
         return response.json()["detail"] if response.content else ""
@@ -38,7 +38,7 @@ class REST:
 class Pages:
     """NetBox's web pages."""
 
-    # What each form needs, however little of it changes.
+    # Required fields of each form.
     FORMS = {
         VLAN: lambda vlan: {"vid": vlan.vid, "name": vlan.name, "group": vlan.group_id or "", "status": vlan.status},
         Prefix: lambda prefix: {
@@ -85,7 +85,7 @@ def save(instance, **values):
 
 
 def state():
-    """Return all that segments, allocations, and their VLANs and prefixes are, and what the change log has."""
+    """Return all values of segments, allocations, their VLANs and prefixes, and the change log."""
     return [
         list(model.objects.order_by("pk").values())
         for model in (SegmentPool, Segment, Allocation, VLAN, Prefix, VLANGroup, ObjectChange)
@@ -93,14 +93,14 @@ def state():
 
 
 def check_unchanged(before):
-    """Make sure that nothing was written since `state` returned `before`."""
+    """Check that nothing was written since `state` returned `before`."""
     assert state() == before
     connection.check_constraints()
     assert find_drift() == []
 
 
 def nested_places():
-    """Return {name: place}: a location in a site in a site group and a region, each with one of its kind around it."""
+    """Return {name: place}: a location in a site in a site group and a region, each inside another of its kind."""
     outer_region = Region.objects.create(name="Country", slug="country")
     region = Region.objects.create(name="City", slug="city", parent=outer_region)
     outer_group = SiteGroup.objects.create(name="Company", slug="company")

@@ -1,1 +1,1 @@
-"""A small optional part of the plugin, which has one of each kind of thing that such a part may have."""
+"""A small optional part of the plugin, with one example of everything that an optional part may have."""

@@ -6,7 +6,7 @@ from netbox_vlan_manager.models import Segment
 
 
 class Specimen(NetBoxModel):
-    """Note on a segment, which goes with it."""
+    """A note on a segment, which is deleted with it."""
 
     segment = models.ForeignKey(Segment, models.CASCADE, related_name="specimens")
     note = models.CharField(max_length=100)

@@ -1,4 +1,4 @@
-"""Plugs in what is in no list."""
+"""Connects the wing's extensions that no list of the plugin names."""
 
 EXTRA = "specimen"
 NEEDS = ("openpyxl",)

@@ -13,7 +13,7 @@ __all__ = ("ACTIONS", "check_any_permission", "permitted_actions")
 
 
 class Action(NamedTuple):
-    """The function `work` does it; `check_permission` raises PermissionDenied for a user without the permission."""
+    """An action: `work` does it; `check_permission` raises PermissionDenied for a user without the permission."""
 
     work: object
     check_permission: object

@@ -23,7 +23,7 @@ def build_segments_locked(pool, all_rows, viewer):
 
     Args:
         pool: The SegmentPool.
-        all_rows: All Rows of its group that are in no segment yet; those that become none get errors, or have some.
+        all_rows: All Rows of its group that are in no segment yet. Rows that become no segment have errors afterwards.
         viewer: The User whose permissions decide; None may view all.
 
     Returns:
@@ -82,7 +82,7 @@ def _make_spec(pool, row):
 
 
 def _propose_name(candidate):
-    """Yield a text with a valid EPG name, if the name of the VLAN is none but nearly one."""
+    """Yield a text that proposes an EPG name, if the VLAN's name is invalid but similar to a valid one."""
     if "epg_name" in candidate.conflicts:
         name = make_epg_name(candidate.vlan.name.strip())[:EPG_NAME_MAX_LENGTH]
         if name.strip("_.:/-"):

@@ -1,5 +1,5 @@
 """
-Finds the containers around the first generation's prefixes, or plans new ones: a prefix need not have any.
+Finds the containers around the first generation's prefixes, and plans new ones for prefixes without one.
 """
 
 from bisect import bisect_left
@@ -91,7 +91,7 @@ class _Foreign:
 
 def _cover(networks, foreign):
     """
-    Return few networks that hold all of `networks` and overlap nothing foreign, and those that none of them can hold.
+    Return few networks that hold `networks` and overlap nothing foreign, and those of `networks` that none can hold.
 
     Args:
         networks: netaddr.IPNetworks, each once and sorted.

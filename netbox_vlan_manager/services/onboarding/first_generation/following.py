@@ -64,7 +64,7 @@ def _follow_locked(pk, prefix, user):
     held = {cluster_key(one.cluster_name): one for one in unreleased}
     wanted = {cluster_key(name): name for name in read_holders(prefix).names}
     if held and prefix.status == FREE:
-        # A release that left the name behind; `write_back` removes it.
+        # The first generation released the prefix without removing the name; `write_back` removes it.
         wanted = {}
     message = _("Written by the first generation")
     # A cluster that is named although its allocation has expired gets a new one, without an end.

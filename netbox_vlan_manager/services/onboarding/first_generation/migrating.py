@@ -101,7 +101,7 @@ def check_permission(user):
 def _migrate_group(group, user, viewer, dry_run):
     """Return the MigratedPool of a Group."""
     try:
-        # The prefixes have already what `following` would write back.
+        # The prefixes already have the values that `following` would write back.
         with audit.change_tracking(user), no_events(), following.paused():
             return transactions.run(partial(_write_group_locked, group, user, viewer, dry_run))
     except _Undo as undo:
@@ -173,7 +173,7 @@ def _write_group_locked(group, user, viewer, dry_run):
 
 
 def _in_segments(rows):
-    """Return the ids of those prefixes that are in a segment."""
+    """Return the ids of the rows' prefixes that are in a segment, and of the other prefix of each of these segments."""
     pks = [row.prefix.pk for row in rows]
     found = Segment.objects.filter(Q(prefix__in=pks) | Q(ipv6_prefix__in=pks)).order_by()
     return {pk for pair in found.values_list("prefix", "ipv6_prefix") for pk in pair}
@@ -181,7 +181,7 @@ def _in_segments(rows):
 
 def _check_permitted(pool, outcome, made, viewer):
     """
-    Make sure that the user may add all that was made.
+    Make sure that the user may add all new objects.
 
     Raises:
         PermissionDenied: An object permission has constraints that exclude some of it.

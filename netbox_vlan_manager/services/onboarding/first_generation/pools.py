@@ -60,7 +60,7 @@ def provide_pool_locked(group, rows, user, outcome):
     outcome.containers = [str(network) for network in networks if network not in group.planned]
     prefixes = [*containers, *missing]
     for network in networks:
-        # Without tenant and scope: with these the first generation takes it for a segment whose VLAN is lost.
+        # No tenant and scope: the first generation would take the container for a segment without a VLAN.
         prefixes.append(get_container(group.vrf, network, changelog_message=CONTAINER_MESSAGE))
     if pool and len(prefixes) > len(containers):
         pool = update_pool(pool, user=user, prefixes=prefixes)

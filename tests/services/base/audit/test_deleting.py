@@ -57,7 +57,7 @@ def test_other_plugins_receivers_are_called_and_our_own_are_not():
         for signal in (pre_delete, post_delete):
             signal.disconnect(receiver, sender=Segment)
     assert seen == [(segment, pre_delete), (segment, post_delete)]
-    # The plugin's receiver would have deleted it.
+    # The plugin's signal receiver would have deleted the VLAN.
     assert VLAN.objects.filter(pk=segment.vlan_id).exists()
 
 

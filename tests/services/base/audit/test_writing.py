@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def logged(instance):
-    """Return the change of `instance` in the log as NetBox shows it, without what differs from object to object."""
+    """Return the logged change of `instance` as NetBox shows it, without the values that differ between objects."""
     change = ObjectChange.objects.get(
         changed_object_type__model=instance._meta.model_name, changed_object_id=instance.pk
     )

@@ -1,4 +1,4 @@
-"""What the tests of migrating the first generation's data share."""
+"""Helpers of the tests of migrating the first generation's data."""
 
 from ipam.models import Prefix
 from netbox_vlan_manager.models import Allocation, Segment
@@ -37,7 +37,7 @@ def problems_of(result):
 
 
 def assert_failed(migration, prefix, text):
-    """Make sure that a prefix was not migrated, for a reason with this text."""
+    """Check that a prefix was not migrated, for a reason with this text."""
     (problem,) = (one for pool in migration.pools for one in pool.problems if one.network == str(prefix.prefix))
     assert problem.failed
     assert text in problem.text
@@ -47,12 +47,12 @@ def assert_failed(migration, prefix, text):
 
 
 def held_by_plugin():
-    """Return {cluster: (prefix, VLAN ID, EPG name)} of what the plugin answers without a purpose."""
+    """Return {cluster: (prefix, VLAN ID, EPG name)} of the plugin's answers to calls without a purpose."""
     found = Allocation.objects.active().filter(purpose="")
     return {one.cluster_name: (str(one.prefix), one.vid, one.epg_name) for one in found}
 
 
 def answers_of(clusters):
-    """Return the same by the model, for the clusters that it answers."""
+    """Return the same for the first generation's model, for the clusters that it answers."""
     found = {name: model.answer(*PLACE, name) for name in clusters}
     return {name: (str(one.prefix), one.vlan.vid, one.vlan.name) for name, one in found.items() if one}

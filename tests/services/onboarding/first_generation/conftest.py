@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def base():
-    """The module `base`. It imports models, and pytest reads this file before Django's settings are there."""
+    """The module `base`. It imports models, and pytest reads this file before Django is set up."""
     return import_module("tests.services.onboarding.first_generation.base")
 
 

@@ -50,7 +50,7 @@ class TestTrial:
         prefix = make_prefix(group, 100, "10.0.0.0/24")
         run()
         allocate("a", user="alice", **AT)
-        # It has read ten minutes ago that it was free.
+        # The first generation read ten minutes ago that the prefix was free.
         with pytest.raises(ValidationError, match="Another cluster holds the prefix"):
             model.write(prefix, "reserved", "b")
         stale = Prefix.objects.get(pk=prefix.pk)
@@ -110,7 +110,7 @@ class TestTrial:
         with pytest.raises(ValidationError):
             model.write(prefix, "active", "")
         assert run(finish).pools == []
-        # And back after all.
+        # Undo the migration.
         run(undo)
         assert answers_of(["a"])["a"][1] == 101
         assert Prefix.objects.get(vlan__vid=100).status == "reserved"

@@ -54,7 +54,7 @@ def assert_holders(world):
 
 
 def assert_fields():
-    """Make sure that segments and pools have the values of their VLANs and prefixes."""
+    """Check that segments and pools have the values of their VLANs and prefixes."""
     for segment in Segment.objects.select_related("prefix", "vlan", "pool__vrf", "pool__tenant", "pool__role"):
         assert (segment.owns_vlan, segment.owns_prefix) == (False, False)
         assert segment.dhcp == segment.prefix.custom_field_data["DHCP"]
@@ -76,7 +76,7 @@ class TestTwoThousand:
             make_prefix(group, None, "10.0.251.0/25", vlan=None),
             make_prefix(group, 3002, "10.0.251.128/25", vlan=VLAN.objects.get(group=group, vid=101)),
         ]
-        # It has two prefixes now.
+        # The VLAN has two prefixes now.
         (doubled,) = (prefix for prefix in world.allocated + world.available if prefix.vlan_id == dirty[-1].vlan_id)
         world.available.remove(doubled)
         dirty.append(doubled)
@@ -92,7 +92,7 @@ class TestTwoThousand:
         assert_holders(world)
         assert_fields()
         assert dict(Prefix.objects.values_list("pk", "status")) == before
-        # As autovacuum does within a minute. Without statistics PostgreSQL may take minutes over the checks.
+        # Autovacuum does this within a minute. Without statistics, PostgreSQL may need minutes for the checks.
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         assert find_drift() == []
@@ -151,7 +151,7 @@ class TestRows:
         make_prefix(group, 100, "10.0.0.0/24", cluster="prod-01")
         run()
         release("prod-01", site="Site1", vrf="Network1", user=user)
-        # The custom field still names prod-01, and is past believing.
+        # The custom field still names prod-01, but no longer counts.
         assert run().count("unchanged") == 1
         assert not Allocation.objects.active().exists()
         assert allocate("prod-02", site="Site1", vrf="Network1", user=user).created
@@ -205,7 +205,7 @@ class TestRows:
 
 
 class TestDirtyRows:
-    """Each bad row is reported with its prefix and stays as it is; the good prefix is migrated."""
+    """Each bad row is reported with its prefix and stays unchanged; the good prefix is migrated."""
 
     @pytest.fixture(autouse=True)
     def good(self, group, user):
@@ -215,7 +215,7 @@ class TestDirtyRows:
     def lands(self, good):
         yield
         assert list(Segment.objects.values_list("prefix", flat=True)) == [good.pk]
-        # A prefix that is held and could not be migrated is reported.
+        # Drift reports a held prefix that could not be migrated.
         assert {drift.kind for drift in find_drift()} <= {"prefix_orphan", "prefix_unmigrated"}
         assert run().count("migrated") == 0
 

@@ -28,7 +28,7 @@ def all_prefixes():
 
 
 def make_random_world(rng, tenant):
-    """Make a first generation's prefixes of every kind, and return the clusters that it answers."""
+    """Make first-generation prefixes of every kind, and return the clusters that it answers."""
     make_fields()
     group = make_group(container=rng.choice(["10.0.0.0/16", None]))
     clusters = []
@@ -60,7 +60,7 @@ def make_random_world(rng, tenant):
 
 
 def take_a_step(rng, name):
-    """Let the plugin or the first generation do something, for a cluster of that name if it needs one; return what."""
+    """Do a random operation of the plugin or the first generation, for this cluster if needed; return its name."""
     names = sorted(held_by_plugin())
     what = rng.choice(["take", "take", "take there", "give", "give there", "share", "share there"])
     if what == "take":
@@ -73,7 +73,7 @@ def take_a_step(rng, name):
     elif what == "give there":
         model.release(*PLACE, rng.choice(names))
     else:
-        # Shared, it comes after any list before it that names the cluster; see below.
+        # A shared prefix comes after earlier lists that name the cluster; see below.
         several = set(Allocation.objects.active().exclude(purpose="").values_list("cluster_name", flat=True))
         alone = Allocation.objects.active().exclude(segment__allocations__cluster_name__in=several)
         segment = alone.get(cluster_name=rng.choice(list(alone.values_list("cluster_name", flat=True)))).segment
@@ -99,7 +99,7 @@ def test_there_and_back_in_any_world(tenant, seed):
         result = allocate(name, user="alice", **AT)
         assert not result.created
     assert held_by_plugin() == before
-    # Containers that were made do not disturb the first generation, nor has anything else changed for it.
+    # Neither the new containers nor other changes affect the first generation's answers.
     assert answers_of(clusters) == before
     assert {pk: row for pk, row in all_prefixes().items() if pk in prefixes} == prefixes
     assert find_drift() == []
@@ -107,7 +107,7 @@ def test_there_and_back_in_any_world(tenant, seed):
     assert run(undo, dry_run=True).failed == 0
     assert SegmentPool.objects.count() == 1
     assert run(undo).failed == 0
-    # At once, it is as it was, containers included.
+    # Undone at once, all prefixes are as before, including containers.
     assert all_prefixes() == prefixes
     assert not SegmentPool.objects.exists()
     assert not Segment.objects.exists()
@@ -115,7 +115,7 @@ def test_there_and_back_in_any_world(tenant, seed):
     assert run().failed == 0
     assert held_by_plugin() == before
 
-    # Both work in it, in turns: after each step they answer all clusters alike.
+    # Both work in turns: after each step they give all clusters the same answers.
     for step in range(20):
         what = take_a_step(rng, f"n{step}")
         clusters.append(f"n{step}")

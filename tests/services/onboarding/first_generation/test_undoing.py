@@ -53,7 +53,7 @@ class TestUndo:
         assert Allocation.objects.get().release_reason == "expired"
 
     def test_migrated_by_an_older_version(self, group, tenant):
-        """It wrote no Cluster, left disabled prefixes active, and gave tenant and scope to the containers it made."""
+        """That version wrote no Cluster, left disabled prefixes active, and set tenant and scope of new containers."""
         held = make_prefix(group, 100, "192.168.0.0/24", cluster="a", tenant=tenant)
         make_prefix(group, 101, "192.168.2.0/24", status="reserved", tenant=tenant)
         make_prefix(group, 102, "192.168.4.0/24", tenant=tenant)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 class TestUnmigrated:
-    """What could not be migrated is in use all the same."""
+    """Prefixes that could not be migrated are still in use."""
 
     @pytest.fixture
     def held(self, group):
