@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)
 # Bytecode saves seconds at each start of NetBox, and the tests start it some 90 times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo shell test test-fast fuzz audit bench chaos pgbouncer profile screenshots lint docs messages netbox dist lock clean
+.PHONY: help demo shell test test-fast test-shuffled fuzz audit bench chaos pgbouncer profile screenshots lint docs messages netbox dist lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
