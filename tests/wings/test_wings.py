@@ -56,7 +56,7 @@ def test_on(look):
         "graphql": "specimen",
         "listed": True,
         "public": True,
-        "left after a deletion": 0,
+        "left after a deletion": 1,
     }
 
 
