@@ -141,8 +141,6 @@ def django_db_setup(stack, django_test_environment):
         # Django would empty all tables, including the rows of NetBox's migrations.
         connections.close_all()
         stack.renew_database(os.environ["DB_NAME"])
-        # NetBox logs the deletion of an object only once until a request ends, and the fresh database reuses ids.
-        importlib.import_module("core.signals").clear_signal_history(sender=None)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(TransactionTestCase, "_fixture_teardown", renew)
