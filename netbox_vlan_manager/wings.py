@@ -41,14 +41,15 @@ def present():
 
 
 def active():
-    """Return the names of the wings that are on, sorted."""
-    return [name for name in present() if name in get_setting("wings")]
+    """Return the names of the wings that are on, sorted; none if the setting is no list of names."""
+    names = get_setting("wings")
+    return [name for name in present() if _are_names(names) and name in names]
 
 
 def find_errors():
     """Return the errors of the setting `wings`, a list of texts."""
     names = get_setting("wings")
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    if not _are_names(names):
         return [f"{PLUGIN}: wings is {names!r}; use a list of names"]
     known = ", ".join(present()) or "none"
     errors = [f"{PLUGIN}: wings has {name!r}; use some of: {known}" for name in names if name not in present()]
@@ -101,6 +102,10 @@ def ready():
     for name in active():
         if call := getattr(_import(name, "wing"), "ready", None):
             call()
+
+
+def _are_names(value):
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
 def _import(wing, module):

@@ -21,6 +21,7 @@ from utilities.exceptions import AbortRequest
 
 from ..exceptions import PoolConflict, PoolNotFound, VLANManagerError
 from ..services.base import transactions
+from ..services.base.hooks import Vetoed
 from ..services.base.protection import PROTECTED_ERRORS, describe_protected
 from ..services.base.refusals import SERVICE_ERRORS
 
@@ -61,10 +62,9 @@ READ_ONLY_TRANSACTION = "25006"
 class CodedError(exceptions.APIException):
     """An error with one of our codes, and with further keys (`extra`) in its body."""
 
-    def __init__(self, code, detail, wait=None, **extra):
+    def __init__(self, code, detail, wait=None, status=None, **extra):
         super().__init__(detail, code)
-        # An optional part has codes of its own, for calls that the state of its objects does not allow.
-        self.status_code = STATUS_OF_CODE.get(code, 409)
+        self.status_code = status or STATUS_OF_CODE[code]
         self.detail = {"detail": self.detail, "code": code, **extra}
         # In seconds. REST framework turns it into the Retry-After header.
         self.wait = wait
@@ -83,6 +83,9 @@ def as_api_exception(exc, request=None):
         return CodedError(exc.code, exc.message, combinations=known)
     if isinstance(exc, PoolConflict):
         return CodedError(exc.code, exc.message, conflicts=[asdict(conflict) for conflict in exc.conflicts])
+    if isinstance(exc, Vetoed):
+        # An optional part has codes of its own, for calls that the state of its objects does not allow.
+        return CodedError(exc.code, exc.message, status=409)
     if isinstance(exc, VLANManagerError):
         return CodedError(exc.code, exc.message, wait=getattr(exc, "retry_after", None))
     if isinstance(exc, DjangoValidationError):

@@ -114,6 +114,8 @@ def settings_of(monkeypatch):
 )
 def test_settings_that_name_no_wing(settings_of, present, named, error):
     settings_of(present, named)
+    # Models are loaded, and their wings asked for, before the setting is checked.
+    assert wings.active() == []
     assert wings.find_errors() == [error]
 
 

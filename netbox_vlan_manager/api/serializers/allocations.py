@@ -15,7 +15,7 @@ from ...exceptions import VLANManagerError
 from ...models import Allocation
 from ...services import allocate
 from ...services.allocations.requests import locate
-from ...services.base.locators import locator_names
+from ...services.base.locators import locator_names, locators_in
 from ...services.segments.criteria import SegmentCriteria
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
@@ -177,8 +177,7 @@ class AllocationSerializer(ServiceModelSerializer):
             return data
         if self.instance:
             return self._without_request(data)
-        located = data.keys() & locator_names()
-        if located:
+        if located := locators_in(data):
             return self._located(data, located)
         site, vrf = data.pop("site", None), data.pop("vrf", None)
         segment = data.get("segment")

@@ -17,7 +17,7 @@ from ...services import allocate, allocate_many, allocate_stretched, release_all
 from ...services.allocations.releases import release_warnings
 from ...services.allocations.requests import AllocationRequest, find_held, locate, lock_key
 from ...services.base import transactions
-from ...services.base.locators import locator_names
+from ...services.base.locators import locators_in
 from ...services.base.resolution import check_pool_permission
 from ...services.base.visibility import check_release, check_renewal, known_allocations, releasable
 from .. import serializers
@@ -133,7 +133,7 @@ class AllocationViewSet(ServiceViewSet):
 
     def preview(self, serializer):
         """Return the answer of a dry run: the allocation that the request would get."""
-        if serializer.validated_data.keys() & locator_names():
+        if locators_in(serializer.validated_data):
             values = dict(serializer.validated_data)
             serializer.take_tags(values)
             results = [allocate(user=self.request.user, **values)]
@@ -219,7 +219,7 @@ class AllocationViewSet(ServiceViewSet):
             ValidationError: A value is not valid.
         """
         values = dict(serializer.validated_data)
-        if located := values.keys() & locator_names():
+        if located := locators_in(values):
             text = _("Not in a list: ask for one allocation at a time.")
             raise ValidationError(dict.fromkeys(located, text))
         check_pool_permission(self.request.user, values["pool"], "allocate")
@@ -308,7 +308,7 @@ class AllocationViewSet(ServiceViewSet):
         return Response({**self.get_serializer(allocation).data, "warnings": list(warnings.values())})
 
     def perform_create(self, serializer):
-        if not serializer.validated_data.keys() & locator_names():
+        if not locators_in(serializer.validated_data):
             check_pool_permission(self.request.user, serializer.validated_data["pool"], "allocate")
         serializer.save()
         self.result = serializer.result

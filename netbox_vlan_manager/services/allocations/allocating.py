@@ -24,7 +24,7 @@ from ...models import Allocation, Segment, SegmentPool
 from ...settings import get_setting
 from ...validators import ClusterName
 from ..base import audit, custom_fields, hooks, operations, transactions
-from ..base.locators import locate_pools, locator_names
+from ..base.locators import locate_pools, locators_in
 from ..base.places import place_key
 from ..base.prepared_queries import fetch_object, placeholder
 from ..base.resolution import usable_pools
@@ -110,7 +110,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
         Busy: Locks were not had in time, or the pool was merged or deleted; nothing was changed.
     """
     cluster_name = ClusterName.clean(cluster_name)
-    if (names := locator_names()) and (located := asked.keys() & names):
+    if located := locators_in(asked):
         return _allocate_located(cluster_name, {name: asked.pop(name) for name in located}, vrf, user, dry_run, asked)
     about = {"cluster": cluster_name, "pool": pool, "site": site, "vrf": vrf, "user": user}
     with operations.track("allocate", dry_run=dry_run, **about) as operation:

@@ -65,7 +65,7 @@ def check_vetoes(change, segments):
     Ask all vetoes about a change of segments, of which none may be refused.
 
     Args:
-        change: DELETE or RENUMBER.
+        change: DELETE, RENUMBER or REUSE.
         segments: The ids of the segments.
 
     Raises:
@@ -77,9 +77,9 @@ def check_vetoes(change, segments):
 
 def find_vetoes(change, segments):
     """Return {id: Vetoed} of the segments for which a veto refuses `change`."""
-    refused = {}
+    refused, segments = {}, sorted(segments)
     for function in _vetoes:
-        refused |= function(change, sorted(segments))
+        refused |= function(change, segments)
     return refused
 
 

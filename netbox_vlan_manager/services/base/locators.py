@@ -6,6 +6,7 @@ cluster asks for its segment, such as "near".
 __all__ = (
     "locate_pools",
     "locator_names",
+    "locators_in",
     "register_locator",
 )
 
@@ -28,6 +29,11 @@ def register_locator(name, locate):
 def locator_names():
     """Return the names of the fields, sorted."""
     return sorted(_locators)
+
+
+def locators_in(values):
+    """Return the set of those fields that `values`, a mapping of a request, has."""
+    return values.keys() & _locators.keys()
 
 
 def locate_pools(name, value, vrf, user):
