@@ -108,12 +108,11 @@ def test_links_are_those_that_the_user_may_view(pool, epgs):
 )
 def test_lists_ask_once(pool, epgs, make_epg, path):
     admin = make_user("aci-admin", is_superuser=True)
-    allocate("aci-02", pool=pool, user=admin, vid=501)
+    for cluster, vid in (("aci-01", 500), ("aci-02", 501)):
+        allocate(cluster, pool=pool, user=admin, vid=vid)
     client = login(admin)
     path = f"/plugins/vlan-manager/{path.format(pool=pool.pk)}"
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         html = client.get(path).text
     asked = [query["sql"] for query in queries if 'FROM "netbox_aci_plugin_aciendpointgroup"' in query["sql"]]
     assert len(asked) == 1
