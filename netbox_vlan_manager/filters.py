@@ -11,13 +11,14 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 
 from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VRF, VLANGroup
 from netbox.filtersets import BaseFilterSet
-from tenancy.models import Tenant
+from tenancy.models import Tenant, TenantGroup
 from utilities.filters import (
     MultiValueContentTypeFilter,
     MultiValueNumberFilter,
@@ -30,14 +31,19 @@ from .services.base.places import PLACE_TYPES, place_condition, vrf_condition
 
 __all__ = (
     "PREFIX_TEXT",
+    "ContainerFilter",
+    "ContainersFilter",
     "DualStackFilter",
     "LiteralNullMixin",
+    "MomentField",
+    "MomentFilter",
     "MultiValueNetworkFilter",
     "NetworkField",
     "NetworkFilter",
     "PlaceFilter",
     "PoolAttributesFilterSet",
     "VRFFilter",
+    "in_prefixes",
     "matches_prefix",
     "matches_vid",
 )
@@ -70,13 +76,28 @@ class DualStackFilter(NetworkFilter):
     """Filters by the prefix; an IPv6 value also by the IPv6 prefix."""
 
     def filter(self, qs, value):
-        if not value:
-            return qs
-        lookup = f"{self.field_name}__{self.lookup_expr}"
-        condition = Q(**{lookup: value})
-        if value.version == 6:
-            condition |= Q(**{f"ipv6_{lookup}": value})
-        return qs.filter(condition)
+        return qs.filter(in_prefixes(self.field_name, self.lookup_expr, value)) if value else qs
+
+
+class ContainerFilter(NetworkFilter):
+    """Filters pools by their containers."""
+
+    def filter(self, qs, value):
+        return qs.filter(has_container(self.lookup_expr, value)) if value else qs
+
+
+class MomentField(forms.DateTimeField):
+    """A date and time, in the current time zone if it names none; a date alone is the start of that day."""
+
+    default_error_messages = {
+        "invalid": gettext_lazy(
+            "This is no date and time: write it like 2026-03-12, 2026-03-12 14:30 or 2026-03-12T14:30:00Z."
+        )
+    }
+
+
+class MomentFilter(django_filters.DateTimeFilter):
+    field_class = MomentField
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
@@ -123,6 +144,13 @@ class PlaceFilter(django_filters.Filter):
         return self.get_method(qs)(reduce(or_, places))
 
 
+class ContainersFilter(MultiValueNetworkFilter):
+    """Filters pools by their containers: any of several prefixes."""
+
+    def filter(self, qs, value):
+        return qs.filter(has_container("in", value)) if value else qs
+
+
 class LiteralNullMixin:
     """
     Extends a filter set: takes "null" as text for lookups that do not work with NULL, such as `name__regex=null`.
@@ -167,6 +195,28 @@ class PoolAttributesFilterSet(BaseFilterSet):
         queryset=VLANGroup.objects.all(),
         distinct=False,
         label=_("VLAN group (ID)"),
+    )
+    vlan_group = django_filters.ModelMultipleChoiceFilter(
+        field_name="pool__vlan_group__slug",
+        queryset=VLANGroup.objects.all(),
+        distinct=False,
+        to_field_name="slug",
+        label=_("VLAN group (slug)"),
+    )
+    tenant_group_id = TreeNodeMultipleChoiceFilter(
+        queryset=TenantGroup.objects.all(),
+        field_name="pool__tenant__group",
+        lookup_expr="in",
+        distinct=False,
+        label=_("Tenant group (ID)"),
+    )
+    tenant_group = TreeNodeMultipleChoiceFilter(
+        queryset=TenantGroup.objects.all(),
+        field_name="pool__tenant__group",
+        lookup_expr="in",
+        to_field_name="slug",
+        distinct=False,
+        label=_("Tenant group (slug)"),
     )
     tenant_id = django_filters.ModelMultipleChoiceFilter(
         field_name="pool__tenant",
@@ -249,6 +299,34 @@ class PoolAttributesFilterSet(BaseFilterSet):
         distinct=False,
         label=_("Location (slug)"),
     )
+
+
+def in_prefixes(field, lookup, network):
+    """
+    Return a condition for rows whose prefix matches a network; an IPv6 network is compared with the IPv6 prefix too.
+
+    Args:
+        field: The prefix; the field of the IPv6 prefix has the same name after "ipv6_".
+        lookup: A lookup of IPNetworkField, such as "net_contained".
+        network: A netaddr.IPNetwork.
+    """
+    condition = Q(**{f"{field}__{lookup}": network})
+    if network.version == 6:
+        condition |= Q(**{f"ipv6_{field}__{lookup}": network})
+    return condition
+
+
+def has_container(lookup, network):
+    """
+    Return a condition for pools with a matching container.
+
+    Args:
+        lookup: A lookup of IPNetworkField, such as "net_contained".
+        network: A netaddr.IPNetwork; several for "in".
+    """
+    # A join would find a pool once for each of its containers.
+    containers = SegmentPool.prefixes.through.objects.filter(**{f"prefix__prefix__{lookup}": network})
+    return Q(pk__in=containers.values("segmentpool"))
 
 
 def matches_vid(value):

@@ -27,17 +27,19 @@ from .choices import (
     SegmentStatusChoices,
 )
 from .filters import (
+    ContainerFilter,
+    ContainersFilter,
     DualStackFilter,
     LiteralNullMixin,
+    MomentFilter,
     MultiValueNetworkFilter,
-    NetworkFilter,
     PlaceFilter,
     PoolAttributesFilterSet,
     VRFFilter,
     matches_prefix,
     matches_vid,
 )
-from .models import Allocation, Segment, SegmentPool, is_active
+from .models import Allocation, Segment, SegmentPool, is_active, was_active
 
 __all__ = (
     "SAVED_FILTER",
@@ -119,8 +121,18 @@ class SegmentPoolFilterSet(
         queryset=Prefix.objects.all(),
         label=_("Container (ID)"),
     )
-    contains = NetworkFilter(
-        field_name="prefixes__prefix",
+    prefix = ContainersFilter(
+        label=_("Container"),
+    )
+    within = ContainerFilter(
+        lookup_expr="net_contained",
+        label=_("Pools with a container within this prefix"),
+    )
+    within_include = ContainerFilter(
+        lookup_expr="net_contained_or_equal",
+        label=_("Pools with a container within and including this prefix"),
+    )
+    contains = ContainerFilter(
         lookup_expr="net_contains_or_equals",
         label=_("Pools whose containers hold this prefix or IP"),
     )
@@ -199,11 +211,11 @@ class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFi
         distinct=False,
         null_value=None,
     )
-    quarantined_until__after = django_filters.DateTimeFilter(
+    quarantined_until__after = MomentFilter(
         field_name="quarantined_until",
         lookup_expr="gte",
     )
-    quarantined_until__before = django_filters.DateTimeFilter(
+    quarantined_until__before = MomentFilter(
         field_name="quarantined_until",
         lookup_expr="lte",
     )
@@ -254,6 +266,10 @@ class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFi
         method="filter_cluster_name",
         label=_("Name of a cluster that holds the segment"),
     )
+    held_at = MomentFilter(
+        method="filter_held_at",
+        label=_("Held by a cluster at this time"),
+    )
 
     class Meta:
         model = Segment
@@ -282,9 +298,15 @@ class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFi
             named |= Q(cluster_name__iexact=cluster_name.strip())
         return queryset.filter(pk__in=self._holding_allocations().filter(named).values("segment"))
 
+    def filter_held_at(self, queryset, name, value):
+        return queryset.filter(pk__in=self._viewable_allocations().filter(was_active(value)).values("segment"))
+
     def _holding_allocations(self):
-        """Return the active allocations that the caller may view, so that a search reveals no others."""
-        allocations = Allocation.objects.active().order_by()
+        return self._viewable_allocations().active()
+
+    def _viewable_allocations(self):
+        """Return the allocations that the caller may view, so that a filter reveals no others."""
+        allocations = Allocation.objects.order_by()
         return allocations.restrict(self.request.user, "view") if self.request else allocations
 
 
@@ -314,27 +336,31 @@ class AllocationFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttribute
         method="filter_status",
         label=_("Status"),
     )
-    allocated_at__after = django_filters.DateTimeFilter(
+    held_at = MomentFilter(
+        method="filter_held_at",
+        label=_("Held its segment at this time"),
+    )
+    allocated_at__after = MomentFilter(
         field_name="allocated_at",
         lookup_expr="gte",
     )
-    allocated_at__before = django_filters.DateTimeFilter(
+    allocated_at__before = MomentFilter(
         field_name="allocated_at",
         lookup_expr="lte",
     )
-    released_at__after = django_filters.DateTimeFilter(
+    released_at__after = MomentFilter(
         field_name="released_at",
         lookup_expr="gte",
     )
-    released_at__before = django_filters.DateTimeFilter(
+    released_at__before = MomentFilter(
         field_name="released_at",
         lookup_expr="lte",
     )
-    expires_at__after = django_filters.DateTimeFilter(
+    expires_at__after = MomentFilter(
         field_name="expires_at",
         lookup_expr="gte",
     )
-    expires_at__before = django_filters.DateTimeFilter(
+    expires_at__before = MomentFilter(
         field_name="expires_at",
         lookup_expr="lte",
     )
@@ -423,3 +449,6 @@ class AllocationFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttribute
         if set(value) == set(AllocationStatusChoices.values()):
             return queryset
         return queryset.filter(is_active() if AllocationStatusChoices.ACTIVE in value else ~is_active())
+
+    def filter_held_at(self, queryset, name, value):
+        return queryset.filter(was_active(value))

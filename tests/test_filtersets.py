@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -11,6 +11,7 @@ from dcim.models import Location, Region, Site, SiteGroup
 from extras.models import Tag
 from ipam.models import VRF, Prefix, Role
 from netbox_vlan_manager.choices import AllocationStatusChoices, SegmentPoolStatusChoices, SegmentStatusChoices
+from netbox_vlan_manager.filters import MomentFilter
 from netbox_vlan_manager.filtersets import AllocationFilterSet, SegmentFilterSet, SegmentPoolFilterSet
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release, share
@@ -153,6 +154,10 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
         self.assert_found([self.site_pool], contains="10.0.7.1")
         self.assert_found([self.room_pool], contains="10.1.4.0/24")
         self.assert_found([], contains="10.0.0.0/8")
+        self.assert_found([self.site_pool, self.room_pool], prefix=["10.0.0.0/16", "10.1.0.0/16"])
+        self.assert_found([self.group_pool], within="10.3.0.0/15", contains="10.3.0.0/16")
+        self.assert_found([], within="10.3.0.0/16")
+        self.assert_found([self.group_pool], within_include="10.3.0.0/16")
 
     def test_counts_stay_true_when_several_containers_or_tags_match(self):
         extra = Prefix.objects.create(prefix="10.9.0.0/16", vrf=self.vrf, status="container")
@@ -163,6 +168,8 @@ class SegmentPoolFilterSetTestCase(Places, FilterSetTests, TestCase):
 
         for params in (
             {"prefix_id": [prefix.pk for prefix in self.site_pool.prefixes.all()]},
+            {"prefix": ["10.0.0.0/16", "10.9.0.0/16"]},
+            {"within": "10.0.0.0/8", "vrf_id": [self.vrf.pk], "tag": ["one"]},
             {"tag__any": ["one", "two"]},
         ):
             pool = self.filterset(params, SegmentPool.objects.with_usage()).qs.get()
@@ -258,6 +265,8 @@ class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found(of_pool, vlan_group_id=[self.site_pool.vlan_group_id])
         self.assert_found(of_pool, tenant_id=[self.tenant.pk])
         self.assert_found(of_pool, tenant=["tenant1"])
+        self.assert_found(of_pool, tenant_group=["tenants"])
+        self.assert_found(of_pool, vlan_group=[self.site_pool.vlan_group.slug])
         self.assert_found([*of_pool, self.elsewhere], region=["region1"])
         self.assert_found(of_pool, region_id=[self.subregion.pk])
         self.assert_found(of_pool, site=["site1"])
@@ -272,9 +281,16 @@ class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found([self.second], cluster_name=["Prod-02", "prod-77"])
         self.assert_found([], cluster_name=["prod-01"])
 
+    def test_held_at(self):
+        now = timezone.now()
+        self.assert_found([self.second], held_at=now)
+        released = self.first.allocations.get()
+        self.assert_found([self.first], held_at=released.allocated_at)
+        self.assert_found([], held_at=released.allocated_at - timedelta(hours=1))
+
     def test_allocations_that_the_user_may_not_view_find_nothing(self):
         request = SimpleNamespace(user=AnonymousUser())
-        for params in ({"cluster_name": ["prod-02"]}, {"q": "prod-02"}):
+        for params in ({"cluster_name": ["prod-02"]}, {"q": "prod-02"}, {"held_at": timezone.now()}):
             self.assertFalse(self.filterset(params, self.queryset, request=request).qs.exists())
 
 
@@ -324,6 +340,29 @@ class AllocationFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found([], released_at__before=before)
         self.assert_found([self.held], allocated_at=[self.held.allocated_at])
 
+    def test_held_at(self):
+        start, end = datetime(2026, 3, 12, tzinfo=UTC), datetime(2026, 3, 14, tzinfo=UTC)
+        tick = timedelta(microseconds=1)
+        Allocation.objects.update(allocated_at=end + tick)
+        Allocation.objects.filter(pk=self.released.pk).update(allocated_at=start, released_at=end)
+        Allocation.objects.filter(pk=self.held.pk).update(allocated_at=start, expires_at=end)
+        for moment, expected in (
+            (start - tick, []),
+            (start, [self.released, self.held]),
+            ("2026-03-12", [self.released, self.held]),
+            ("2026-03-11T23:00:00Z", []),
+            ("2026-03-13 23:59:59", [self.released, self.held]),
+            ("2026-03-14T02:00:00+03:00", [self.released, self.held]),
+            ("2026-03-14T02:00:00+02:00", []),
+            (end, []),
+            (end + tick, [self.third_held]),
+        ):
+            self.assert_found(expected, held_at=moment)
+        self.assert_found([self.held], held_at=start, vid=[101])
+        with timezone.override("Asia/Tokyo"):
+            self.assert_found([self.released, self.held], held_at="2026-03-13")
+            self.assert_found([], held_at="2026-03-12")
+
     def test_leases(self):
         now = timezone.now()
         soon = now + timedelta(hours=1)
@@ -372,6 +411,18 @@ class AllocationFilterSetTestCase(Allocations, FilterSetTests, TestCase):
         self.assert_found([self.held, self.released], vrf_id=[self.vrf.pk])
         self.assert_found([self.held, self.released], site=["site1"])
         self.assert_found([self.held, self.released, self.third_held], region_id=[self.region.pk])
+
+
+class MomentsTestCase(TestCase):
+    def test_every_filter_by_time_says_how_to_write_one(self):
+        for filterset in (SegmentFilterSet, AllocationFilterSet):
+            for name, one in filterset.base_filters.items():
+                if isinstance(one, MomentFilter):
+                    for text in ("March", "2026-02-30", "12.03.2026", "1e9", "2026-03-12T14:30:00 02:00", "\0"):
+                        errors = filterset({name: text}, filterset._meta.model.objects.all()).errors
+                        self.assertIn(name, errors, text)
+                    found = filterset({name: "9999-12-31T23:59:59-14:00"}, filterset._meta.model.objects.all())
+                    self.assertEqual(list(found.qs), [])
 
 
 class LiteralNullTestCase(TestCase):

@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from ipam.models import VRF
 from netbox.forms import PrimaryModelBulkEditForm, PrimaryModelFilterSetForm, PrimaryModelForm
 from netbox.forms.mixins import ChangelogMessageMixin
-from tenancy.forms import ContactModelFilterForm
+from tenancy.forms import ContactModelFilterForm, TenancyFilterForm
 from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES, DeleteForm
 from utilities.forms.fields import DynamicModelMultipleChoiceField, TagFilterField
 from utilities.forms.rendering import FieldSet, InlineFields
@@ -23,7 +23,7 @@ from ..validators import (
     ClusterName,
     clean_purpose,
 )
-from .mixins import KeepHiddenMixin, RestrictedFilterMixin
+from .mixins import HeldAtFilterForm, KeepHiddenMixin, PlaceFilterForm, RestrictedFilterMixin
 
 __all__ = (
     "AllocateForm",
@@ -237,12 +237,22 @@ class AllocationBulkEditForm(PrimaryModelBulkEditForm):
     nullable_fields = ("description", "comments")
 
 
-class AllocationFilterForm(RestrictedFilterMixin, ContactModelFilterForm, PrimaryModelFilterSetForm):
+class AllocationFilterForm(
+    RestrictedFilterMixin,
+    HeldAtFilterForm,
+    PlaceFilterForm,
+    TenancyFilterForm,
+    ContactModelFilterForm,
+    PrimaryModelFilterSetForm,
+):
     model = Allocation
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
-        FieldSet("status", "cluster_name", "cluster_id", "purpose", "shared", name=_("Allocation")),
-        FieldSet("pool_id", "segment_id", "vrf_id", "vid", name=_("Segment")),
+        FieldSet("status", "held_at", "cluster_name", "cluster_id", "purpose", "shared", name=_("Allocation")),
+        FieldSet("pool_id", "segment_id", "vid", name=_("Segment")),
+        FieldSet("within_include", "contains", "vrf_id", "vlan_group_id", name=_("Addressing")),
+        FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
+        FieldSet("tenant_group_id", "tenant_id", name=_("Tenant")),
         FieldSet("allocated_at__gte", "allocated_at__lte", name=_("Allocated")),
         FieldSet("expires_at__gte", "expires_at__lte", name=_("Expires")),
         FieldSet("released_at__gte", "released_at__lte", "release_reason", name=_("Released")),
@@ -277,11 +287,6 @@ class AllocationFilterForm(RestrictedFilterMixin, ContactModelFilterForm, Primar
         queryset=Segment.objects.all(),
         required=False,
         query_params={"pool_id": "$pool_id"},
-    )
-    vrf_id = DynamicModelMultipleChoiceField(
-        label=_("VRF"),
-        queryset=VRF.objects.all(),
-        required=False,
     )
     vid = forms.IntegerField(
         label=_("VLAN ID"),

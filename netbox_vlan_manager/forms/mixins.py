@@ -1,15 +1,25 @@
+from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from dcim.models import Location, Region, Site, SiteGroup
+from ipam.models import VRF, VLANGroup
 from netbox.context import current_request
 from utilities.forms import restrict_form_fields
+from utilities.forms.fields import DynamicModelMultipleChoiceField
+from utilities.forms.widgets import DateTimePicker
 
+from ..filters import MomentField, NetworkField
 from ..models.deletion import get_viewed
 from .errors import abort_on_service_errors
 
 __all__ = (
+    "HeldAtFilterForm",
     "KeepHiddenMixin",
     "NamedColumnsMixin",
+    "PlaceFilterForm",
     "RestrictedFilterMixin",
     "ServiceFormMixin",
 )
@@ -51,6 +61,67 @@ class RestrictedFilterMixin:
                 # NetBox has wrapped the field's widget, which keeps the unrestricted choices.
                 if hasattr(field, "queryset") and hasattr(field.widget, "original_widget"):
                     field.widget.original_widget.choices = field.choices
+
+
+class HeldAtFilterForm(forms.Form):
+    held_at = MomentField(
+        label=gettext_lazy("Held at"),
+        required=False,
+        widget=DateTimePicker(),
+    )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["held_at"].help_text = _("In the time zone {zone}; a date alone is the start of that day").format(
+            zone=timezone.get_current_timezone_name()
+        )
+
+
+class PlaceFilterForm(forms.Form):
+    """The filters by VRF, VLAN group, prefix and place, which pools, segments and allocations have in common."""
+
+    vrf_id = DynamicModelMultipleChoiceField(
+        label=gettext_lazy("VRF"),
+        queryset=VRF.objects.all(),
+        required=False,
+    )
+    vlan_group_id = DynamicModelMultipleChoiceField(
+        label=gettext_lazy("VLAN group"),
+        queryset=VLANGroup.objects.all(),
+        required=False,
+    )
+    within_include = NetworkField(
+        label=gettext_lazy("Search within"),
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": gettext_lazy("Prefix")}),
+    )
+    contains = NetworkField(
+        label=gettext_lazy("Contains"),
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": gettext_lazy("Prefix or IP")}),
+    )
+    region_id = DynamicModelMultipleChoiceField(
+        label=gettext_lazy("Region"),
+        queryset=Region.objects.all(),
+        required=False,
+    )
+    site_group_id = DynamicModelMultipleChoiceField(
+        label=gettext_lazy("Site group"),
+        queryset=SiteGroup.objects.all(),
+        required=False,
+    )
+    site_id = DynamicModelMultipleChoiceField(
+        label=gettext_lazy("Site"),
+        queryset=Site.objects.all(),
+        required=False,
+        query_params={"region_id": "$region_id", "group_id": "$site_group_id"},
+    )
+    location_id = DynamicModelMultipleChoiceField(
+        label=gettext_lazy("Location"),
+        queryset=Location.objects.all(),
+        required=False,
+        query_params={"site_id": "$site_id"},
+    )
 
 
 class KeepHiddenMixin:

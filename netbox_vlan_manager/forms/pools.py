@@ -5,7 +5,6 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from dcim.models import Location, Region, Site, SiteGroup
 from extras.models import CustomField
 from ipam.choices import PrefixStatusChoices
 from ipam.models import VRF, Prefix, Role, VLANGroup
@@ -33,7 +32,7 @@ from ..models.pools import POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
 from ..services.base.custom_fields import POOL_FIELDS
 from ..validators import clean_cidr
-from .mixins import KeepHiddenMixin, RestrictedFilterMixin, ServiceFormMixin
+from .mixins import KeepHiddenMixin, PlaceFilterForm, RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
     "SegmentPoolFilterForm",
@@ -362,12 +361,13 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
 
 
 class SegmentPoolFilterForm(
-    RestrictedFilterMixin, ContactModelFilterForm, TenancyFilterForm, PrimaryModelFilterSetForm
+    RestrictedFilterMixin, PlaceFilterForm, TenancyFilterForm, ContactModelFilterForm, PrimaryModelFilterSetForm
 ):
     model = SegmentPool
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
-        FieldSet("status", "vrf_id", "vlan_group_id", "contains", "role_id", name=_("Segment Pool")),
+        FieldSet("status", "vrf_id", "vlan_group_id", "role_id", name=_("Segment Pool")),
+        FieldSet("within_include", "contains", name=_("Containers")),
         FieldSet("level", "allocation_order", "release_in_use", "auto_grow", name=_("Allocation")),
         FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
         FieldSet("tenant_group_id", "tenant_id", name=_("Tenant")),
@@ -399,44 +399,9 @@ class SegmentPoolFilterForm(
         required=False,
         widget=forms.Select(choices=BOOLEAN_WITH_BLANK_CHOICES),
     )
-    vrf_id = DynamicModelMultipleChoiceField(
-        label=_("VRF"),
-        queryset=VRF.objects.all(),
-        required=False,
-    )
-    vlan_group_id = DynamicModelMultipleChoiceField(
-        label=_("VLAN group"),
-        queryset=VLANGroup.objects.all(),
-        required=False,
-    )
-    contains = forms.CharField(
-        label=_("Containers hold"),
-        required=False,
-        widget=forms.TextInput(attrs={"placeholder": _("Prefix or IP")}),
-    )
     role_id = DynamicModelMultipleChoiceField(
         label=_("Role"),
         queryset=Role.objects.all(),
-        required=False,
-    )
-    region_id = DynamicModelMultipleChoiceField(
-        label=_("Region"),
-        queryset=Region.objects.all(),
-        required=False,
-    )
-    site_group_id = DynamicModelMultipleChoiceField(
-        label=_("Site group"),
-        queryset=SiteGroup.objects.all(),
-        required=False,
-    )
-    site_id = DynamicModelMultipleChoiceField(
-        label=_("Site"),
-        queryset=Site.objects.all(),
-        required=False,
-    )
-    location_id = DynamicModelMultipleChoiceField(
-        label=_("Location"),
-        queryset=Location.objects.all(),
         required=False,
     )
     tag = TagFilterField(model)

@@ -1,16 +1,15 @@
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from dcim.models import Location, Region, Site, SiteGroup
 from extras.models import CustomField
-from ipam.models import VLAN, VRF, Prefix, VLANGroup
+from ipam.models import VLAN, Prefix
 from netbox.forms import (
     PrimaryModelBulkEditForm,
     PrimaryModelFilterSetForm,
     PrimaryModelForm,
     PrimaryModelImportForm,
 )
-from tenancy.forms import ContactModelFilterForm
+from tenancy.forms import ContactModelFilterForm, TenancyFilterForm
 from utilities.forms import BOOLEAN_WITH_BLANK_CHOICES, add_blank_choice
 from utilities.forms.fields import (
     CSVModelChoiceField,
@@ -27,7 +26,14 @@ from ..models import Segment, SegmentPool
 from ..services import create_segment, update_segment
 from ..services.segments.specs import NEW_STATUSES
 from ..validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
-from .mixins import KeepHiddenMixin, NamedColumnsMixin, RestrictedFilterMixin, ServiceFormMixin
+from .mixins import (
+    HeldAtFilterForm,
+    KeepHiddenMixin,
+    NamedColumnsMixin,
+    PlaceFilterForm,
+    RestrictedFilterMixin,
+    ServiceFormMixin,
+)
 
 __all__ = (
     "SegmentBulkEditForm",
@@ -183,14 +189,22 @@ class SegmentBulkEditForm(PrimaryModelBulkEditForm):
     nullable_fields = ("description", "comments")
 
 
-class SegmentFilterForm(RestrictedFilterMixin, ContactModelFilterForm, PrimaryModelFilterSetForm):
+class SegmentFilterForm(
+    RestrictedFilterMixin,
+    HeldAtFilterForm,
+    PlaceFilterForm,
+    TenancyFilterForm,
+    ContactModelFilterForm,
+    PrimaryModelFilterSetForm,
+):
     model = Segment
     fieldsets = (
         FieldSet("q", "filter_id", "tag"),
         FieldSet("pool_id", "status", "vid", "epg_name", "dhcp", name=_("Segment")),
-        FieldSet("within_include", "vrf_id", "vlan_group_id", name=_("Addressing")),
+        FieldSet("within_include", "contains", "vrf_id", "vlan_group_id", name=_("Addressing")),
         FieldSet("region_id", "site_group_id", "site_id", "location_id", name=_("Scope")),
-        FieldSet("cluster_name", name=_("Allocation")),
+        FieldSet("cluster_name", "held_at", name=_("Allocation")),
+        FieldSet("tenant_group_id", "tenant_id", name=_("Tenant")),
         FieldSet("owner_group_id", "owner_id", name=_("Ownership")),
         FieldSet("contact", "contact_role", "contact_group", name=_("Contacts")),
     )
@@ -218,41 +232,6 @@ class SegmentFilterForm(RestrictedFilterMixin, ContactModelFilterForm, PrimaryMo
         label=_("DHCP"),
         required=False,
         widget=forms.Select(choices=BOOLEAN_WITH_BLANK_CHOICES),
-    )
-    within_include = forms.CharField(
-        label=_("Search within"),
-        required=False,
-        widget=forms.TextInput(attrs={"placeholder": _("Prefix")}),
-    )
-    vrf_id = DynamicModelMultipleChoiceField(
-        label=_("VRF"),
-        queryset=VRF.objects.all(),
-        required=False,
-    )
-    vlan_group_id = DynamicModelMultipleChoiceField(
-        label=_("VLAN group"),
-        queryset=VLANGroup.objects.all(),
-        required=False,
-    )
-    region_id = DynamicModelMultipleChoiceField(
-        label=_("Region"),
-        queryset=Region.objects.all(),
-        required=False,
-    )
-    site_group_id = DynamicModelMultipleChoiceField(
-        label=_("Site group"),
-        queryset=SiteGroup.objects.all(),
-        required=False,
-    )
-    site_id = DynamicModelMultipleChoiceField(
-        label=_("Site"),
-        queryset=Site.objects.all(),
-        required=False,
-    )
-    location_id = DynamicModelMultipleChoiceField(
-        label=_("Location"),
-        queryset=Location.objects.all(),
-        required=False,
     )
     cluster_name = forms.CharField(
         label=_("Cluster name"),

@@ -1,8 +1,12 @@
+from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Annotated
 
 import strawberry
 import strawberry_django
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 from strawberry import ID
 from strawberry.types import Info
 from strawberry_django import BaseFilterLookup, DateFilterLookup, DatetimeFilterLookup, FilterLookup, StrFilterLookup
@@ -16,15 +20,16 @@ from ipam.models import VLAN, VRF, Prefix, Role, VLANGroup
 from netbox.graphql.filter_lookups import IntegerLookup
 from netbox.graphql.filters import BaseModelFilter, PrimaryModelFilter, register_filter
 from tenancy.graphql.filter_mixins import ContactFilterMixin
-from tenancy.graphql.filters import TenantFilter
-from tenancy.models import Tenant
+from tenancy.graphql.filters import TenantFilter, TenantGroupFilter
+from tenancy.models import Tenant, TenantGroup
 from users.graphql.filters import UserFilter
 from users.models import User
 from virtualization.graphql.filters import ClusterFilter
 from virtualization.models import Cluster
 
 from ..choices import AllocationStatusChoices
-from ..models import Allocation, PoolSnapshot, Segment, SegmentPool, is_active
+from ..filters import NetworkField, in_prefixes
+from ..models import Allocation, PoolSnapshot, Segment, SegmentPool, is_active, was_active
 from .enums import (
     AllocationOrderEnum,
     AllocationStatusEnum,
@@ -35,7 +40,7 @@ from .enums import (
     SegmentPoolStatusEnum,
     SegmentStatusEnum,
 )
-from .restriction import related_filter
+from .restriction import pool_filter, related_filter
 
 __all__ = (
     "AllocationFilter",
@@ -44,9 +49,59 @@ __all__ = (
     "SegmentPoolFilter",
 )
 
+
+def _aware(moment):
+    """Return a date and time without a time zone as one in the current time zone, as REST and pages take it."""
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
 # Lazy, because these filters refer to each other.
 LazyAllocationFilter = Annotated["AllocationFilter", strawberry.lazy("netbox_vlan_manager.graphql.filters")]
 LazySegmentFilter = Annotated["SegmentFilter", strawberry.lazy("netbox_vlan_manager.graphql.filters")]
+
+
+def prefix_filter(lookup, *remotes):
+    """
+    Return a filter by a prefix or IP address, which matches only related prefixes that the user may view.
+
+    Args:
+        lookup: A lookup of IPNetworkField, such as "net_contained".
+        remotes: The fields of the prefix that refer to the filtered object.
+    """
+
+    @strawberry_django.filter_field
+    def network(self, value: str, info: Info, prefix: str) -> Q:
+        viewable = Prefix.objects.restrict(info.context.request.user, "view")
+        matching = viewable.filter(**{f"prefix__{lookup}": NetworkField().clean(value)})
+        pk = OuterRef(f"{prefix}pk")
+        return reduce(or_, (Q(Exists(matching.filter(**{remote: pk}))) for remote in remotes))
+
+    return network
+
+
+def held_prefix_filter(lookup):
+    """Return a filter of allocations by a prefix or IP address, and a lookup of IPNetworkField."""
+
+    @strawberry_django.filter_field
+    def network(self, value: str, prefix: str) -> Q:
+        matching = Allocation.objects.filter(in_prefixes("prefix", lookup, NetworkField().clean(value))).order_by()
+        return Q(**{f"{prefix}pk__in": matching.values("pk")})
+
+    return network
+
+
+@strawberry.input
+class PoolAttributesFilter:
+    """Filters segments and allocations by the attributes of their pool."""
+
+    vrf = pool_filter(VRF, VRFFilter, "vrf")
+    vlan_group = pool_filter(VLANGroup, VLANGroupFilter, "vlan_group")
+    tenant = pool_filter(Tenant, TenantFilter, "tenant")
+    tenant_group = pool_filter(TenantGroup, TenantGroupFilter, "tenant__group")
+    region = pool_filter(Region, RegionFilter, "_region")
+    site_group = pool_filter(SiteGroup, SiteGroupFilter, "_site_group")
+    site = pool_filter(Site, SiteFilter, "_site")
+    location = pool_filter(Location, LocationFilter, "_location")
 
 
 @register_filter(SegmentPool, lookups=True)
@@ -69,6 +124,10 @@ class SegmentPoolFilter(ContactFilterMixin, PrimaryModelFilter):
     prefixes = related_filter(Prefix, PrefixFilter, "pk", remote="segment_pools")
     tenant = related_filter(Tenant, TenantFilter, "tenant")
     tenant_id: ID | None = strawberry_django.filter_field()
+    tenant_group = related_filter(TenantGroup, TenantGroupFilter, "tenant__group")
+    within = prefix_filter("net_contained", "segment_pools")
+    within_include = prefix_filter("net_contained_or_equal", "segment_pools")
+    contains = prefix_filter("net_contains_or_equals", "segment_pools")
     role = related_filter(Role, RoleFilter, "role")
     role_id: ID | None = strawberry_django.filter_field()
     min_prefix_length: IntegerLookup | None = strawberry_django.filter_field()
@@ -87,7 +146,10 @@ class SegmentPoolFilter(ContactFilterMixin, PrimaryModelFilter):
 
 
 @register_filter(Segment, lookups=True)
-class SegmentFilter(ContactFilterMixin, PrimaryModelFilter):
+class SegmentFilter(PoolAttributesFilter, ContactFilterMixin, PrimaryModelFilter):
+    within = prefix_filter("net_contained", "segment", "ipv6_segment")
+    within_include = prefix_filter("net_contained_or_equal", "segment", "ipv6_segment")
+    contains = prefix_filter("net_contains_or_equals", "segment", "ipv6_segment")
     pool = related_filter(SegmentPool, SegmentPoolFilter, "pool")
     pool_id: ID | None = strawberry_django.filter_field()
     vid: IntegerLookup | None = strawberry_django.filter_field()
@@ -105,12 +167,20 @@ class SegmentFilter(ContactFilterMixin, PrimaryModelFilter):
     allocations = related_filter(Allocation, LazyAllocationFilter, "pk", remote="segment")
 
     @strawberry_django.filter_field
+    def held_at(self, value: datetime, info: Info, prefix: str) -> Q:
+        viewable = Allocation.objects.restrict(info.context.request.user, "view").order_by()
+        return Q(**{f"{prefix}pk__in": viewable.filter(was_active(_aware(value))).values("segment")})
+
+    @strawberry_django.filter_field
     def epg_name(self, value: StrFilterLookup, info: Info, queryset, prefix: str):
         return apply_lookup(value, queryset, info, f"{prefix}vlan__name__")
 
 
 @register_filter(Allocation, lookups=True)
-class AllocationFilter(ContactFilterMixin, PrimaryModelFilter):
+class AllocationFilter(PoolAttributesFilter, ContactFilterMixin, PrimaryModelFilter):
+    within = held_prefix_filter("net_contained")
+    within_include = held_prefix_filter("net_contained_or_equal")
+    contains = held_prefix_filter("net_contains_or_equals")
     pool = related_filter(SegmentPool, SegmentPoolFilter, "pool")
     pool_id: ID | None = strawberry_django.filter_field()
     segment = related_filter(Segment, SegmentFilter, "segment")
@@ -134,6 +204,10 @@ class AllocationFilter(ContactFilterMixin, PrimaryModelFilter):
     epg_name: StrFilterLookup | None = strawberry_django.filter_field()
     prefix: StrFilterLookup | None = strawberry_django.filter_field()
     ipv6_prefix: StrFilterLookup | None = strawberry_django.filter_field()
+
+    @strawberry_django.filter_field
+    def held_at(self, value: datetime, prefix: str) -> Q:
+        return was_active(_aware(value), prefix)
 
     @strawberry_django.filter_field
     def status(self, value: BaseFilterLookup[AllocationStatusEnum], prefix: str) -> Q:

@@ -12,8 +12,11 @@ from strawberry_django import process_filters
 from strawberry_django.fields.field import StrawberryDjangoField
 from strawberry_django.queryset import run_type_get_queryset
 
+from ..models import SegmentPool
+
 __all__ = (
     "RestrictedField",
+    "pool_filter",
     "related_filter",
 )
 
@@ -46,6 +49,29 @@ class RestrictedField(StrawberryDjangoField):
             return objects.filter(**{relation.field.name: source.pk}).first()
         key = getattr(source, relation.attname)
         return None if key is None else objects.filter(pk=key).first()
+
+
+def pool_filter(model, filter_type, path):
+    """
+    Return a filter by objects that are related to the pool of the filtered object. Both have to be viewable.
+
+    Args:
+        model: The model of the related objects.
+        filter_type: The annotation of their filter.
+        path: The path from the pool to the related object.
+    """
+
+    @strawberry_django.filter_field
+    def related(self, value: filter_type, info: Info, prefix: str) -> Q:
+        user = info.context.request.user
+        objects, condition = process_filters(value, model.objects.restrict(user, "view"), info)
+        # The inner filter is a subquery of its own: the restriction of pools may join the same tables.
+        pools = SegmentPool.objects.restrict(user, "view").filter(
+            **{f"{path}__in": objects.filter(condition).values("pk")}
+        )
+        return Q(Exists(pools.filter(pk=OuterRef(f"{prefix}pool"))))
+
+    return related
 
 
 def related_filter(model, filter_type, path, remote="pk"):

@@ -1,4 +1,4 @@
-from .allocations import ANY_PLACE, Allocation, is_active
+from .allocations import ANY_PLACE, Allocation, is_active, was_active
 from .idempotency import IdempotencyKey
 from .pools import SegmentPool, SegmentUsage
 from .segments import Segment
@@ -13,4 +13,5 @@ __all__ = (
     "SegmentPool",
     "SegmentUsage",
     "is_active",
+    "was_active",
 )

@@ -22,6 +22,7 @@ __all__ = (
     "ANY_PLACE",
     "Allocation",
     "is_active",
+    "was_active",
 )
 
 # In `places`: the requested places are not known, so any place within the scope of the pool may be one.
@@ -37,6 +38,20 @@ def is_active(path=""):
     """
     never, later = Q(**{f"{path}expires_at__isnull": True}), Q(**{f"{path}expires_at__gt": Now()})
     return Q(**{f"{path}released_at__isnull": True}) & (never | later)
+
+
+def was_active(moment, path=""):
+    """
+    Return the condition that an allocation held its segment at a moment: from its start on, until before its end.
+
+    Args:
+        moment: An aware datetime.
+        path: The lookup path to the allocation, such as "allocations__".
+    """
+    condition = Q(**{f"{path}allocated_at__lte": moment})
+    for end in ("released_at", "expires_at"):
+        condition &= Q(**{f"{path}{end}__isnull": True}) | Q(**{f"{path}{end}__gt": moment})
+    return condition
 
 
 def keep_history(collector, field, sub_objs, using):

@@ -223,9 +223,20 @@ class PermissionsTestCase(GraphQLTestCase):
         """Filters do not reveal the names of related objects that the user may not view."""
         self.grant_all(SegmentPool, Segment, Allocation)
         cases = {
-            "segment_pool_list": ('vrf: {name: {starts_with: "s"}}', 'site: {name: {starts_with: "s"}}'),
-            "segment_list": ('vlan: {name: {starts_with: "s"}}', 'pool: {tenant: {name: {starts_with: "s"}}}'),
+            "segment_pool_list": (
+                'vrf: {name: {starts_with: "s"}}',
+                'site: {name: {starts_with: "s"}}',
+                'contains: "10.2.0.1"',
+            ),
+            "segment_list": (
+                'vlan: {name: {starts_with: "s"}}',
+                'pool: {tenant: {name: {starts_with: "s"}}}',
+                'tenant: {name: {starts_with: "s"}}',
+                'within_include: "10.2.0.0/16"',
+            ),
             "allocation_list": (
+                'vrf: {name: {starts_with: "s"}}',
+                'site: {name: {starts_with: "s"}}',
                 'allocated_by: {username: {exact: "root"}}',
                 'cluster: {name: {starts_with: "s"}}',
                 'segment: {pool: {vrf: {name: {starts_with: "s"}}}}',
@@ -246,6 +257,9 @@ class PermissionsTestCase(GraphQLTestCase):
             ("segment_list", 'pool: {name: {ends_with: "pool"}}', 3),
             ("segment_list", 'allocations: {cluster_name: {contains: "-"}}', 1),
             ("segment_list", 'NOT: {pool: {name: {ends_with: "pool"}}}', 3),
+            ("segment_list", 'vrf: {name: {contains: "vrf"}}', 3),
+            ("segment_list", 'held_at: "2999-01-01"', 1),
+            ("allocation_list", 'vrf: {name: {contains: "vrf"}}', 1),
             ("vlan_list", "segment: {vid: {filter_lookup: {exact: 100}}}", 2),
             ("vlan_list", 'segment: {allocations: {cluster_name: {contains: "-"}}}', 1),
             ("vrf_list", 'segment_pools: {name: {ends_with: "pool"}}', 1),

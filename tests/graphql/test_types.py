@@ -292,6 +292,24 @@ class TypesTestCase(GraphQLTestCase):
         query = "{ segment_pool_list { segments(pagination: {limit: 1}) { vid } } }"
         self.assertEqual(self.ask(query)["segment_pool_list"], [{"segments": [{"vid": 100}]}])
 
+    def test_filters_by_time_and_place(self):
+        released = Allocation.objects.get(cluster_name="prod-02")
+        before = (self.held.allocated_at - timedelta(days=1)).isoformat()
+        for name, condition, expected in (
+            ("allocation_list", f'held_at: "{released.allocated_at.isoformat()}"', {100, 101}),
+            ("allocation_list", f'held_at: "{released.released_at.isoformat()}"', {100}),
+            ("allocation_list", f'held_at: "{self.expires_at.isoformat()}"', set()),
+            ("allocation_list", f'held_at: "{before}"', set()),
+            ("allocation_list", 'site: {slug: {exact: "site1"}}, within_include: "10.0.1.0/24"', {101}),
+            ("segment_list", f'held_at: "{released.allocated_at.isoformat()}"', {100, 101}),
+            ("segment_list", 'allocations: {held_at: "2000-01-01"}', set()),
+            ("segment_list", 'vrf: {name: {exact: "Network1"}}, contains: "10.0.4.7"', {104}),
+            ("segment_list", 'location: {slug: {exact: "room"}}', set()),
+            ("segment_list", 'pool: {within_include: "10.0.0.0/16"}, vid: {comparison_lookup: {lt: 101}}', {100}),
+        ):
+            found = self.ask(f"{{ {name}(filters: {{{condition}}}) {{ vid }} }}")[name]
+            self.assertEqual({one["vid"] for one in found}, expected, condition)
+
     def test_filters_that_make_no_sense(self):
         for condition in (
             "segment_list(filters: {status: {exact: STATUS_GONE}}) { id }",
@@ -299,6 +317,9 @@ class TypesTestCase(GraphQLTestCase):
             'segment_list(filters: {pool_id: "x"}) { id }',
             'allocation_list(filters: {prefix: {exact: "nonsense"}}) { id }',
             "segment_list { nothing }",
+            'segment_list(filters: {held_at: "March"}) { id }',
+            'segment_list(filters: {within: "10.0.0"}) { id }',
+            'allocation_list(filters: {contains: "nonsense"}) { id }',
         ):
             with self.assertNoLogs("django.request"):
                 answer = self.execute(f"{{ {condition} }}")
