@@ -49,6 +49,7 @@ from .segments import (
     SegmentListView,
     SegmentView,
 )
+from .space_map import SegmentPoolSpaceView
 from .vlan_map import SegmentPoolMapView
 
 __all__ = (
@@ -100,6 +101,7 @@ __all__ = (
     "SegmentPoolResizeView",
     "SegmentPoolRetireView",
     "SegmentPoolSegmentsView",
+    "SegmentPoolSpaceView",
     "SegmentPoolView",
     "SegmentShareView",
     "SegmentView",

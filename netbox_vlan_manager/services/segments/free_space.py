@@ -13,8 +13,11 @@ from netaddr import IPAddress, IPNetwork
 from ...validators import ADDRESS_BITS
 
 __all__ = (
+    "containers_of",
+    "find_gaps",
     "find_networks",
     "find_vids",
+    "outermost",
 )
 
 # The VLAN IDs in the group's ranges that no VLAN has.
@@ -106,19 +109,45 @@ def find_networks(pool, length, count, version=None):
         count: How many.
         version: 4 or 6; None for IPv4 where the pool has such containers, else IPv6.
     """
-    prefixes = [prefix for prefix in pool.prefixes.all() if prefix.vrf_id == pool.vrf_id]
+    prefixes = containers_of(pool)
     version = version or min((prefix.prefix.version for prefix in prefixes), default=4)
+    gaps = find_gaps(prefixes, version, length, count)
+    return list(islice((network for first, last in gaps for network in _networks(first, last, length)), count))
+
+
+def containers_of(pool):
+    """Return the containers of a pool that are in its VRF, as a list of Prefixes."""
+    return [prefix for prefix in pool.prefixes.all() if prefix.vrf_id == pool.vrf_id]
+
+
+def outermost(prefixes, version):
+    """Return the networks of those containers of an IP version that lie in no other one, in no order."""
+    networks = [prefix.prefix for prefix in prefixes if prefix.prefix.version == version]
+    return [one for one in networks if not any(one != other and one in other for other in networks)]
+
+
+def find_gaps(prefixes, version, length, count):
+    """
+    Return up to `count` parts of a pool's containers in which a network of a length is free, lowest first.
+
+    Each is (the first address of the lowest such network, the last address of the part), as text. Parts without room
+    for such a network are left out.
+
+    Args:
+        prefixes: The pool's containers (see `containers_of`).
+        version: 4 or 6.
+        length: Prefix length.
+        count: How many.
+    """
     bits = ADDRESS_BITS[version]
-    containers = [prefix.prefix for prefix in prefixes if prefix.prefix.version == version]
-    outermost = [one for one in containers if not any(one != other and one in other for other in containers)]
     # No segment gets the network of a container itself.
-    roomy = [network for network in outermost if network.prefixlen < length <= bits]
+    roomy = [network for network in outermost(prefixes, version) if network.prefixlen < length <= bits]
     if not roomy:
         return []
     values = {
         "containers": [str(network) for network in roomy],
         "own": [prefix.pk for prefix in prefixes],
-        "vrf": pool.vrf_id,
+        "vrf": prefixes[0].vrf_id,
         "length": length,
         "bits": bits,
         # Each gap has room for at least one network.
@@ -126,8 +155,7 @@ def find_networks(pool, length, count, version=None):
     }
     with connection.cursor() as cursor:
         cursor.execute(FREE_SPACE, values)
-        gaps = cursor.fetchall()
-    return list(islice((network for first, last in gaps for network in _networks(first, last, length)), count))
+        return cursor.fetchall()
 
 
 def _networks(first, last, length):

@@ -1,17 +1,5 @@
-// The VLAN map: one tab stop with arrow keys instead of thousands, and what a cell says beside it.
+// The maps of VLAN IDs and networks: one tab stop each with arrow keys instead of thousands, and a cell's label at it.
 (() => {
-  const map = document.getElementById("vlan-map");
-  if (!map) {
-    return;
-  }
-
-  // Each hundred is a list of its places, those of the VLAN IDs that the map leaves out included.
-  const hundreds = [...map.querySelectorAll(".vlan-map-tens")].map((tens) =>
-    [...tens.children].flatMap((ten) => Array.from({ length: 10 }, (_, index) => ten.children[index])),
-  );
-  const cells = hundreds.flat().filter((place) => place?.ariaLabel);
-  const places = new Map(hundreds.flatMap((hundred, row) => hundred.map((place, index) => [place, 100 * row + index])));
-
   const tooltip = document.createElement("div");
   tooltip.className = "tooltip vlan-map-tooltip";
   tooltip.setAttribute("aria-hidden", "true");
@@ -38,80 +26,95 @@
     tooltip.classList.remove("show");
   }
 
-  function find(place, step) {
-    for (let next = place + step; next >= 0 && next < 100 * hundreds.length; next += step) {
-      const cell = hundreds[Math.floor(next / 100)][next % 100];
-      if (cell?.ariaLabel) {
-        return cell;
+  function start(map) {
+    // A group has ten VLAN IDs or eight networks, and a row so many groups.
+    const group = Number(map.dataset.group);
+    const row = Number(map.dataset.row);
+    // Each row is a list of its places, those of the VLAN IDs that the map leaves out included.
+    const rows = [...map.querySelectorAll(".vlan-map-tens")].map((tens) =>
+      [...tens.children].flatMap((ten) => Array.from({ length: group }, (_, index) => ten.children[index])),
+    );
+    const cells = rows.flat().filter((place) => place?.ariaLabel);
+    const places = new Map(rows.flatMap((cells, number) => cells.map((place, index) => [place, row * number + index])));
+
+    function find(place, step) {
+      for (let next = place + step; next >= 0 && next < row * rows.length; next += step) {
+        const cell = rows[Math.floor(next / row)][next % row];
+        if (cell?.ariaLabel) {
+          return cell;
+        }
+      }
+      return null;
+    }
+
+    function target(key, cell) {
+      const line = group * getComputedStyle(cell.parentElement.parentElement).gridTemplateColumns.split(" ").length;
+      switch (key) {
+        case "Home":
+          return cells[0];
+        case "End":
+          return cells.at(-1);
+        case "ArrowLeft":
+          return find(places.get(cell), -1);
+        case "ArrowRight":
+          return find(places.get(cell), 1);
+        case "ArrowUp":
+          return find(places.get(cell), -line);
+        case "ArrowDown":
+          return find(places.get(cell), line);
+        case "PageUp":
+          return find(places.get(cell), -row);
+        case "PageDown":
+          return find(places.get(cell), row);
+        default:
+          return undefined;
       }
     }
-    return null;
+
+    let current = cells[0];
+    for (const cell of cells) {
+      cell.tabIndex = -1;
+    }
+    current.tabIndex = 0;
+
+    map.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        hide();
+      }
+      if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !places.has(event.target)) {
+        return;
+      }
+      const next = target(event.key, event.target);
+      if (next !== undefined) {
+        event.preventDefault();
+        next?.focus();
+      }
+    });
+
+    map.addEventListener("focusin", (event) => {
+      if (places.has(event.target)) {
+        current.tabIndex = -1;
+        current = event.target;
+        current.tabIndex = 0;
+        show(current);
+      }
+    });
+    map.addEventListener("focusout", hide);
+
+    map.addEventListener("pointerover", (event) => {
+      if (event.target.ariaLabel && places.has(event.target)) {
+        show(event.target);
+      } else {
+        hide();
+      }
+    });
+    map.addEventListener("pointerleave", hide);
+    map.dataset.ready = "";
   }
 
-  function target(key, cell) {
-    const line = 10 * getComputedStyle(cell.parentElement.parentElement).gridTemplateColumns.split(" ").length;
-    switch (key) {
-      case "Home":
-        return cells[0];
-      case "End":
-        return cells.at(-1);
-      case "ArrowLeft":
-        return find(places.get(cell), -1);
-      case "ArrowRight":
-        return find(places.get(cell), 1);
-      case "ArrowUp":
-        return find(places.get(cell), -line);
-      case "ArrowDown":
-        return find(places.get(cell), line);
-      case "PageUp":
-        return find(places.get(cell), -100);
-      case "PageDown":
-        return find(places.get(cell), 100);
-      default:
-        return undefined;
-    }
+  for (const map of document.querySelectorAll(".vlan-map")) {
+    start(map);
   }
-
-  let current = cells[0];
-  for (const cell of cells) {
-    cell.tabIndex = -1;
-  }
-  current.tabIndex = 0;
-
-  map.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      hide();
-    }
-    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !places.has(event.target)) {
-      return;
-    }
-    const next = target(event.key, event.target);
-    if (next !== undefined) {
-      event.preventDefault();
-      next?.focus();
-    }
-  });
-
-  map.addEventListener("focusin", (event) => {
-    if (places.has(event.target)) {
-      current.tabIndex = -1;
-      current = event.target;
-      current.tabIndex = 0;
-      show(current);
-    }
-  });
-  map.addEventListener("focusout", hide);
-
-  map.addEventListener("pointerover", (event) => {
-    if (event.target.ariaLabel && places.has(event.target)) {
-      show(event.target);
-    } else {
-      hide();
-    }
-  });
-  map.addEventListener("pointerleave", hide);
   // Going to a cell may scroll it into view.
   document.addEventListener("scroll", () => shown && show(shown), { passive: true });
-
-  map.dataset.ready = "";
 })();
