@@ -32,9 +32,9 @@ SPACE_STATUSES = STATUSES | {
     ),
 }
 
-# A row of the map has 64 cells, in groups of eight.
+# A row of the map has 32 cells, in groups of eight.
 GROUP = 8
-ROW = 64
+ROW = 32
 
 
 class MapRow(NamedTuple):

@@ -79,8 +79,8 @@ def test_a_free_network_of_the_second_version(client, admin):
 
 def test_a_free_part_begins_with_the_usual_length(client, admin):
     pool = make_pool(container="10.0.0.0/8", segments=1)
-    form = client.get(cell(show(client, pool), "10.0.64.0/18")[2]).context["form"]
-    assert form.initial["prefix"] == "10.0.64.0/24"
+    form = client.get(cell(show(client, pool), "10.64.0.0/16")[2]).context["form"]
+    assert form.initial["prefix"] == "10.64.0.0/24"
 
 
 def test_links_are_those_that_the_user_may_follow(client):

@@ -27,8 +27,9 @@ MIXED = "mixed"
 # The length of a segment's network where neither the pool nor its segments say.
 USUAL_LENGTHS = {4: 24, 6: 64}
 
-# A container has at most 2^10 cells.
-CELL_BITS = 10
+# A container has a cell for each network of the usual length, up to 2^10 of them; a larger container has 2^8 cells.
+MOST_CELL_BITS = 10
+COARSE_CELL_BITS = 8
 
 # The number of free parts that are read, of all containers of one IP version.
 MAX_GAPS = 10_000
@@ -167,7 +168,9 @@ def _usual_length(pool, segments, version, versions):
 
 def _container_map(container, usual, gaps, segments):
     bits = ADDRESS_BITS[container.version]
-    length = min(max(usual, container.prefixlen + 1), container.prefixlen + CELL_BITS, bits)
+    length = max(usual, container.prefixlen + 1)
+    if length > container.prefixlen + MOST_CELL_BITS:
+        length = container.prefixlen + COARSE_CELL_BITS
     size = 1 << bits - length
     inside = [(first, last) for first, last in gaps if container.first <= first <= container.last]
     free = _free_addresses(container.first, size, inside)

@@ -1,5 +1,7 @@
 """The use of a pool's networks: what is free, what is taken, and by which segment."""
 
+from fractions import Fraction
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -60,14 +62,23 @@ def test_cells_and_free_networks(admin):
     assert container.utilization == round(100 * (4 * 256 + 2) / 2048, 1)
 
 
-def test_a_large_container_has_a_thousand_cells(admin):
-    pool = make_pool(container="10.0.0.0/8", segments=5)
+@pytest.mark.parametrize(
+    ("container", "cells", "first", "size"),
+    [
+        ("10.0.0.0/8", 256, "10.0.0.0/16", 256),
+        ("10.0.0.0/13", 256, "10.0.0.0/21", 8),
+        ("10.0.0.0/14", 1024, "10.0.0.0/24", 1),
+        ("10.0.0.0/23", 2, "10.0.0.0/24", 1),
+    ],
+)
+def test_a_large_container_has_larger_cells(admin, container, cells, first, size):
+    pool = make_pool(container=container, segments=1)
 
-    (container,) = space_map(pool, admin).containers
-    assert len(container.cells) == 1024
-    assert statuses(container) == {"10.0.0.0/18": "mixed"}
-    assert (container.cells[0].segments, float(container.cells[0].free)) == (5, 59 / 64)
-    assert container.room == 2**16 - 5
+    (found,) = space_map(pool, admin).containers
+    assert len(found.cells) == cells
+    assert statuses(found) == {first: "mixed" if size > 1 else "available"}
+    assert (found.cells[0].segments, found.cells[0].free) == (1, Fraction(size - 1, size))
+    assert found.room == cells * size - 1
 
 
 def test_a_network_over_several_cells(admin):
