@@ -18,7 +18,11 @@ __all__ = (
 
 
 def add_service_error(form, error):
-    """Show a service's error at the form's fields, and texts that belong to no field above them."""
+    """
+    Show a service's error at the form's fields, and texts that belong to no field above them.
+
+    `error_fields` of a form names its fields for values that the service calls otherwise.
+    """
     if hasattr(error, "error_dict"):
         errors = error.message_dict
     else:
@@ -26,7 +30,9 @@ def add_service_error(form, error):
         asked = isinstance(error, VIDUnavailable) and form.cleaned_data.get("vid")
         request = current_request.get()
         errors = {"vid" if asked else None: get_error_texts(error, request and request.user)}
+    names = getattr(form, "error_fields", {})
     for field, messages in errors.items():
+        field = names.get(field, field)
         if field in form.fields:
             form.add_error(field, messages)
         else:

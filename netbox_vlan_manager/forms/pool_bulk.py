@@ -26,8 +26,9 @@ from ..models import SegmentPool
 from ..models.pools import COOLDOWN_MAX
 from ..services.base.custom_fields import POOL_FIELDS
 from ..validators import validate_epg_template
+from .fields import CIDRListField
 from .mixins import NamedColumnsMixin
-from .pools import GROW_LIMIT_MAX, LIMIT_MAX, CIDRListField, SegmentPoolServiceForm
+from .pools import GROW_LIMIT_MAX, LIMIT_MAX, STATUS_CHOICES, SegmentPoolServiceForm
 
 __all__ = (
     "SegmentPoolBulkEditForm",
@@ -159,7 +160,7 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
 class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
     status = ChoiceField(
         label=_("Status"),
-        choices=add_blank_choice(SegmentPoolStatusChoices),
+        choices=add_blank_choice(STATUS_CHOICES),
         required=False,
     )
     tenant = DynamicModelChoiceField(

@@ -8,7 +8,7 @@ from utilities.forms.fields import DynamicModelChoiceField, DynamicModelMultiple
 from utilities.forms.rendering import FieldSet
 
 from ..models import SegmentPool
-from .pools import CIDRListField, VIDRangesField
+from .fields import CIDRListField, VIDRangesField
 
 __all__ = (
     "MergePoolForm",

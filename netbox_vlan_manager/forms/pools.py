@@ -1,8 +1,5 @@
-import re
-
 from django import forms
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from extras.models import CustomField
@@ -20,7 +17,6 @@ from utilities.forms.fields import (
     DynamicModelMultipleChoiceField,
     GenericObjectChoiceField,
     JSONField,
-    NumericRangeArrayField,
     SlugField,
     TagFilterField,
 )
@@ -31,7 +27,8 @@ from ..models import SegmentPool
 from ..models.pools import POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
 from ..services.base.custom_fields import POOL_FIELDS
-from ..validators import clean_cidr
+from .fields import CIDRListField, VIDRangesField
+from .groups import Fold, GroupsMixin, OneOf
 from .mixins import KeepHiddenMixin, PlaceFilterForm, RestrictedFilterMixin, ServiceFormMixin
 
 __all__ = (
@@ -45,31 +42,12 @@ LIMIT_MAX = 32767
 # A VLAN group has no more VLAN IDs.
 GROW_LIMIT_MAX = 4094
 
+# A pool retires by an action of its own.
+STATUS_CHOICES = [
+    (status, label) for status, label in SegmentPoolStatusChoices if status != SegmentPoolStatusChoices.RETIRING
+]
+
 PREFIX_LENGTHS_HELP = _("As /16 to /28; empty: /16 to /31, for IPv6 /48 to /127")
-
-
-class CIDRListField(forms.CharField):
-    """Networks separated by commas or white space; cleans to a list."""
-
-    def to_python(self, value):
-        # An import in JSON or YAML may give a list.
-        if isinstance(value, list):
-            value = ",".join(map(str, value))
-        networks, errors = [], []
-        for text in re.split(r"[,\s]+", super().to_python(value)):
-            try:
-                networks += [clean_cidr(text)] if text else []
-            except ValidationError as error:
-                errors += error.messages
-        if errors:
-            raise ValidationError(errors)
-        return networks
-
-
-class VIDRangesField(NumericRangeArrayField):
-    def to_python(self, value):
-        # A single VLAN ID is a number in JSON and YAML, which NetBox's field does not expect.
-        return super().to_python(str(value) if value else "")
 
 
 class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
@@ -87,7 +65,7 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
     vid_ranges = VIDRangesField(
         label=_("VLAN IDs"),
         required=False,
-        help_text=_("Without a VLAN group: those of a new one, such as 100-199,300-399; 1 to 4094 when empty"),
+        help_text=_("Ranges such as 100-199,300-399; 1 to 4094 when empty"),
     )
 
     service_fields = (
@@ -126,6 +104,8 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         super().__init__(*args, **kwargs)
         for name in self.with_default:
             self.fields[name].required = False
+        if not self.instance.pk:
+            self.fields["name"].required = self.fields["slug"].required = False
 
     def get_service_values(self):
         values = super().get_service_values()
@@ -150,8 +130,12 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         return create_pool(user=user, enforce=True, vid_ranges=ranges or None, **values)
 
 
-class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, SegmentPoolServiceForm, PrimaryModelForm):
-    slug = SlugField()
+class SegmentPoolForm(
+    GroupsMixin, GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, SegmentPoolServiceForm, PrimaryModelForm
+):
+    slug = SlugField(
+        help_text=_("URL-friendly unique shorthand; made from the name when empty"),
+    )
     status = ChoiceField(
         label=_("Status"),
         choices=SegmentPoolStatusChoices,
@@ -212,34 +196,30 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
         ),
     )
 
+    error_fields = {"scope_type": "scope", "scope_id": "scope"}
+
     fieldsets = (
-        FieldSet("name", "slug", "status", "role", "description", "tags", name=_("Segment Pool")),
         FieldSet("vrf", name=_("Serves")),
         FieldSet("scope", html_id="scope"),
-        FieldSet("vlan_group", "vid_ranges", name=_("VLAN IDs")),
-        FieldSet(
+        FieldSet("vid_ranges", "vlan_group", name=_("VLAN IDs")),
+        OneOf(
             "prefixes",
             "new_prefixes",
+            name=_("Containers"),
+            note=_("Choose containers that NetBox has, name new ones, or both"),
+        ),
+        FieldSet("name", "slug", name=_("Name")),
+        Fold("status", "role", "description", "tags", "comments", name=_("Status and description")),
+        Fold(
             InlineFields(
                 "min_prefix_length",
                 "max_prefix_length",
                 label=_("Prefix lengths"),
                 help_text=PREFIX_LENGTHS_HELP,
             ),
-            name=_("Prefixes"),
+            name=_("Size of segments"),
         ),
-        FieldSet(
-            InlineFields(
-                "warning_threshold",
-                "critical_threshold",
-                label=_("Thresholds"),
-                help_text=_(
-                    "Utilization in percent from which the pool is shown as getting full, and nearly exhausted"
-                ),
-            ),
-            name=_("Utilization"),
-        ),
-        FieldSet(
+        Fold(
             "allocation_order",
             "cooldown",
             "release_in_use",
@@ -255,7 +235,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
             ),
             name=_("Allocation"),
         ),
-        FieldSet(
+        Fold(
             "epg_template",
             "auto_grow",
             InlineFields(
@@ -268,10 +248,21 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
                     "they shall have one, and the number of segments at which it stops; no limit when empty"
                 ),
             ),
-            name=_("Growth"),
+            name=_("Names and growth"),
         ),
-        FieldSet(*POOL_FIELDS, name=_("Custom fields of what is made")),
-        FieldSet("tenant_group", "tenant", name=_("Tenancy")),
+        Fold(
+            InlineFields(
+                "warning_threshold",
+                "critical_threshold",
+                label=_("Thresholds"),
+                help_text=_(
+                    "Utilization in percent from which the pool is shown as getting full, and nearly exhausted"
+                ),
+            ),
+            name=_("Utilization"),
+        ),
+        Fold(*POOL_FIELDS, name=_("Custom fields of what is made")),
+        Fold("tenant_group", "tenant", "owner_group", "owner", name=_("Tenancy and ownership")),
     )
 
     class Meta:
@@ -318,6 +309,7 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
             "grow_limit": _("Limit"),
         }
         help_texts = {
+            "name": _("Made from the VRF and the scope when empty, such as “Network1 Site1”"),
             "cooldown": _(
                 "How long a released segment is quarantined before it is handed out again, in seconds: 3600 is an "
                 "hour, 86400 a day; 0 for not at all"
@@ -331,9 +323,8 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
             # Without custom fields of the model, the field could only be empty.
             if not CustomField.objects.get_for_model(model):
                 del self.fields[name]
-        if self.fields.keys().isdisjoint(POOL_FIELDS):
-            # The group would be a heading without fields.
-            self.fieldsets = [fieldset for fieldset in self.fieldsets if not {*fieldset.items} <= {*POOL_FIELDS}]
+        if self.instance.status != SegmentPoolStatusChoices.RETIRING:
+            self.fields["status"].choices = STATUS_CHOICES
         if self.instance.pk:
             del self.fields["vid_ranges"]
             self.fields["vlan_group"].required = "vlan_group" not in self.hidden
@@ -348,8 +339,11 @@ class SegmentPoolForm(GenericObjectFormMixin, TenancyForm, KeepHiddenMixin, Segm
             )
             if pools.exclude(pk=self.instance.pk).exists():
                 self.add_error("scope", _("This VRF already has a pool at this scope."))
-        if not self.errors and not self.cleaned_data["prefixes"] and not self.cleaned_data["new_prefixes"]:
+        chosen, new = (self.cleaned_data.get(name) for name in ("prefixes", "new_prefixes"))
+        if not chosen and not new and self.errors.keys().isdisjoint(("prefixes", "new_prefixes")):
             self.add_error("prefixes", _("A pool needs at least one container: choose one, or name a new one below."))
+        if new and not chosen and not self.instance.pk:
+            self.error_fields = {**self.error_fields, "prefixes": "new_prefixes"}
         return self.cleaned_data
 
     def get_service_values(self):

@@ -35,6 +35,14 @@ __all__ = (
 # The models of scopes, nearest first. Pools are looked up in this order (see services.base.resolution).
 POOL_SCOPE_MODELS = ("location", "site", "sitegroup", "region")
 
+# The field at which a form and REST report a violation of a constraint. Each constraint concerns several fields.
+CONSTRAINT_FIELDS = {
+    "unique_vrf_scope": "scope_id",
+    "scope_set": "scope_id",
+    "prefix_lengths_ordered": "min_prefix_length",
+    "thresholds_ordered": "warning_threshold",
+}
+
 # Ten years, in seconds: a longer cool-down is taken for a mistake.
 COOLDOWN_MAX = 10 * 366 * 24 * 3600
 
@@ -382,6 +390,18 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
             raise ValidationError(
                 {"status": _("Retire the pool by the action of that name, which deletes it in time.")}
             )
+
+    def validate_constraints(self, exclude=None):
+        """Check the constraints as Django does, and report each violation at a field (see CONSTRAINT_FIELDS)."""
+        errors = {}
+        for constraint in self._meta.constraints:
+            try:
+                constraint.validate(SegmentPool, self, exclude=exclude)
+            except ValidationError as error:
+                field = CONSTRAINT_FIELDS[constraint.name.removeprefix("netbox_vlan_manager_segmentpool_")]
+                ValidationError({field: error}).update_error_dict(errors)
+        if errors:
+            raise ValidationError(errors)
 
     def get_status_color(self):
         return SegmentPoolStatusChoices.colors.get(self.status)

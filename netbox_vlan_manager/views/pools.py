@@ -171,6 +171,8 @@ class SegmentPoolAllocationsView(ChildrenMixin, PoolActionsMixin, generic.Object
 class SegmentPoolEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = SegmentPool.objects.all()
     form = forms.SegmentPoolForm
+    template_name = "netbox_vlan_manager/pool_edit.html"
+    htmx_template_name = "netbox_vlan_manager/htmx/grouped_form.html"
 
 
 class PoolRefusalMixin:

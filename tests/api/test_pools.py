@@ -171,7 +171,7 @@ class SegmentPoolsTestCase(PlainTestCase):
 
     def test_one_pool_for_a_vrf_and_scope(self):
         error = self.post(self.list_url, self.new(name="Another", scope_id=make_site("Site1").pk), status=400)
-        self.assertEqual(error, {"__all__": ["This VRF already has a pool at this scope."]})
+        self.assertEqual(error, {"scope_id": ["This VRF already has a pool at this scope."]})
 
     def test_vid_ranges_of_a_vlan_group_that_is_there(self):
         ranges = {"vid_ranges": [[1, 10]]}

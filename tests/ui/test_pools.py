@@ -1,3 +1,5 @@
+import ast
+import inspect
 import json
 import re
 
@@ -6,11 +8,16 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.messages import get_messages
 from django.utils.text import slugify
 
-from core.models import ObjectChange
+from core.models import ObjectChange, ObjectType
 from dcim.models import Site
+from extras.models import CustomField
 from ipam.models import VRF, Prefix, VLANGroup
-from netbox_vlan_manager.models import SegmentPool
+from netbox_vlan_manager import validators
+from netbox_vlan_manager.forms import SegmentPoolForm
+from netbox_vlan_manager.models import Segment, SegmentPool, pools
+from netbox_vlan_manager.models.pools import CONSTRAINT_FIELDS
 from netbox_vlan_manager.services import allocate, delete_segment, release_allocation
+from netbox_vlan_manager.services.pools import parts, provisioning
 from tests.factories import make_pool, make_site, make_user, make_vrf
 from tests.ui.base import PluginViewMixin
 from utilities.testing import ViewTestCases, create_tags
@@ -144,15 +151,39 @@ class TestForm:
             ({"vid_ranges": "200-100"}, "vid_ranges"),
             ({"vid_ranges": "0-5000"}, "vid_ranges"),
             ({"vid_ranges": "100-200,150-300"}, "vid_ranges"),
-            ({"min_prefix_length": 28, "max_prefix_length": 20}, "__all__"),
+            ({"new_prefixes": "127.0.0.0/8"}, "new_prefixes"),
+            ({"new_prefixes": "10.9.0.0/31"}, "new_prefixes"),
+            ({"min_prefix_length": 28, "max_prefix_length": 20}, "min_prefix_length"),
             ({"min_prefix_length": 0}, "min_prefix_length"),
+            ({"min_prefix_length": 33}, "min_prefix_length"),
+            ({"max_prefix_length": 33}, "max_prefix_length"),
+            ({"max_prefix_length": 10}, "max_prefix_length"),
+            ({"warning_threshold": 60, "critical_threshold": 50}, "warning_threshold"),
+            ({"critical_threshold": 50}, "warning_threshold"),
+            ({"critical_threshold": 101}, "critical_threshold"),
+            ({"allocation_order": "unknown"}, "allocation_order"),
+            ({"release_in_use": "unknown"}, "release_in_use"),
+            ({"cooldown": -1}, "cooldown"),
+            ({"max_per_cluster": 0}, "max_per_cluster"),
+            ({"max_per_tenant": 0}, "max_per_tenant"),
+            ({"max_per_request": 0}, "max_per_request"),
+            ({"segment_custom_fields": "nonsense"}, "segment_custom_fields"),
+            ({"segment_custom_fields": '{"unknown": 1}'}, "segment_custom_fields"),
+            ({"slug": "no spaces"}, "slug"),
+            ({"tenant": 0}, "tenant"),
+            ({"role": 0}, "role"),
+            ({"owner": 0}, "owner"),
+            ({"vlan_group": 0}, "vlan_group"),
             ({"scope_object_id": ""}, "scope"),
             ({"scope_object_id": 0}, "scope"),
             ({"vrf": ""}, "vrf"),
             ({"status": "unknown"}, "status"),
+            ({"status": "retiring"}, "status"),
             ({"name": "x" * 101}, "name"),
             ({"auto_grow": "on"}, "grow_prefix_length"),
             ({"grow_prefix_length": 129}, "grow_prefix_length"),
+            ({"grow_prefix_length": 32}, "grow_prefix_length"),
+            ({"grow_ipv6_prefix_length": 64}, "grow_ipv6_prefix_length"),
             ({"grow_limit": 0}, "grow_limit"),
             ({"grow_limit": 4095}, "grow_limit"),
             ({"epg_template": "EPG"}, "epg_template"),
@@ -160,13 +191,77 @@ class TestForm:
         ],
     )
     def test_wrong_values_are_reported_at_their_field(self, client, fields, wrong):
+        CustomField.objects.create(name="cost_center", type="text").object_types.set(
+            [ObjectType.objects.get_for_model(Segment)]
+        )
         response = client.post(ADD_URL, form_data(**fields))
 
         assert response.status_code == 200
-        assert wrong in response.context["form"].errors
+        form = response.context["form"]
+        assert wrong in form.errors
+        assert set(form.non_field_errors()) <= {"Nothing was saved. See what is wrong in the form."}
+        assert all(group.is_open for group in form.get_groups() if wrong in form._names(group.fieldset))
         assert not SegmentPool.objects.exists()
         assert not VLANGroup.objects.exists()
         assert not Prefix.objects.exists()
+
+    def test_every_error_of_the_service_has_a_field(self):
+        """Each key of a ValidationError in the services of pools, and of the model, is a field of the form."""
+        keys = set(CONSTRAINT_FIELDS.values())
+        for module in (provisioning, parts, pools, validators):
+            tree = ast.parse(inspect.getsource(module))
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ValidationError":
+                    keys |= {
+                        key.value
+                        for one in node.args
+                        if isinstance(one, ast.Dict)
+                        for key in one.keys
+                        if isinstance(key, ast.Constant)
+                    }
+        assert len(keys) > 7
+        form = SegmentPoolForm()
+        assert {key for key in keys if form.error_fields.get(key, key) not in form.fields} == set()
+        names = {constraint.name.split("segmentpool_")[1] for constraint in SegmentPool._meta.constraints}
+        assert names == set(CONSTRAINT_FIELDS)
+
+    def test_name_and_slug_are_made_as_rest_makes_them(self, client):
+        assert client.post(ADD_URL, form_data(name="", slug="")).status_code == 302
+        data = form_data(name="", slug="", scope_object_id=make_site("Site8").pk, new_prefixes="10.8.0.0/16")
+        assert client.post(ADD_URL, {**data, "vrf": make_vrf("network 1").pk}).status_code == 302
+
+        made = SegmentPool.objects.order_by("pk")
+        assert [(pool.name, pool.slug) for pool in made] == [
+            ("Network1 Site9", "network1-site9"),
+            ("network 1 Site8", "network-1-site8"),
+        ]
+        errors = client.post(f"{made[0].get_absolute_url()}edit/", edit_data(made[0], name="")).context["form"].errors
+        assert "name" in errors
+
+    def test_folds_open_for_values_other_than_the_default(self, client):
+        def get_open(url, **query):
+            return [
+                group.name
+                for group in client.get(url, query).context["form"].get_groups()
+                if group.labels and group.is_open
+            ]
+
+        pool = make_pool()
+        edit_url = f"{pool.get_absolute_url()}edit/"
+        assert get_open(ADD_URL) == get_open(edit_url) == []
+        assert get_open(ADD_URL, cooldown=3600, max_prefix_length=28) == ["Size of segments", "Allocation"]
+        client.post(edit_url, edit_data(pool, description="First", warning_threshold=70))
+        assert get_open(edit_url) == ["Status and description", "Utilization"]
+        text = client.get(edit_url).content.decode()
+        assert (text.count("<details"), len(re.findall(r"<details[^>]* open>", text))) == (6, 2)
+
+    def test_a_new_pool_cannot_be_retiring(self, client):
+        pool = make_pool()
+        edit_url = f"{pool.get_absolute_url()}edit/"
+        for url in (ADD_URL, edit_url):
+            assert dict(client.get(url).context["form"].fields["status"].choices).keys() == {"active", "paused"}
+        SegmentPool.objects.update(status="retiring")
+        assert "retiring" in dict(client.get(edit_url).context["form"].fields["status"].choices)
 
     def test_growth(self, client):
         fields = {"auto_grow": "on", "grow_prefix_length": 26, "grow_limit": 50, "epg_template": "web_{vid}"}
@@ -207,7 +302,7 @@ class TestForm:
         Prefix.objects.create(prefix="10.9.0.0/16", vrf=make_vrf(), status="active")
 
         errors = client.post(ADD_URL, form_data()).context["form"].errors
-        assert "have the status Container" in errors["prefixes"][0]
+        assert "have the status Container" in errors["new_prefixes"][0]
 
     def test_one_pool_for_a_vrf_and_a_scope(self, client):
         make_pool(scope="Site9")
