@@ -65,7 +65,9 @@ class PoolPaused(VLANManagerError):
     def __init__(self, pool):
         text = _("Pool {pool} is paused: it makes no new allocations until its status is active again.")
         if pool.status == SegmentPoolStatusChoices.RETIRING:
-            text = _("Pool {pool} is retiring: it makes no new allocations, and goes when its last one is released.")
+            text = _(
+                "Pool {pool} is retiring: it makes no new allocations, and is deleted when its last one is released."
+            )
         super().__init__(text.format(pool=pool))
         self.pool = pool
 
@@ -109,8 +111,8 @@ class NotMigrated(VLANManagerError):
     def __init__(self, cluster_name, pool):
         super().__init__(
             _(
-                "Cluster {cluster} holds a network of the first generation that could not be migrated to pool {pool} "
-                "yet, and is not given another. The preview of the migration says what is to be mended."
+                "Cluster {cluster} holds a network of the first generation that could not be migrated to "
+                "pool {pool} yet, and gets no other one. The preview of the migration says what to correct."
             ).format(cluster=cluster_name, pool=pool)
         )
 
@@ -146,4 +148,4 @@ class Busy(VLANManagerError):
     retry_after = 1
 
     def __init__(self):
-        super().__init__(_("Another transaction holds what this call needs. Nothing was changed; try again."))
+        super().__init__(_("Another transaction holds a lock that this call needs. Nothing was changed; try again."))

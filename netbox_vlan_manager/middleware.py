@@ -79,7 +79,9 @@ class BranchMiddleware:
         if request.method not in SAFE_METHODS:
             return _refuse(request, is_page)
         if is_page and "HX-Request" not in request.headers and "export" not in request.GET:
-            messages.info(request, _("A branch is active. VLAN Manager has no branches: this is main, as it is now."))
+            messages.info(
+                request, _("A branch is active. VLAN Manager has no branches: this page shows main as it is now.")
+            )
         with branching.on_main():
             return self.get_response(request)
 

@@ -105,7 +105,7 @@ def clean_vid_range(first, last):
     """
     first, last = clean_vid(first), clean_vid(last)
     if first > last:
-        text = _("Range {first}-{last} is upside down: begin with the lower ID.")
+        text = _("Range {first}-{last} is reversed: begin with the lower ID.")
         raise ValidationError(text.format(first=first, last=last))
     return first, last
 
@@ -122,7 +122,7 @@ def parse_vid_ranges(text):
         match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
         if match is None:
             raise ValidationError(
-                _("{value!r} is no range of VLAN IDs: give some as 100-199,300-399.").format(value=part[:50])
+                _("{value!r} is no range of VLAN IDs: write ranges such as 100-199,300-399.").format(value=part[:50])
             )
         ranges.append((int(match[1]), int(match[2] or match[1])))
     return ranges
@@ -353,7 +353,7 @@ def new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length):
             continue
         shortest, longest = prefix_length_bounds(pool, version, versions)
         if name == "ipv6_prefix_length" and versions != {4, 6}:
-            errors[name] = _("The pool has no IPv6 container beside an IPv4 one: add it, or leave this empty.")
+            errors[name] = _("The pool has no IPv6 container in addition to an IPv4 one: add it, or leave this empty.")
         elif not shortest <= length <= longest:
             errors[name] = _("Length /{length} is out of bounds: this pool takes /{min} to /{max}.").format(
                 length=length, min=shortest, max=longest
@@ -401,7 +401,9 @@ def pool_errors(pool, networks):
         new = new_prefix_errors(pool, networks, pool.grow_prefix_length, pool.grow_ipv6_prefix_length)
         errors = {f"grow_{name}": [text] for name, text in new.items()}
     if pool.auto_grow and not pool.grow_prefix_length:
-        errors["grow_prefix_length"] = [_("A pool that grows needs to know the length to grow by.")]
+        errors["grow_prefix_length"] = [
+            _("A pool that grows on demand needs the length of the prefixes that it makes.")
+        ]
     return errors
 
 

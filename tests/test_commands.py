@@ -115,7 +115,7 @@ def test_release_is_logged_as_the_user_s_and_one_request(pool, user):
             ("prod-01", "--site", "Site9", "--vrf", "Network1", "--user", "alice"),
             "No pool serves site 'Site9' in VRF 'Network1'. These exist: Site1 in Network1.",
         ),
-        (("prod-01", "--site", "", "--vrf", "Network1", "--user", "alice"), "site: Say which site"),
+        (("prod-01", "--site", "", "--vrf", "Network1", "--user", "alice"), "site: Name the site"),
         (("prod-01", *PLACE, "--user", "alice", "--purpose", "a b"), "Purpose 'a b' is not valid"),
     ],
 )
@@ -325,7 +325,7 @@ def test_dry_run_of_generate(pool):
     ("args", "message"),
     [
         (("generate", "nowhere", "--user", "alice", "--count", "1"), "There is no pool with the slug 'nowhere'."),
-        ((*GENERATE, "--prefix-length", "24"), "count: Say how many segments"),
+        ((*GENERATE, "--prefix-length", "24"), "count: Give the number of segments"),
         ((*GENERATE, "--count", "1"), "prefix_length: Give the prefix length"),
         ((*GENERATE, "--count", "1", "--prefix-length", "-5"), "prefix_length: Length /-5 is out of bounds"),
         ((*GENERATE, "--count", "0", "--prefix-length", "24"), "count: Make 1 to 4094 segments at a time."),
@@ -483,7 +483,7 @@ def test_demo_pools_have_the_level_that_fits_their_use(user):
 
 
 def test_demo_leaves_pools_that_are_there_alone(pool):
-    assert run("demo", "--user", "alice").lines == ["There are pools already: left as they are"]
+    assert run("demo", "--user", "alice").lines == ["There are pools already: nothing was changed"]
     assert SegmentPool.objects.get() == pool
 
 

@@ -34,7 +34,7 @@ def test_vid(value, vid):
 def test_range_of_vlan_ids():
     assert clean_vid_range("100", 199) == (100, 199)
     assert clean_vid_range(7, 7) == (7, 7)
-    assert "upside down" in refusal(clean_vid_range, 20, 10)
+    assert "is reversed" in refusal(clean_vid_range, 20, 10)
     assert "VLAN ID '5000'" in refusal(clean_vid_range, 1, 5000)
 
 

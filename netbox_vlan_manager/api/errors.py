@@ -98,10 +98,10 @@ def as_api_exception(exc, request=None):
         return CodedError("invalid", _("A value has a character or size that the database cannot store: change it."))
     if isinstance(exc, OperationalError | InterfaceError) or transactions.sqlstate(exc) == READ_ONLY_TRANSACTION:
         logger.error("The database cannot serve a call", exc_info=exc)
-        return CodedError("unavailable", _("The database cannot serve this call now; make it again later."), wait=5)
+        return CodedError("unavailable", _("The database cannot serve this call now; repeat it later."), wait=5)
     if isinstance(exc, RedisError):
         logger.error("Redis cannot serve a call", exc_info=exc)
-        return CodedError("unavailable", _("Redis cannot serve this call now; make it again later."), wait=5)
+        return CodedError("unavailable", _("Redis cannot serve this call now; repeat it later."), wait=5)
     if isinstance(exc, RequestDataTooBig):
         return CodedError("invalid", _("The body is too large: send less at a time."))
     if isinstance(exc, Http404):

@@ -83,7 +83,7 @@ class NameOrIDField(serializers.Field):
     """A site or a VRF: its id as a number, or its id, slug, name or RD as text."""
 
     default_error_messages = {
-        "required": _("Say which one: by its id, slug or name."),
+        "required": _("Name it by its id, slug or name."),
         "invalid": _("Give an id as a whole number, or an id, slug or name as text."),
     }
 

@@ -190,7 +190,9 @@ class StretchedForm(NewAllocationForm):
 
     def __init__(self, *args, pools, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fields["vid"].help_text = _("Exactly this one; empty: the lowest that is available in all of the pools")
+        self.fields["vid"].help_text = _(
+            "A certain VLAN ID; when empty, the lowest that is available in all of the pools"
+        )
         self.fields["vrf"].queryset = VRF.objects.filter(segment_pools__in=pools.order_by().values("pk")).distinct()
         vrf = self["vrf"].value()
         if vrf and str(vrf).isdecimal():

@@ -19,7 +19,7 @@ class GenerateSegmentsForm(forms.Form):
 
     count = _number(
         _("Number of segments"),
-        _("They get the lowest free VLAN IDs; when empty, one is made for each free VLAN ID from first to last"),
+        _("The segments get the lowest free VLAN IDs; when empty, one is made for each free VLAN ID of the range"),
         1,
         VID_MAX,
     )
@@ -28,12 +28,17 @@ class GenerateSegmentsForm(forms.Form):
     prefix_length = _number(
         _("Prefix length"), _("Each segment gets the next free network of this length in the containers"), 1, 128
     )
-    ipv6_prefix_length = _number(_("IPv6 prefix length"), _("Of the IPv6 prefix beside; none when empty"), 1, 128)
+    ipv6_prefix_length = _number(
+        _("IPv6 prefix length"), _("The length of an additional IPv6 prefix; none when empty"), 1, 128
+    )
     epg_template = forms.CharField(
         label=_("EPG name template"),
         max_length=SegmentPool._meta.get_field("epg_template").max_length,
         widget=forms.TextInput(attrs={"class": "font-monospace", "spellcheck": "false"}),
-        help_text=_("With {site}, {vrf}, {pool} and {vid}, which stand for the pool's names and the VLAN ID"),
+        help_text=_(
+            "{site}, {vrf} and {pool} stand for the names of the pool's place, its VRF and the "
+            "pool, {vid} for the VLAN ID"
+        ),
     )
     dhcp = forms.BooleanField(label=_("DHCP"), required=False, help_text=_("DHCP serves the segments"))
     description = forms.CharField(
@@ -43,7 +48,7 @@ class GenerateSegmentsForm(forms.Form):
     fieldsets = (
         FieldSet("count", InlineFields("vid_min", "vid_max", label=_("VLAN IDs")), name=_("How many")),
         FieldSet(
-            "prefix_length", "ipv6_prefix_length", "epg_template", "dhcp", "description", name=_("What they are like")
+            "prefix_length", "ipv6_prefix_length", "epg_template", "dhcp", "description", name=_("The new segments")
         ),
     )
 

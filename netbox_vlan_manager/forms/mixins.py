@@ -140,9 +140,9 @@ class KeepHiddenMixin:
         for name in self.hidden:
             field = self.fields[name]
             field.required = False
-            field.help_text = _("What you may not view is not shown and stays, unless you choose another.")
+            field.help_text = _("A value that you may not view is not shown; it stays unless you choose another one.")
             if self._is_many(name):
-                field.help_text = _("What you may not view is not shown and stays.")
+                field.help_text = _("Values that you may not view are not shown, and stay.")
             else:
                 self.initial[name] = None
 

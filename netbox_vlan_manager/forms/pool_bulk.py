@@ -140,12 +140,12 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
     def clean(self):
         # NetBox's own check puts its errors at these two columns, which a file of updates may not have.
         if "scope_type" in self.fields and self.fields.keys().isdisjoint(("scope_id", "scope_name")):
-            self.add_error("scope_type", _("Say which one, in a column scope_id or scope_name."))
+            self.add_error("scope_type", _("Name the scope in a column scope_id or scope_name."))
             return self.cleaned_data
         super().clean()
         scope_type, scope_id = self.cleaned_data.get("scope_type"), self.cleaned_data.get("scope_id")
         if scope_type and scope_id and not scope_type.model_class().objects.filter(pk=scope_id).exists():
-            self.add_error("scope_id", _("There is none with this ID."))
+            self.add_error("scope_id", _("There is no object with this ID."))
         return self.cleaned_data
 
     def get_service_values(self):

@@ -73,7 +73,7 @@ class ResizePoolForm(PoolOperationForm):
     remove_segments = forms.BooleanField(
         label=_("Remove segments"),
         required=False,
-        help_text=_("Delete the pool's available segments that lie outside then"),
+        help_text=_("Delete the pool's available segments that the new size leaves outside"),
     )
 
     fieldsets = (

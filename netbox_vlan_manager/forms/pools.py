@@ -140,7 +140,7 @@ class SegmentPoolForm(
         label=_("Status"),
         choices=SegmentPoolStatusChoices,
         initial=SegmentPoolStatusChoices.ACTIVE,
-        help_text=_("A paused pool makes no new allocations; releases go on"),
+        help_text=_("A paused pool makes no new allocations; releases still work"),
     )
     vrf = DynamicModelChoiceField(
         label=_("VRF"),

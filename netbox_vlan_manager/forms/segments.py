@@ -66,7 +66,7 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
         label=_("IPv6 prefix"),
         required=False,
         empty_value=None,
-        help_text=_("Beside an IPv4 prefix: a network inside the pool's containers, such as 2001:db8:1::/64"),
+        help_text=_("In addition to an IPv4 prefix: a network inside the pool's containers, such as 2001:db8:1::/64"),
     )
 
     vlan_custom_fields = JSONField(
@@ -121,7 +121,9 @@ class SegmentForm(KeepHiddenMixin, SegmentServiceForm, PrimaryModelForm):
         label=_("Status"),
         required=False,
         choices=add_blank_choice([(status, dict(SegmentStatusChoices)[status]) for status in NEW_STATUSES]),
-        help_text=_("Left empty, a VLAN or prefix that is in use, or may be, is disabled, and all else available"),
+        help_text=_(
+            "When empty, a segment whose VLAN or prefix is or may be in use is disabled, and any other is available"
+        ),
     )
 
     rows = (

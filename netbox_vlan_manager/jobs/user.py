@@ -153,7 +153,7 @@ class GenerateSegmentsJob(UserJobRunner):
     def work(self, user, pool, asked, dry_run):
         pool = SegmentPool.objects.restrict(user, "view").filter(pk=pool).first()
         if pool is None:
-            raise PermissionDenied(_("The pool is gone, or you may no longer view it."))
+            raise PermissionDenied(_("The pool was deleted, or you may no longer view it."))
         result = generate_segments(pool, user=user, dry_run=dry_run, **asked)
         self.job.data["result"] = result.as_json(self.listed)
         self.logger.info(f"{len(result.segments)} segments, {len(result.skipped)} VLAN IDs skipped")

@@ -72,7 +72,7 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
         verbose_name=_("IPv6 prefix"),
         blank=True,
         null=True,
-        help_text=_("An IPv6 prefix beside the IPv4 one"),
+        help_text=_("An additional IPv6 prefix"),
     )
     quarantined_until = models.DateTimeField(
         verbose_name=_("quarantined until"),

@@ -357,7 +357,7 @@ class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView
         active = self.queryset.active().filter(releasable(request.user))
         selected = self.get_selected(request, active)
         if not selected:
-            messages.warning(request, _("None of the selected allocations is active and yours to release."))
+            messages.warning(request, _("None of the selected allocations is active and may be released by you."))
             return redirect(self.get_return_url(request))
         return_url = self.get_return_url(request)
         form = forms.BulkReleaseForm(

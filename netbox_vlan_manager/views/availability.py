@@ -175,7 +175,7 @@ class BulkAvailabilityView(
                 changed += self.change(segment, user=self.request.user, **values)
             except SERVICE_ERRORS as error:
                 refused.append(
-                    _("{segment} was left as it is: {reason}").format(
+                    _("{segment} was not changed: {reason}").format(
                         segment=segment, reason=" ".join(get_error_texts(error, self.request.user))
                     )
                 )
@@ -186,7 +186,7 @@ class BulkAvailabilityView(
             messages.error(
                 self.request,
                 ngettext(
-                    "{count} more segment was left as it is.", "{count} more segments were left as they are.", more
+                    "{count} more segment was not changed.", "{count} more segments were not changed.", more
                 ).format(count=more),
             )
         if changed:

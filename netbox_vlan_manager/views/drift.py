@@ -93,7 +93,7 @@ class DriftRepairView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequi
         return_url = self.get_return_url(request)
         findings = self.get_selected()
         if not findings:
-            messages.warning(request, _("There is nothing to repair in what you selected."))
+            messages.warning(request, _("Nothing in the selection can be repaired."))
             return redirect(return_url)
         form = DriftRepairForm(request.POST if "_confirm" in request.POST else None, initial={"return_url": return_url})
         # Even all findings are sent by name: "all" would include findings that the user has not seen.

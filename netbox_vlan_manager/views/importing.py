@@ -41,14 +41,19 @@ COLUMN_TEXTS = {
     "epg_name": _("The VLAN's name: letters (A-Z, a-z), digits and _ . : -"),
     "segment": _("A network inside the pool's containers, such as 192.168.1.0/24"),
     "vrf": _("Id, name or RD of a VRF; needed where there is no pool"),
-    "ipv6_prefix": _("An IPv6 network beside the IPv4 one, such as 2001:db8:1::/64"),
+    "ipv6_prefix": _("An additional IPv6 network, such as 2001:db8:1::/64"),
     "dhcp": _("Whether DHCP serves the segment: true or false, yes or no, in any of NetBox's languages"),
     "description": _("Up to 200 characters"),
-    "cluster_name": _("The cluster that holds the segment, or several with commas between them; nobody is released"),
-    "purpose": _("What tells several segments of one cluster in a pool apart; usually empty"),
-    "allocated_at": _("Since when they hold it, such as 2026-01-31T12:00:00Z; now when empty"),
+    "cluster_name": _(
+        "The cluster that holds the segment, or several with commas between them; no cluster is released"
+    ),
+    "purpose": _("Tells several segments of one cluster in a pool apart; usually empty"),
+    "allocated_at": _("When the clusters got the segment, such as 2026-01-31T12:00:00Z; now when empty"),
     "expires_at": _("When the allocation ends by itself; never when empty"),
-    "status": _("available, allocated, quarantined or disabled; what it is, or available, when empty"),
+    "status": _(
+        "available, allocated, quarantined or disabled; when empty, an existing segment keeps its "
+        "status, and a new one is available"
+    ),
     "disabled_reason": _("Why a disabled segment is out of use"),
     "quarantined_until": _("When the cool-down of a quarantined segment ends"),
     "comments": _("Text of any length, in Markdown"),

@@ -112,7 +112,7 @@ class KeepTypedMixin:
                 },
             }
             return render(request, "netbox_vlan_manager/session_ended.html", context, status=403)
-        text = _("Your session has ended and nothing was saved. Log in, and you find the form as you left it.")
+        text = _("Your session has ended and nothing was saved. Log in: the form keeps your input.")
         if request.FILES:
             text = _("Your session has ended and nothing was saved. Log in, and choose the file again.")
         messages.warning(request, text)

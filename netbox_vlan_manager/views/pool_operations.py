@@ -163,8 +163,8 @@ class SegmentPoolRetireView(PoolOperationView):
             messages.success(self.request, _("Deleted pool {pool}.").format(pool=pool))
             return reverse("plugins:netbox_vlan_manager:segmentpool_list")
         text = ngettext(
-            "Pool {pool} is retiring: it goes when its {count} active allocation is released.",
-            "Pool {pool} is retiring: it goes when its {count} active allocations are released.",
+            "Pool {pool} is retiring: it is deleted when its {count} active allocation is released.",
+            "Pool {pool} is retiring: it is deleted when its {count} active allocations are released.",
             result.active_allocations,
         )
         messages.success(self.request, text.format(pool=pool, count=result.active_allocations))

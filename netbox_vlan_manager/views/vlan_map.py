@@ -24,12 +24,12 @@ __all__ = ("SegmentPoolMapView",)
 STATUSES = {
     SegmentStatusChoices.AVAILABLE: (gettext_lazy("Available"), None),
     SegmentStatusChoices.ALLOCATED: (gettext_lazy("Allocated"), None),
-    SegmentStatusChoices.QUARANTINED: (gettext_lazy("Quarantined"), gettext_lazy("Released, not given out again yet")),
+    SegmentStatusChoices.QUARANTINED: (gettext_lazy("Quarantined"), gettext_lazy("Released, and not available yet")),
     SegmentStatusChoices.DISABLED: (gettext_lazy("Disabled"), gettext_lazy("Not given out")),
     UNUSED: (gettext_lazy("Unused"), gettext_lazy("No VLAN has this ID yet")),
     TAKEN: (
         gettext_lazy("Taken"),
-        gettext_lazy("By another pool, by a VLAN that is no segment, or by something that you may not view"),
+        gettext_lazy("Used by another pool, by a VLAN without a segment, or by an object that you may not view"),
     ),
 }
 

@@ -60,7 +60,7 @@ def front(netbox):
             server.calls.append(f"{self.command} {self.path}")
             if server.troubles:
                 status, headers = server.troubles.pop(0)
-                content = b'{"detail": "Another transaction holds what this call needs.", "code": "busy"}'
+                content = b'{"detail": "Another transaction holds a lock that this call needs.", "code": "busy"}'
                 headers = {"Content-Type": "application/json", **headers}
             else:
                 answer = requests.request(

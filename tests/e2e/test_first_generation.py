@@ -48,7 +48,7 @@ def test_migration(page, live_netbox, worker, prefixes):
     expect(page.get_by_role("heading", name="Migration from the first generation")).to_be_visible()
     row = page.get_by_role("row").filter(has_text="Old Hall")
     expect(row.first).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("1 prefix cannot be migrated and is left alone")).to_be_visible()
+    expect(page.get_by_text("1 prefix cannot be migrated and stays unchanged")).to_be_visible()
     row.first.get_by_role("link", name="Old Hall").click()
     expect(page.get_by_role("heading", name="Old Hall")).to_be_visible()
 

@@ -64,7 +64,7 @@ def test_retire(page, live_netbox):
     expect(page.get_by_role("row", name="Active allocations 1")).to_be_visible()
     page.get_by_label("Changelog message").fill("The hall is closed")
     page.get_by_role("button", name="Retire", exact=True).last.click()
-    expect(page.get_by_text("it goes when its 1 active allocation is released")).to_be_visible()
+    expect(page.get_by_text("it is deleted when its 1 active allocation is released")).to_be_visible()
     assert get(live_netbox, f"pools/{pool}")["status"]["value"] == "retiring"
 
     page.locator(".nav-tabs").get_by_role("link", name="Allocations 1").click()

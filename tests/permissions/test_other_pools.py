@@ -180,7 +180,7 @@ class TestHiddenContainers:
         client.force_login(user)
         content = client.get(f"{pool.get_absolute_url()}edit/").content.decode()
         assert "172.16." not in content
-        assert "What you may not view is not shown and stays." in content
+        assert "Values that you may not view are not shown, and stay." in content
 
     def test_what_the_user_may_view_can_be_taken_away(self, client, pool, user):
         spare = Prefix.objects.create(prefix="10.1.0.0/16", vrf=pool.vrf, status="container")

@@ -235,9 +235,9 @@ class TestBulk:
         pks = Segment.objects.exclude(vid__in=(101, 102)).values_list("pk", flat=True)
         *refused, more, done = messages_of(client.post(BULK_DISABLE_URL, {"pk": list(pks), "_confirm": True}))
 
-        assert refused[0] == "EPG_103 (103) was left as it is: 103 was taken"
+        assert refused[0] == "EPG_103 (103) was not changed: 103 was taken"
         assert len(refused) == 10
-        assert more == "4 more segments were left as they are."
+        assert more == "4 more segments were not changed."
         assert done == "Disabled 1 segment."
 
     @pytest.mark.parametrize("pk", ["", "abc", "0", "9" * 30])

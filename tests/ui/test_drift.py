@@ -94,7 +94,7 @@ def test_filters(client, user, pool):
     assert "Repair all (1)" in get(client, pool_id=other.pk)
     IPAddress.objects.create(address="10.0.0.5/24", vrf=pool.vrf)
     assert "EPG_100 (100) is available, but in use" in get(client, pool_id=pool.pk, severity="info")
-    assert "Nothing is found by these filters" in get(client, pool_id=other.pk, severity="info")
+    assert "No finding matches these filters" in get(client, pool_id=other.pk, severity="info")
     assert len(boxes(get(client, kind="nonsense", pool_id="x"))) == 3
 
 
@@ -133,7 +133,7 @@ def test_repair_of_one(client, user, pool, name):
         "Because",
         Prefix.objects.get(prefix="10.0.2.0/24"),
     )
-    assert "There is nothing to repair in what you selected." in post(client, data)
+    assert "Nothing in the selection can be repaired." in post(client, data)
 
 
 def test_repair_of_all(client, user, pool):
@@ -142,7 +142,7 @@ def test_repair_of_all(client, user, pool):
     assert 'name="_all"' in content
     assert "Repaired 2 findings." in post(client, {"_all": "", "_confirm": ""})
     assert list(items()) == ["prefix_outside_containers"]
-    assert "There is nothing to repair in what you selected." in post(client, {"_all": "", "_confirm": ""})
+    assert "Nothing in the selection can be repaired." in post(client, {"_all": "", "_confirm": ""})
 
 
 def test_many_repairs_are_a_job(client, user, pool, monkeypatch):
@@ -211,7 +211,7 @@ def test_repair_of_all_that_the_filters_find(client, user, pool):
 
 @pytest.mark.parametrize("data", [{}, {"pk": "nonsense"}, {"_one": "vlan_status:netbox_vlan_manager.segment:0"}])
 def test_nothing_selected(client, user, data):
-    assert "There is nothing to repair in what you selected." in post(client, data)
+    assert "Nothing in the selection can be repaired." in post(client, data)
 
 
 def test_confirmation_cannot_be_opened_by_its_address(client, user):
@@ -235,7 +235,7 @@ def test_permissions(client, pool):
     assert "Repair all" not in content
     assert client.post(REPAIR_URL, {"_all": "", "_confirm": ""}).status_code == 403
     permit(user, make_pool("Network2", container="10.2.0.0/16"), "change")
-    assert "There is nothing to repair in what you selected." in post(client, {"_all": "", "_confirm": ""})
+    assert "Nothing in the selection can be repaired." in post(client, {"_all": "", "_confirm": ""})
     assert len(items()) == 3
 
 

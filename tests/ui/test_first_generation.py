@@ -94,14 +94,14 @@ def test_nothing_to_do(client, user, world):
 
 def test_page_without_data(client, user):
     response = client.get(URL)
-    assert "There is nothing of the first generation's" in text_of(response)
+    assert "There is no data of the first generation" in text_of(response)
     assert response.content.decode().count(" disabled>") == 2
 
 
 def test_page_leads_to_the_last_report(client, user, world):
     page = run_job(client.post(URL, {"_preview": ""}))
     assert page in client.get(URL).content.decode()
-    assert "There is nothing" not in text_of(client.get(URL))
+    assert "There is no data" not in text_of(client.get(URL))
 
 
 def test_progress(client, user, world):

@@ -116,7 +116,7 @@ class TestForm:
     @pytest.mark.parametrize(
         ("asked", "field", "says"),
         [
-            ({"count": ""}, "count", "Say how many"),
+            ({"count": ""}, "count", "Give the number of segments"),
             ({"count": 0}, "count", "greater than or equal to 1"),
             ({"count": "9" * 5000}, "count", "whole number"),
             ({"count": "x"}, "count", "whole number"),
@@ -160,7 +160,7 @@ class TestInThePage:
         page = send(client, url, **asked)
         text = text_of(page)
         assert "100 EPG_Site1_100 10.0.1.0/24 102 EPG_Site1_102 10.0.2.0/24" in text
-        assert "1 VLAN ID is passed over, since it is taken or outside the group's ranges: 101" in text
+        assert "1 VLAN ID is skipped, because it is taken or outside the group's ranges: 101" in text
         assert "Generate 4 segments" in text
         assert has_button(page)
         assert Segment.objects.count() == 1
@@ -174,7 +174,7 @@ class TestInThePage:
         # The second time, there is nothing left to make.
         page = send(client, url, **asked)
         assert "there is nothing to make" in text_of(page)
-        assert "passed over, since they are taken or outside the group's ranges: 100-104" in text_of(page)
+        assert "skipped, because they are taken or outside the group's ranges: 100-104" in text_of(page)
         assert not has_button(page)
 
     def test_a_long_preview_shows_the_first(self, client, user, url):
@@ -264,7 +264,7 @@ class TestAsAJob:
         user.object_permissions.filter(object_types__model="segment").delete()
         assert "may not add such segments" in outcome()
         user.object_permissions.all().delete()
-        assert "pool is gone" in outcome()
+        assert "pool was deleted" in outcome()
         type(user).objects.filter(pk=user.pk).update(is_active=False)
         assert "may no longer log in" in outcome()
         assert Segment.objects.count() == 0

@@ -377,7 +377,7 @@ def test_busy_pool(ask, pool, monkeypatch):
 
     response = ask(pool)
     assert "try again" in errors_of(response)["__all__"][0]
-    assert "Another transaction holds what this call needs" in main_of(text_of(response))
+    assert "Another transaction holds a lock that this call needs" in main_of(text_of(response))
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ class TestPanel:
     def test_says_when_there_will_be_something(self, client):
         content = self.show(client, make_pool())
 
-        assert "from tomorrow on" in content
+        assert "appear tomorrow" in content
         assert "Show as table" not in content
 
     def test_names_are_escaped(self, client):

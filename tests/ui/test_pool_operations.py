@@ -133,7 +133,7 @@ class TestRetire:
         done = client.post(url(pool, "retire"), {"_confirm": ""})
         assert done.url == pool.get_absolute_url()
         assert messages_of(done) == [
-            "Pool Network1 Site1 is retiring: it goes when its 1 active allocation is released."
+            "Pool Network1 Site1 is retiring: it is deleted when its 1 active allocation is released."
         ]
         assert "Retiring" in client.get(pool.get_absolute_url()).content.decode()
 

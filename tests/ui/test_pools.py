@@ -355,7 +355,7 @@ class TestImport:
     @pytest.mark.parametrize(
         ("columns", "values", "error"),
         [
-            ("scope_type,scope_id", "dcim.site,9999", "scope_id: There is none with this ID."),
+            ("scope_type,scope_id", "dcim.site,9999", "scope_id: There is no object with this ID."),
             ("scope_type", "dcim.site", "scope_id: Please select a site"),
             ("scope_type,scope_name", "dcim.rack,Site9", "scope_type: Invalid object type"),
             ("scope_type,scope_name", "dcim.site,Nowhere", "scope_name:"),

@@ -81,14 +81,14 @@ class TestShared:
 
         text = self.text_of(client.get(url_of(held)))
         assert "The segment stays" not in text
-        assert "The next cluster that asks may get them." in text
+        assert "The next cluster that asks may get the segment." in text
 
     def test_a_cool_down_is_that_of_the_last(self, client, user, held, others):
         SegmentPool.objects.update(cooldown=60)
         assert "quarantined" not in self.text_of(client.get(url_of(held)))
         for other in others:
             release_allocation(other, user=user)
-        assert "They are quarantined" in self.text_of(client.get(url_of(held)))
+        assert "The segment is quarantined" in self.text_of(client.get(url_of(held)))
 
     @pytest.mark.parametrize(
         ("visible", "text"),

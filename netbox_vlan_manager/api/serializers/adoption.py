@@ -30,12 +30,13 @@ class CandidateSerializer(serializers.Serializer):
     prefix = CandidatePrefixSerializer()
     ipv6_prefix = CandidatePrefixSerializer(allow_null=True)
     vlan = CandidateVLANSerializer()
-    ready = serializers.BooleanField(help_text=gettext_lazy("It has no conflict and can be adopted"))
+    ready = serializers.BooleanField(help_text=gettext_lazy("Whether the candidate has no conflict and can be adopted"))
     will_be = serializers.ChoiceField(
-        choices=NEW_STATUSES, help_text=gettext_lazy("The status that its segment gets if the caller says nothing else")
+        choices=NEW_STATUSES, help_text=gettext_lazy("The status that the segment gets if the caller gives no other")
     )
     disabled_reason = serializers.CharField(
-        source="doubt", help_text=gettext_lazy("Why it will be disabled: its statuses, and what uses it")
+        source="doubt",
+        help_text=gettext_lazy("Why the segment will be disabled: statuses, and what uses the VLAN or prefix"),
     )
     reasons = serializers.ListField(child=serializers.CharField())
     conflicts = serializers.ListField(child=serializers.CharField(), source="conflict_texts")
@@ -65,7 +66,9 @@ class AdoptSerializer(RequestSerializer):
         many=True,
         required=False,
         max_length=5000,
-        help_text=gettext_lazy("What becomes of each: these are adopted, or with all: true all others too"),
+        help_text=gettext_lazy(
+            "The candidates to adopt, each with its own values; with all: true, the other candidates are adopted too"
+        ),
     )
     dry_run = serializers.BooleanField(
         required=False, help_text=gettext_lazy("Change nothing, and say what would be adopted")

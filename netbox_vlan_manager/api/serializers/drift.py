@@ -39,7 +39,9 @@ class DriftFilterSerializer(serializers.Serializer):
 
 
 class DriftSerializer(serializers.Serializer):
-    item = serializers.CharField(help_text=_("What a repair takes: kind, object type and object id, with colons"))
+    item = serializers.CharField(
+        help_text=_("The name of the finding for a repair: kind, object type and object id, with colons")
+    )
     kind = KindField()
     severity = serializers.ChoiceField(choices=DriftSeverityChoices.values())
     pool = SegmentPoolSerializer(nested=True)
@@ -74,7 +76,7 @@ class DriftRepairSerializer(RequestSerializer):
 class ItemResultSerializer(serializers.Serializer):
     item = serializers.CharField()
     status = serializers.ChoiceField(choices=STATUSES)
-    message = serializers.CharField(help_text=_("What was done or would be, or why nothing was"))
+    message = serializers.CharField(help_text=_("What the repair did or would do, or why it did nothing"))
 
 
 class DriftRepairResultSerializer(serializers.Serializer):

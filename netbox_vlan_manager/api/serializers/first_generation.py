@@ -12,9 +12,9 @@ __all__ = (
 class MigrateSerializer(RequestSerializer):
     action = serializers.ChoiceField(
         choices=(
-            ("migrate", gettext_lazy("Take over what the first generation kept")),
-            ("undo", gettext_lazy("Give it back, and delete the pools")),
-            ("finish", gettext_lazy("End the trial: only the plugin hands out from then on")),
+            ("migrate", gettext_lazy("Take over the data of the first generation")),
+            ("undo", gettext_lazy("Give the data back, and delete the pools")),
+            ("finish", gettext_lazy("End the trial: from then on, only the plugin allocates")),
         ),
         default="migrate",
         help_text=gettext_lazy("What to do"),

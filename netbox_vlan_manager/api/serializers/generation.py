@@ -32,19 +32,22 @@ class GenerateSerializer(RequestSerializer):
         help_text=_("Last VLAN ID to take; needed without a count"),
     )
     prefix_length = serializers.IntegerField(
-        required=False, min_value=1, max_value=128, help_text=_("Without it, the length that the pool grows by")
+        required=False,
+        min_value=1,
+        max_value=128,
+        help_text=_("Length of the prefixes; without it, the length that the pool grows by"),
     )
     ipv6_prefix_length = serializers.IntegerField(
         required=False,
         min_value=1,
         max_value=128,
-        help_text=_("Of an IPv6 prefix beside; without it, the length that the pool grows by, if any"),
+        help_text=_("Length of an additional IPv6 prefix; without it, the length that the pool grows by, if any"),
     )
     epg_template = serializers.CharField(
         required=False,
         allow_blank=True,
         max_length=100,
-        help_text=_("With {site}, {vrf}, {pool} and {vid}; without it, the pool's own"),
+        help_text=_("Template with {site}, {vrf}, {pool} and {vid}; without it, the pool's own"),
     )
     dhcp = serializers.BooleanField(required=False, help_text=_("Whether DHCP serves the segments"))
     description = serializers.CharField(

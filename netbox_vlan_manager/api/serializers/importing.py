@@ -27,18 +27,24 @@ class ImportRowSerializer(serializers.Serializer):
     dhcp = serializers.BooleanField(required=False)
     description = serializers.CharField(required=False, allow_blank=True)
     cluster_name = serializers.CharField(
-        required=False, allow_blank=True, help_text=_("Who holds the segment; several names with commas between them")
+        required=False,
+        allow_blank=True,
+        help_text=_("The cluster that holds the segment; several names with commas between them"),
     )
     purpose = serializers.CharField(
-        required=False, allow_blank=True, help_text=_("Once for all of these clusters, or for each with commas between")
+        required=False,
+        allow_blank=True,
+        help_text=_("One value for all of these clusters, or one for each with commas between them"),
     )
-    allocated_at = serializers.DateTimeField(required=False, help_text=_("Since when; now when empty"))
-    expires_at = serializers.DateTimeField(required=False, help_text=_("When they are released; never when empty"))
+    allocated_at = serializers.DateTimeField(
+        required=False, help_text=_("When the clusters got the segment; now when empty")
+    )
+    expires_at = serializers.DateTimeField(required=False, help_text=_("When the allocations end; never when empty"))
     status = serializers.ChoiceField(
         required=False,
         allow_blank=True,
         choices=SegmentStatusChoices.values(),
-        help_text=_("What it is, or available, when empty"),
+        help_text=_("When empty, an existing segment keeps its status, and a new one is available"),
     )
     disabled_reason = serializers.CharField(required=False, allow_blank=True)
     quarantined_until = serializers.DateTimeField(required=False)
@@ -68,7 +74,7 @@ class RowResultSerializer(serializers.Serializer):
     errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
     changes = serializers.DictField(child=ChangeSerializer(), help_text=_("What an update changes, by column"))
     warnings = serializers.ListField(
-        child=serializers.CharField(), help_text=_("Such as that a cluster holds a segment of another pool as well")
+        child=serializers.CharField(), help_text=_("For example, that a cluster also holds a segment of another pool")
     )
 
 

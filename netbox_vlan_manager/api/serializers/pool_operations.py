@@ -27,12 +27,12 @@ class PoolOperationSerializer(RequestSerializer):
         default=False, help_text=gettext_lazy("Say what would be done, and change nothing")
     )
     changelog_message = serializers.CharField(
-        required=False, max_length=200, allow_blank=True, help_text=gettext_lazy("Why, for the change log")
+        required=False, max_length=200, allow_blank=True, help_text=gettext_lazy("The reason, for the change log")
     )
 
 
 class ConflictSerializer(serializers.Serializer):
-    message = serializers.CharField(help_text=gettext_lazy("What stands in the way, and the way out"))
+    message = serializers.CharField(help_text=gettext_lazy("The reason against the change, and the way out"))
     segment = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("Id"))
     vid = serializers.IntegerField(allow_null=True, help_text=gettext_lazy("VLAN ID"))
 
@@ -56,7 +56,7 @@ class ResizePoolSerializer(PoolOperationSerializer):
         help_text=gettext_lazy("The containers that the pool shall have, as CIDRs or ids"),
     )
     remove_segments = serializers.BooleanField(
-        default=False, help_text=gettext_lazy("Delete the pool's available segments that lie outside then")
+        default=False, help_text=gettext_lazy("Delete the pool's available segments that the new size leaves outside")
     )
 
     def validate(self, data):
@@ -79,8 +79,10 @@ class PoolConflictSerializer(ErrorSerializer):
 class MergeResultSerializer(serializers.Serializer):
     into = SegmentPoolSerializer(nested=True)
     segments = serializers.IntegerField(help_text=gettext_lazy("How many move"))
-    allocations = serializers.IntegerField(help_text=gettext_lazy("How many active ones move; they keep their ids"))
-    vlans = serializers.IntegerField(help_text=gettext_lazy("How many move to another VLAN group"))
+    allocations = serializers.IntegerField(
+        help_text=gettext_lazy("How many active allocations move; they keep their ids")
+    )
+    vlans = serializers.IntegerField(help_text=gettext_lazy("How many VLANs move to another VLAN group"))
     containers = serializers.ListField(
         child=serializers.CharField(), help_text=gettext_lazy("The containers that the pool gets")
     )
@@ -88,16 +90,20 @@ class MergeResultSerializer(serializers.Serializer):
     served_by = SegmentPoolSerializer(
         nested=True,
         allow_null=True,
-        help_text=gettext_lazy("The pool that those find who ask for the place and VRF of the one that is gone"),
+        help_text=gettext_lazy("The pool that then serves requests for the place and VRF of the deleted pool"),
     )
     dry_run = serializers.BooleanField()
 
 
 class RetireResultSerializer(serializers.Serializer):
     status = serializers.ChoiceField(choices=SegmentPoolStatusChoices)
-    active_allocations = serializers.IntegerField(help_text=gettext_lazy("When none is left, the pool is deleted"))
-    segments = serializers.IntegerField(help_text=gettext_lazy("How many go with the pool"))
-    deleted = serializers.BooleanField(help_text=gettext_lazy("It had no active allocation, and is gone"))
+    active_allocations = serializers.IntegerField(
+        help_text=gettext_lazy("Active allocations; the pool is deleted when none is left")
+    )
+    segments = serializers.IntegerField(help_text=gettext_lazy("How many segments are deleted with the pool"))
+    deleted = serializers.BooleanField(
+        help_text=gettext_lazy("Whether the pool had no active allocation and is deleted")
+    )
     conflicts = ConflictSerializer(many=True)
     dry_run = serializers.BooleanField()
 
@@ -128,10 +134,10 @@ class ResizeResultSerializer(serializers.Serializer):
     addresses_before = serializers.IntegerField(source="before.addresses")
     addresses_after = serializers.IntegerField(source="after.addresses")
     segments_outside = OutsideSegmentSerializer(
-        many=True, help_text=gettext_lazy("Those of the pool that you may view")
+        many=True, help_text=gettext_lazy("The segments of the pool that you may view")
     )
     sharing_pools = SharingPoolSerializer(
-        many=True, help_text=gettext_lazy("Other pools of the VLAN group that you may view")
+        many=True, help_text=gettext_lazy("The other pools of the VLAN group that you may view")
     )
     removed = serializers.IntegerField(help_text=gettext_lazy("How many segments are deleted"))
     conflicts = ConflictSerializer(many=True)

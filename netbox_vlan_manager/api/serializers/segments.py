@@ -33,7 +33,7 @@ def as_field():
         choices=NEW_STATUSES,
         required=False,
         write_only=True,
-        help_text=_("The status that the segment gets; left out, what is in use or may be is disabled"),
+        help_text=_("The status of the new segment; without it, a segment that is or may be in use is disabled"),
     )
 
 
@@ -51,7 +51,7 @@ class EndQuarantineSerializer(RequestSerializer):
         max_length=ObjectChange._meta.get_field("message").max_length,
         required=False,
         allow_blank=True,
-        help_text=_("Why, for the change log"),
+        help_text=_("The reason, for the change log"),
     )
 
 
@@ -67,9 +67,7 @@ class SegmentSerializer(ServiceModelSerializer):
     pool = SegmentPoolSerializer(nested=True)
     epg_name = serializers.CharField(max_length=EPG_NAME_MAX_LENGTH)
     prefix = PrefixField(help_text=_("CIDR or id"))
-    ipv6_prefix = PrefixField(
-        required=False, allow_null=True, help_text=_("CIDR or id of an IPv6 prefix beside the IPv4 one")
-    )
+    ipv6_prefix = PrefixField(required=False, allow_null=True, help_text=_("CIDR or id of an additional IPv6 prefix"))
     vlan_custom_fields = serializers.JSONField(
         write_only=True,
         required=False,

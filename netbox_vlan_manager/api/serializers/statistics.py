@@ -29,14 +29,16 @@ class PoolStatisticsSerializer(serializers.Serializer):
 
 class HealthSerializer(serializers.Serializer):
     status = serializers.ChoiceField(
-        choices=("ok", "degraded", "unavailable"), help_text=_("Only what is unavailable is answered with 503")
+        choices=("ok", "degraded", "unavailable"), help_text=_("The status code is 503 for “unavailable” only")
     )
     database = serializers.ChoiceField(choices=("ok", "down"))
     migrations = serializers.ChoiceField(choices=("ok", "pending", "unknown"))
     jobs = serializers.ChoiceField(
-        choices=("ok", "late", "unknown"), help_text=_("The job of every minute; unknown where it never ran")
+        choices=("ok", "late", "unknown"), help_text=_("The job that runs every minute; unknown if it never ran")
     )
-    cache = serializers.ChoiceField(choices=("ok", "down"), help_text=_("NetBox answers nothing else without it"))
+    cache = serializers.ChoiceField(
+        choices=("ok", "down"), help_text=_("The cache; without it, NetBox answers no other call")
+    )
     queue = serializers.ChoiceField(choices=("ok", "down"))
     workers = serializers.ChoiceField(
         choices=("ok", "down", "unknown"), help_text=_("Whether a worker takes jobs from the queue")
@@ -48,5 +50,5 @@ class ForecastSerializer(serializers.Serializer):
     days_until_exhausted = serializers.IntegerField(
         allow_null=True, help_text=_("Null where the pool does not fill up, 0 where it is exhausted")
     )
-    confidence = serializers.FloatField(help_text=_("From 0 to 1: how well a straight line tells what has been"))
+    confidence = serializers.FloatField(help_text=_("From 0 to 1: how well a straight line fits the counted days"))
     samples = serializers.IntegerField(help_text=_("How many days the forecast is made from"))

@@ -53,7 +53,7 @@ class Command(ServiceCommand):
 
     def handle(self, *, user, **options):
         if SegmentPool.objects.exists():
-            self.stdout.write("There are pools already: left as they are")
+            self.stdout.write("There are pools already: nothing was changed")
             return
         with self.service_errors():
             user = get_user(user)

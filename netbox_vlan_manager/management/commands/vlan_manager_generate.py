@@ -30,7 +30,7 @@ class Command(ServiceCommand):
         parser.add_argument("--vid-min", type=int, help="First VLAN ID to take")
         parser.add_argument("--vid-max", type=int, help="Last VLAN ID to take")
         parser.add_argument("--prefix-length", type=int, help="Such as 24; without it, the one that the pool grows by")
-        parser.add_argument("--ipv6-prefix-length", type=int, help="Of an IPv6 prefix beside, such as 64")
+        parser.add_argument("--ipv6-prefix-length", type=int, help="Length of an additional IPv6 prefix, such as 64")
         parser.add_argument(
             "--epg-template",
             default="",

@@ -223,8 +223,8 @@ def _read_locked(allocation):
 def _in_use(allocation, use):
     return SegmentInUse(
         _(
-            "{allocation} is not released: its segment is still used by {use}. Remove these first, or let the "
-            "pool release what is in use."
+            "{allocation} is not released: its segment is still used by {use}. Remove these first, or "
+            "change “Release while in use” of the pool."
         ).format(allocation=allocation, use=use)
     )
 

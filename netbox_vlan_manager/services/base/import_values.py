@@ -148,7 +148,7 @@ def _parse_local(text):
             if int(day) <= 12 and int(month) <= 12:
                 first, second = (date(int(year), int(m), int(d)).isoformat() for m, d in ((month, day), (day, month)))
                 raise ValidationError(
-                    _("{value!r} may be {first} or {second}: write the one that is meant.").format(
+                    _("{value!r} may mean {first} or {second}: write one of these.").format(
                         value=text, first=first, second=second
                     )
                 )

@@ -132,7 +132,10 @@ def _resolve(site, vrf, places, vrfs, user, action):
         found = {pool: keys for pool, keys in found.items() if pool.visible}
     if len(found) > 1:
         raise AmbiguousPool(
-            _("Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Name the one that you mean so.").format(
+            _(
+                "Site {site!r} and VRF {vrf!r} match more than one pool: {pools}. Use the names or the id of "
+                "one of them."
+            ).format(
                 site=site, vrf=vrf, pools=", ".join(sorted(_describe_match(pool, keys) for pool, keys in found.items()))
             ),
             found,
@@ -314,7 +317,7 @@ def _clean_names(**values):
     errors = {}
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip() or _unstorable(value):
-            errors[name] = _("Say which {name}: by its id, slug or name.").format(name=name)
+            errors[name] = _("Name the {name} by its id, slug or name.").format(name=name)
     if errors:
         raise ValidationError(errors)
     return tuple(value if isinstance(value, int) else value.strip() for value in values.values())

@@ -139,10 +139,10 @@ def stale_allocations(pk):
             "allocation_stale",
             allocation.pool,
             allocation,
-            _("Allocation {allocation} says something else than its segment").format(allocation=allocation),
+            _("Allocation {allocation} differs from its segment").format(allocation=allocation),
             **repair_or_advice(
                 advice,
-                _("Write on the allocation what its segment is: {values}.").format(
+                _("Set the allocation to the values of its segment: {values}.").format(
                     values=", ".join(
                         f"{Allocation._meta.get_field(name).verbose_name} {value}" for name, value in values.items()
                     )
@@ -175,7 +175,7 @@ def wrong_clusters(pk):
             "cluster_link",
             allocation.pool,
             allocation,
-            _("Allocation {allocation} is not linked to what its cluster name says").format(allocation=allocation),
+            _("Allocation {allocation} is not linked to the NetBox cluster of its name").format(allocation=allocation),
             repair=_("Link it to the NetBox cluster of that name if there is exactly one, else to none."),
             changes=((allocation, {"cluster": clusters.get(allocation.named)}),),
         )

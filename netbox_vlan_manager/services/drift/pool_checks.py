@@ -46,7 +46,7 @@ def broken_pools(pk):
                 "pool_scope",
                 pool,
                 pool,
-                _("The scope of pool {pool} is gone").format(pool=pool),
+                _("The scope of pool {pool} was deleted").format(pool=pool),
                 advice=_("Decide which place the pool serves: edit the pool and choose it."),
             )
         elif stale := _stale_places(pool):

@@ -132,7 +132,7 @@ def doubled_prefixes(pk, name):
             _("Prefix {prefix} of segment {segment} is also in use by another prefix, of no segment").format(
                 prefix=getattr(segment, name), segment=segment
             ),
-            advice=_("Decide who has the addresses: delete the other prefix or change it."),
+            advice=_("Decide which prefix keeps the addresses: delete the other prefix or change it."),
             other=other,
         )
 

@@ -150,7 +150,7 @@ def _repair(item, drift, permitted, dry_run, changelog_message):
         messages = error.messages if isinstance(error, ValidationError) else [str(error.message)]
         return RepairResult(item, FAILED, " ".join(messages))
     except IntegrityError:
-        text = _("Something else stands in the way of what the repair would write: {repair}")
+        text = _("Another object prevents the repair: {repair}")
         return RepairResult(item, FAILED, text.format(repair=drift.repair))
     return replace(result, status=WOULD_REPAIR) if dry_run and result.status == REPAIRED else result
 

@@ -32,8 +32,9 @@ def unmigrated_prefixes(pk):
                 prefix=prefix, clusters=cluster_text(prefix), pool=pool
             ),
             advice=_(
-                "Until it is migrated nobody is allocated it, and its clusters are allocated nothing else. The preview "
-                "of the migration says what is to be mended; where it is free, empty Cluster."
+                "Until the prefix is migrated, no cluster gets it, and its clusters get no other segment. "
+                "The preview of the migration says what to correct. If the prefix is free, empty its field "
+                "Cluster."
             ),
         )
 
@@ -59,8 +60,8 @@ def orphaned_prefixes(pk):
         "prefix_orphan",
         orphans.order_by("container_of", "prefix"),
         "container_of",
-        gettext_lazy("Prefix {prefix} in a container of pool {pool} has status {status}, but is no segment's"),
-        gettext_lazy("Check whether it is in use: adopt it into the pool, or give it another status if nobody does."),
+        gettext_lazy("Prefix {prefix} in a container of pool {pool} has status {status}, but belongs to no segment"),
+        gettext_lazy("Check whether it is in use: adopt it into the pool, or give it another status if it is free."),
     )
 
 
@@ -118,8 +119,8 @@ def used_segments(pk):
             segment,
             _("Segment {segment} is available, but in use").format(segment=segment),
             advice=_(
-                "Decide whether it is free: see in NetBox what uses its VLAN and prefixes, then disable the segment "
-                "or remove that."
+                "Decide whether it is free: look in NetBox for what uses its VLAN and prefixes, then remove"
+                " it or disable the segment."
             ),
         )
 

@@ -58,8 +58,8 @@ def renumbered_vlans(pk):
         advice = ""
         if segment.is_taken:
             advice = _(
-                "Another segment of the pool still says VLAN ID {vid}: repair that one first, or give the VLAN "
-                "another ID."
+                "Another segment of the pool still has VLAN ID {vid}: repair that one first, or give the "
+                "VLAN another ID."
             ).format(vid=vid)
         elif not _is_in_ranges(vid, group):
             advice = _(
@@ -70,12 +70,12 @@ def renumbered_vlans(pk):
             "vlan_renumbered",
             segment.pool,
             segment,
-            _("Segment {segment} says VLAN ID {vid}, its VLAN {vlan_vid}").format(
+            _("Segment {segment} has VLAN ID {vid}, but its VLAN has {vlan_vid}").format(
                 segment=segment, vid=segment.vid, vlan_vid=vid
             ),
             **repair_or_advice(
                 advice,
-                _("Set the VLAN ID of the segment to {vid}, which is what its VLAN says.").format(vid=vid),
+                _("Set the VLAN ID of the segment to {vid}, the ID of its VLAN.").format(vid=vid),
                 (segment, {"vid": vid}),
             ),
         )
@@ -125,7 +125,7 @@ def invalid_epg_names(pk):
         name = names[segment]
         advice = ""
         if not name or (segment.vlan.group_id, name) in taken:
-            advice = _("No name follows from this one: give the VLAN an EPG name.")
+            advice = _("No valid name can be made from this name: give the VLAN an EPG name.")
         yield Drift(
             "epg_name_invalid",
             segment.pool,
@@ -159,7 +159,7 @@ def inactive_vlans(pk):
             "vlan_status",
             segment.pool,
             segment,
-            _("Segment {segment} is {status}, but its VLAN {vlan_status}").format(
+            _("Segment {segment} is {status}, but its VLAN is {vlan_status}").format(
                 segment=segment, status=segment.get_status_display(), vlan_status=segment.vlan.get_status_display()
             ),
             repair=_("Disable the segment."),

@@ -321,7 +321,7 @@ def _reasons(candidate, pool):
         )
     ]
     if candidate.ipv6_prefix:
-        reasons.append(_("So has the IPv6 prefix {prefix}.").format(prefix=candidate.ipv6_prefix.prefix))
+        reasons.append(_("The IPv6 prefix {prefix} has the same VLAN.").format(prefix=candidate.ipv6_prefix.prefix))
     if candidate.vlan.group_id == pool.vlan_group_id:
         reasons.append(_("The VLAN is in VLAN group {group}.").format(group=pool.vlan_group))
     status = status_when_available()

@@ -99,7 +99,10 @@ def _status_error(row, segment):
     if row.status["status"] == HELD:
         if row.holders or is_held:
             return None
-        return _("The row names no cluster: name the one that holds the segment, or say disabled to keep it unused.")
+        return _(
+            "The row names no cluster: name the one that holds the segment, or set the status disabled"
+            " to keep it unused."
+        )
     if is_held:
         return _("The segment is allocated: release it first, or leave this empty.")
     return None

@@ -320,7 +320,9 @@ def _compare_holders(rows):
 def _clean_past(text):
     time = clean_time(text.strip()) if text.strip() else None
     if time and time > timezone.now():
-        raise ValidationError(_("This is in the future: say since when, or leave it empty for now."))
+        raise ValidationError(
+            _("This is in the future: give the time when the cluster got the segment, or leave it empty.")
+        )
     return time
 
 
@@ -348,7 +350,11 @@ def _clean_status(values, errors, has_holders):
         return None
     for column, of_status in STATUS_OF_COLUMN.items():
         if values.get(column) and status != of_status:
-            errors[column] = [_("Only the status {status} has this: correct one of the two.").format(status=of_status)]
+            errors[column] = [
+                _("Only segments with the status {status} have this value: correct one of the two.").format(
+                    status=of_status
+                )
+            ]
     if has_holders and status not in ("", HELD):
         errors["status"] = [
             _("The row names a cluster, which makes it allocated: leave one of the two empty, or correct it.")
@@ -363,7 +369,7 @@ def _clean_status(values, errors, has_holders):
     if status == QUARANTINED:
         with collect(errors, "quarantined_until"):
             if not values.get("quarantined_until"):
-                raise ValidationError(_("Say when the cool-down ends, such as 2026-01-31T12:00:00Z."))
+                raise ValidationError(_("Give the time when the cool-down ends, such as 2026-01-31T12:00:00Z."))
             until = clean_time(values["quarantined_until"])
             # A cool-down that is over makes the segment available, as it does by itself.
             is_over = until <= timezone.now()

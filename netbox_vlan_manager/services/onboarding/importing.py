@@ -134,7 +134,7 @@ def _held_elsewhere(rows, viewer):
 
 def _warn(rows, held):
     """Add warnings to rows about new holders that hold a segment of another pool for the same places."""
-    text = _("Cluster {cluster} holds VLAN ID {vid} of pool {pool} for the same place, and this as well.")
+    text = _("Cluster {cluster} also holds VLAN ID {vid} of pool {pool} for the same place.")
     for row in rows:
         for allocation in row.allocations if held else ():
             key = cluster_key(allocation.cluster_name)

@@ -288,7 +288,7 @@ def _find_effects(request, pool, outside, ranges, networks):
 
 def _refused(pool, conflicts):
     reasons = " ".join(conflict.message for conflict in conflicts[:5])
-    return PoolConflict(_("Pool {pool} was left as it is: {reasons}").format(pool=pool, reasons=reasons), conflicts)
+    return PoolConflict(_("Pool {pool} was not changed: {reasons}").format(pool=pool, reasons=reasons), conflicts)
 
 
 def _as_pairs(ranges):

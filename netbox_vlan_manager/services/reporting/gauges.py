@@ -49,12 +49,12 @@ def register(read):
 @once_a_second
 def database_metrics():
     """Return the gauges in Prometheus' format. If the database does not answer, `database_up` is 0 and alone."""
-    up = GaugeMetricFamily(f"{PREFIX}database_up", "Whether the database told the numbers of the pools")
+    up = GaugeMetricFamily(f"{PREFIX}database_up", "Whether the database gave the numbers of the pools")
     try:
         families = [family for read in _families for family in read()]
         up.add_metric((), 1)
     except Error:
-        logger.exception("The database told no metrics")
+        logger.exception("The database gave no metrics")
         families = []
         up.add_metric((), 0)
     registry = CollectorRegistry()

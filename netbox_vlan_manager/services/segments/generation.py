@@ -68,7 +68,7 @@ class GenerationRequest:
         errors, asked = {}, {name: values.pop(name, None) for name in ASKED}
         count = asked["count"]
         if count is None and (asked["vid_min"] is None or asked["vid_max"] is None):
-            errors["count"] = _("Say how many segments, or give the first and the last VLAN ID.")
+            errors["count"] = _("Give the number of segments, or the first and the last VLAN ID.")
         if count is not None and not 1 <= count <= VID_MAX:
             errors["count"] = _("Make 1 to {max} segments at a time.").format(max=VID_MAX)
         for name, default in (("vid_min", VID_MIN), ("vid_max", VID_MAX)):

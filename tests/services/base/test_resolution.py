@@ -138,7 +138,7 @@ def test_pools_of_other_vrfs_and_sites_are_not_meant(pool):
 def test_neither_id_nor_name(value):
     with pytest.raises(ValidationError) as caught:
         resolve_pool(value, "Network1")
-    assert caught.value.message_dict == {"site": ["Say which site: by its id, slug or name."]}
+    assert caught.value.message_dict == {"site": ["Name the site by its id, slug or name."]}
 
 
 def test_all_missing_values_are_reported_together():
@@ -238,7 +238,7 @@ def test_two_places_of_one_name_are_an_error_naming_both_pools():
         "Site 'north' and VRF 'Network1' match more than one pool: "
         f"First (site 'site:{first.scope_id}', VRF '{first.vrf_id}', pool {first.pk}), "
         f"Second (site 'region:{second.scope_id}', VRF '{first.vrf_id}', pool {second.pk}). "
-        "Name the one that you mean so."
+        "Use the names or the id of one of them."
     )
     assert caught.value.code == "invalid"
 

@@ -50,7 +50,7 @@ def test_pool_takes_the_vlan_group_and_container_that_are_there(user):
         ({"prefixes": ["10.1.0.1/16"]}, "prefixes", "10.1.0.0/16"),
         ({"prefixes": ["nonsense"]}, "prefixes", "no mask"),
         ({"vid_ranges": [(0, 10)]}, "vid_ranges", "1 to 4094"),
-        ({"vid_ranges": [(20, 10)]}, "vid_ranges", "upside down"),
+        ({"vid_ranges": [(20, 10)]}, "vid_ranges", "is reversed"),
         ({"vid_ranges": [(1, 10), (5, 20)]}, "vid_ranges", "overlap"),
         ({"max_prefix_length": 64}, "max_prefix_length", "IPv4"),
         ({"min_prefix_length": 28, "max_prefix_length": 24}, "__all__", "longer"),

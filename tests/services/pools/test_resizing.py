@@ -138,7 +138,7 @@ class TestResize:
             ({"vid_ranges": []}, "vid_ranges", "at least one range"),
             ({"vid_ranges": [(0, 10)]}, "vid_ranges", ""),
             ({"vid_ranges": [(1, 5000)]}, "vid_ranges", ""),
-            ({"vid_ranges": [(20, 10)]}, "vid_ranges", "upside down"),
+            ({"vid_ranges": [(20, 10)]}, "vid_ranges", "is reversed"),
             ({"vid_ranges": [(100, 200), (150, 300)]}, "vid_ranges", "VLAN ID 150 is in two"),
             ({"prefixes": []}, "prefixes", "at least one container"),
             ({"prefixes": ["10.0.0.0/16", "x"]}, "prefixes", ""),

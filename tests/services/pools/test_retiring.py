@@ -128,7 +128,7 @@ class TestRetire:
     def test_a_plain_edit_does_not_retire(self, user):
         pool = make_pool(segments=1)
         pool.status = "retiring"
-        with pytest.raises(ValidationError, match="by the action of that name"):
+        with pytest.raises(ValidationError, match="Use the action Retire"):
             pool.full_clean()
         pool.refresh_from_db()
         allocate("prod-01", pool=pool, user=user)

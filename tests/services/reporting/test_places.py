@@ -466,7 +466,7 @@ def test_an_import_warns_of_what_a_cluster_holds_elsewhere(outer, are_places_kno
     nearer = add_nearer()
     if not are_places_known:
         forget_places()
-    warning = ["Cluster c1 holds VLAN ID 100 of pool Outer for the same place, and this as well."]
+    warning = ["Cluster c1 also holds VLAN ID 100 of pool Outer for the same place."]
     assert import_row(admin) == warning
     assert import_row(admin, "c3, C1") == [warning[0].replace("c1", "C1")]
     assert import_row(admin, purpose="backup") == []

@@ -245,6 +245,8 @@ def test_edit_that_does_not_get_its_lock_is_told_so(client, settings):
     with other_session() as session:
         session.execute("SELECT pg_advisory_xact_lock(%s, %s)", [transactions.VRF_SPACE, pool.vrf_id])
         answer = REST(client).edit(prefix, prefix="10.0.7.0/24")
-    assert answer == {"detail": "Another transaction holds what this call needs. Nothing was changed; try again."}
+    assert answer == {
+        "detail": "Another transaction holds a lock that this call needs. Nothing was changed; try again."
+    }
     prefix.refresh_from_db()
     assert str(prefix.prefix) == "10.0.0.0/24"

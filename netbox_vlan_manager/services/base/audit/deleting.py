@@ -61,7 +61,7 @@ def delete(objects):
     referenced = _referenced(objects)
     if referenced and request.user is None:
         raise AbortRequest(
-            _("Other objects refer to {type}: delete it as a user, whom their change log can name.").format(
+            _("Other objects refer to {type}: delete it as a user, so that their change log names one.").format(
                 type=model._meta.verbose_name
             )
         )

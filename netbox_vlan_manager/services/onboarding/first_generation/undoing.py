@@ -207,9 +207,9 @@ def _finish_locked(pk, user, viewer):
         check_permitted(viewer, "change", SegmentPool, [pool.pk])
     if count := len(find_unmigrated([pool])):
         raise ValidationError(
-            _("{count} prefixes that clusters hold could not be migrated: mend them and migrate again first.").format(
-                count=count
-            )
+            _(
+                "{count} prefixes that clusters hold could not be migrated: correct them and migrate again first."
+            ).format(count=count)
         )
     audit.update(pool, first_generation=FirstGenerationChoices.OVER)
     status = status_when_available()
