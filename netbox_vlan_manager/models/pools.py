@@ -131,7 +131,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         max_length=50,
         choices=SegmentPoolStatusChoices,
         default=SegmentPoolStatusChoices.ACTIVE,
-        help_text=_("A paused pool makes no new allocations; releases go on"),
+        help_text=_("A paused pool makes no new allocations; releases still work"),
     )
     vrf = models.ForeignKey(
         to="ipam.VRF",
@@ -208,16 +208,17 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         verbose_name=_("cool-down"),
         default=0,
         validators=(MaxValueValidator(COOLDOWN_MAX),),
-        help_text=_("How long a released segment is quarantined before it is handed out again, in seconds"),
+        help_text=_("How long a released segment is quarantined before it is available again, in seconds"),
     )
     release_in_use = models.CharField(
-        verbose_name=_("release in use"),
+        verbose_name=_("release while in use"),
         max_length=50,
         choices=ReleaseInUseChoices,
         default=ReleaseInUseChoices.ALLOW,
         help_text=_(
-            "What a release does while IP addresses, ranges, interfaces or other objects use the segment: allow it, "
-            "quarantine the segment until somebody ends that, or refuse"
+            "What a release does while IP addresses, ranges, interfaces or other objects use the segment: "
+            "it works as usual, it quarantines the segment until a user ends the quarantine, or it is "
+            "refused"
         ),
     )
     max_per_cluster = models.PositiveSmallIntegerField(
@@ -247,7 +248,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         blank=True,
         validators=(validate_epg_template,),
         help_text=_(
-            "What generated segments are named by, with {site}, {vrf}, {pool} and {vid}; EPG_{site}_{vid} when empty"
+            "The EPG names of generated segments, with {site}, {vrf}, {pool} and {vid}; EPG_{site}_{vid} when empty"
         ),
     )
     auto_grow = models.BooleanField(
@@ -267,14 +268,16 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         blank=True,
         null=True,
         validators=(MinValueValidator(1), MaxValueValidator(128)),
-        help_text=_("The length of the IPv6 prefix that they get beside; none when empty"),
+        help_text=_("The length of the additional IPv6 prefix that these segments get; none when empty"),
     )
     grow_limit = models.PositiveIntegerField(
         verbose_name=_("growth limit"),
         blank=True,
         null=True,
         validators=(MinValueValidator(1), MaxValueValidator(VID_MAX)),
-        help_text=_("The pool stops growing when it has so many segments; at the end of its space when empty"),
+        help_text=_(
+            "The pool stops growing when it has this number of segments; when empty, it grows until its space is full"
+        ),
     )
     segment_custom_fields = models.JSONField(
         verbose_name=_("custom fields of segments"),
@@ -300,7 +303,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         choices=PoolLevelChoices,
         default=PoolLevelChoices.NORMAL,
         editable=False,
-        help_text=_("The threshold that was last reported; each crossing is told once"),
+        help_text=_("The threshold that was last reported; each crossing is reported once"),
     )
 
     first_generation = models.CharField(
@@ -309,7 +312,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         choices=FirstGenerationChoices,
         blank=True,
         editable=False,
-        help_text=_("Whether the pool was migrated from the first generation, and whether that still writes"),
+        help_text=_("Whether the pool was migrated from the first generation, and whether that still writes to it"),
     )
 
     # Whether `services.pools.provisioning` checks the new containers against the segments, so that signals need not.
@@ -388,7 +391,7 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         retiring = SegmentPoolStatusChoices.RETIRING
         if self.status == retiring and not SegmentPool.objects.filter(pk=self.pk, status=retiring).exists():
             raise ValidationError(
-                {"status": _("Retire the pool by the action of that name, which deletes it in time.")}
+                {"status": _("Use the action Retire: it deletes the pool once no cluster holds a segment of it.")}
             )
 
     def validate_constraints(self, exclude=None):

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.urls import resolve, reverse
 from django.utils.html import escape
+from django.utils.text import capfirst
 
 from core.models import Job, ObjectChange
 from netbox_vlan_manager import models
@@ -99,11 +100,32 @@ def test_calls_do_what_they_say(show, client):
     for command in (allocate, release):
         body = command[command.index("-d") + 1]
         answer = client.post(command[-1].removeprefix("http://testserver"), body, content_type="application/json")
-        # The example's site does not exist; everything else in the body is valid.
+        # No pool exists, so the names in the body are placeholders; everything else in the body is valid.
         assert answer.json()["code"] == "pool_not_found"
     assert client.get(statistics[-1].removeprefix("http://testserver")).json() == []
     # Read to the end: an open stream keeps a cursor of the test's transaction.
     assert client.get(export[-1].removeprefix("http://testserver")).getvalue()
+
+
+def test_calls_name_a_pool_that_the_user_may_allocate_in(show):
+    make_pool("Network2", "Site2", container="10.2.0.0/16")
+    make_pool("Network1", "Site1")
+    user = permit(make_user("alice"), SegmentPool, "allocate", constraints={"vrf__name": "Network2"})
+    _name, _text, command = show(user).context["calls"][0]
+    assert '{"cluster_name": "my-cluster", "site": "Site2", "vrf": "Network2"}' in command
+
+    outsider = show(permit(make_user("bob"), SegmentPool, "view")).context["calls"][0][2]
+    assert '"site": "SITE", "vrf": "VRF"' in outsider
+
+
+def test_pool_settings(show):
+    """The page explains each setting of the model, with its default."""
+    response = show(make_user("nobody"))
+    settings = {str(label): default for label, _meaning, default in response.context["pool_settings"]}
+
+    fields = [SegmentPool._meta.get_field(name) for name in (*SegmentPool.clone_fields, "status", "prefixes")]
+    assert {capfirst(field.verbose_name) for field in fields if getattr(field, "help_text", "")} == {*settings}
+    assert (settings["Allocation order"], settings["Warning threshold"]) == ("Lowest VLAN ID", 80)
 
 
 def test_a_host_that_is_none_is_refused(client):
