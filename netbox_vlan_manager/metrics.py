@@ -34,7 +34,7 @@ logger = logging.getLogger("netbox_vlan_manager.metrics")
 ALL_POOLS = "all"
 
 # The labels of operations that succeed. The label of other outcomes is "done".
-OUTCOMES = frozenset(("created", "done", "dry_run", "released", "replayed"))
+OUTCOMES = frozenset(("allocated", "created", "done", "dry_run", "held", "released", "replayed"))
 
 REASONS = {
     "23505": "unique_violation",
@@ -45,7 +45,7 @@ REASONS = {
 
 ALLOCATIONS = Counter(
     "netbox_vlan_manager_allocations",
-    "Answers to clusters that asked for a segment: created, or replayed where they held it already",
+    "Answers to clusters that asked for a segment: allocated, or held if they held it already",
     ["pool", "outcome"],
 )
 RELEASES = Counter(
@@ -96,15 +96,13 @@ def _call(tell):
     try:
         tell()
     except Exception:
-        logger.exception("What was done could not be told")
+        logger.exception("A metric could not be updated")
 
 
 def count_allocations(results):
     """Count AllocationResults, whose allocations have their pools loaded."""
     if settings.METRICS_ENABLED:
-        labels = [
-            (pool_label(result.allocation.pool), "created" if result.created else "replayed") for result in results
-        ]
+        labels = [(pool_label(result.allocation.pool), result.outcome) for result in results]
         after_commit(partial(_count_all, ALLOCATIONS, labels))
 
 

@@ -91,12 +91,12 @@ def test_allocations_and_releases(counted, committed, user):
         held = allocate("b", pool=pool, user=user).allocation
         release_allocation(held, user=None, reason="expired")
     assert counted() == {
-        ("allocations_total", "network1-site1", "created"): 2,
-        ("allocations_total", "network1-site1", "replayed"): 2,
+        ("allocations_total", "network1-site1", "allocated"): 2,
+        ("allocations_total", "network1-site1", "held"): 2,
         ("releases_total", "network1-site1", "released"): 1,
         ("releases_total", "network1-site1", "expired"): 1,
-        ("operation_seconds_count", "allocate", "created"): 2,
-        ("operation_seconds_count", "allocate", "replayed"): 2,
+        ("operation_seconds_count", "allocate", "allocated"): 2,
+        ("operation_seconds_count", "allocate", "held"): 2,
         ("operation_seconds_count", "release", "released"): 2,
     }
 
@@ -112,13 +112,13 @@ def test_many_stretched_and_shared(counted, committed, user):
         set_clusters(segment, ["d", "e"], user=user)
     found = counted()
     assert {key[1:]: value for key, value in found.items() if key[0] == "allocations_total"} == {
-        ("network1-site1", "created"): 5,
-        ("network1-site1", "replayed"): 2,
-        ("network1-site2", "created"): 2,
+        ("network1-site1", "allocated"): 5,
+        ("network1-site1", "held"): 2,
+        ("network1-site2", "allocated"): 2,
     }
     assert found["releases_total", "network1-site1", "released"] == 1
     assert found["operation_seconds_count", "allocate_many", "done"] == 1
-    assert found["operation_seconds_count", "share", "replayed"] == 1
+    assert found["operation_seconds_count", "share", "held"] == 1
 
 
 def test_what_is_rolled_back_is_not_counted(counted, committed, user):
@@ -147,8 +147,8 @@ def test_dry_runs_are_not_counted(counted, committed, user):
             allocate("b", pool=pool, user=user, dry_run=True)
         set_clusters(Segment.objects.get(), [], user=user, dry_run=True)
     assert counted() == {
-        ("allocations_total", "network1-site1", "created"): 1,
-        ("operation_seconds_count", "allocate", "created"): 1,
+        ("allocations_total", "network1-site1", "allocated"): 1,
+        ("operation_seconds_count", "allocate", "allocated"): 1,
         ("operation_seconds_count", "allocate", "dry_run"): 1,
         ("operation_seconds_count", "allocate", "pool_exhausted"): 1,
         ("operation_seconds_count", "set_clusters", "dry_run"): 1,
@@ -169,9 +169,9 @@ def test_failures_are_latencies_and_exhaustions(counted, committed, user):
     with suppress(AllocationNotFound):
         release("b", pool=pool, user=user)
     assert counted() == {
-        ("allocations_total", "network1-site1", "created"): 1,
+        ("allocations_total", "network1-site1", "allocated"): 1,
         ("exhaustions_total", "network1-site1"): 1,
-        ("operation_seconds_count", "allocate", "created"): 1,
+        ("operation_seconds_count", "allocate", "allocated"): 1,
         ("operation_seconds_count", "allocate", "pool_exhausted"): 1,
         ("operation_seconds_count", "allocate", "pool_not_found"): 1,
         ("operation_seconds_count", "allocate", "invalid"): 1,
@@ -253,7 +253,7 @@ def test_metrics_that_fail_fail_nothing_else(counted, committed, user, caplog):
     with patch.object(metrics.OPERATION_SECONDS, "labels", side_effect=OSError), pytest.raises(PoolExhausted):
         allocate("b", pool=pool, user=user)
     assert [record.getMessage() for record in caplog.records if record.name.endswith("metrics")] == [
-        "What was done could not be told"
+        "A metric could not be updated"
     ] * 2
 
 

@@ -53,6 +53,9 @@ class ContractTestCase(PlainTestCase):
                 "vrf": "Network1",
                 "allocated_at": answer["allocated_at"],
                 "created": True,
+                "vid": 100,
+                "prefix": "10.0.0.0/24",
+                "outcome": "allocated",
                 "allocation": allocation.pk,
                 "pool": self.pool.pk,
             },
@@ -63,7 +66,7 @@ class ContractTestCase(PlainTestCase):
     def test_a_replay_answers_the_same(self):
         first = self.allocate()
         again = self.allocate(cluster_name=" PROD-01 ")
-        self.assertEqual(again, {**first, "created": False})
+        self.assertEqual(again, {**first, "created": False, "outcome": "held"})
 
     def test_a_purpose_gets_a_segment_of_its_own(self):
         self.assertEqual(self.allocate()["vlan_id"], 100)

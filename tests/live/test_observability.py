@@ -106,17 +106,17 @@ def test_counters_of_all_workers(observed, answers):
     assert sum(b'"netbox_vlan_manager_allocations_total"' in content for content in files) == 2
     for _scrape in range(4):
         metrics = read(scrape(observed))
-        assert metrics["allocations_total", "created", "network1-site1"] == SEGMENTS
-        assert metrics["allocations_total", "replayed", "network1-site1"] == 5
-        assert metrics["allocations_total", "created", "network1-site2"] == 1
+        assert metrics["allocations_total", "allocated", "network1-site1"] == SEGMENTS
+        assert metrics["allocations_total", "held", "network1-site1"] == 5
+        assert metrics["allocations_total", "allocated", "network1-site2"] == 1
         assert metrics["releases_total", "released", "network1-site1"] == 3
         assert metrics["exhaustions_total", "network1-site1"] == CLUSTERS - SEGMENTS + 1
         # The list, and the two refused calls with their own keys; a dry run does not count.
         assert metrics["exhaustions_total", "network1-site2"] == 3
-        assert metrics["operation_seconds_count", "allocate", "created"] == SEGMENTS + 1
+        assert metrics["operation_seconds_count", "allocate", "allocated"] == SEGMENTS + 1
         assert metrics["operation_seconds_count", "allocate_many", "dry_run"] == 1
-        assert metrics["operation_seconds_bucket", "+Inf", "allocate", "created"] == SEGMENTS + 1
-        assert metrics["operation_seconds_sum", "allocate", "created"] > 0
+        assert metrics["operation_seconds_bucket", "+Inf", "allocate", "allocated"] == SEGMENTS + 1
+        assert metrics["operation_seconds_sum", "allocate", "allocated"] > 0
 
 
 def test_gauges_come_once_and_from_the_database(observed, answers):
@@ -136,8 +136,8 @@ def test_log_has_what_was_done_and_nothing_else(observed, answers):
     lines = [json.loads(line) for line in observed.log.read_text().splitlines()]
     done = [line for line in lines if line["logger"] == "netbox_vlan_manager.operations"]
     assert Counter((line["operation"], line["outcome"]) for line in done) == {
-        ("allocate", "created"): SEGMENTS + 1,
-        ("allocate", "replayed"): 5,
+        ("allocate", "allocated"): SEGMENTS + 1,
+        ("allocate", "held"): 5,
         ("release", "released"): 3,
     }
     assert {line["user"] for line in done} == {observed.username}

@@ -20,7 +20,7 @@ from ...services.segments.criteria import SegmentCriteria
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
 from ..names import RequestSerializer, clean_body, writable_names
-from .base import ServiceModelSerializer
+from .base import OUTCOMES, ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
 
@@ -66,7 +66,7 @@ class AllocationSerializer(ServiceModelSerializer):
         nested=True, required=False, allow_null=True, help_text=_("The segment that shall be allocated")
     )
     pool = SegmentPoolSerializer(
-        nested=True, required=False, allow_null=True, help_text=_("Where to allocate; or give site and vrf")
+        nested=True, required=False, allow_null=True, help_text=_("The pool to allocate from; or give site and vrf")
     )
     site = NameOrIDField(
         write_only=True, required=False, help_text=_("Id, slug or name of a site, location, site group or region")
@@ -85,7 +85,7 @@ class AllocationSerializer(ServiceModelSerializer):
         allow_null=True,
         min_value=VID_MIN,
         max_value=VID_MAX,
-        help_text=_("The lowest VLAN ID that will do"),
+        help_text=_("The lowest VLAN ID to choose from"),
     )
     vid_max = serializers.IntegerField(
         write_only=True,
@@ -93,7 +93,7 @@ class AllocationSerializer(ServiceModelSerializer):
         allow_null=True,
         min_value=VID_MIN,
         max_value=VID_MAX,
-        help_text=_("The highest VLAN ID that will do"),
+        help_text=_("The highest VLAN ID to choose from"),
     )
     prefix_length = serializers.IntegerField(
         write_only=True,
@@ -304,7 +304,7 @@ class AllocationResultSerializer(AllocationSerializer):
     url = serializers.URLField(read_only=True, allow_null=True)
     display_url = serializers.URLField(read_only=True, allow_null=True)
     outcome = serializers.ChoiceField(
-        choices=(("allocated", _("Allocated by this call")), ("held", _("Held by the cluster already"))),
+        choices=OUTCOMES,
         read_only=True,
         help_text=_("Whether this call allocated the segment, or the cluster held it already"),
     )
@@ -318,7 +318,7 @@ class ReleaseSerializer(RequestSerializer):
         required=False, help_text=_("Say what would be released and what still uses it, and change nothing")
     )
     changelog_message = serializers.CharField(
-        required=False, allow_blank=True, max_length=200, help_text=_("Why, for the change log")
+        required=False, allow_blank=True, max_length=200, help_text=_("The reason, for the change log")
     )
 
 
@@ -350,7 +350,9 @@ class ShareSerializer(RequestSerializer):
 
 class SetClustersSerializer(RequestSerializer):
     cluster_names = ClusterNamesField(
-        help_text=_("The whole set, as a list or as text with commas; an empty one releases all")
+        help_text=_(
+            "All clusters that shall hold the segment, as a list or as text with commas; an empty list releases all"
+        )
     )
     dry_run = serializers.BooleanField(required=False)
 

@@ -1,4 +1,5 @@
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
 from core.models import ObjectChange
@@ -7,7 +8,16 @@ from netbox.api.serializers import PrimaryModelSerializer, ValidatedModelSeriali
 from ..names import refuse_other_calls, writable_names
 from ..references import ReferencesMixin
 
-__all__ = ("ServiceModelSerializer",)
+__all__ = (
+    "OUTCOMES",
+    "ServiceModelSerializer",
+)
+
+# What a call that allocates did.
+OUTCOMES = (
+    ("allocated", gettext_lazy("Allocated by this call")),
+    ("held", gettext_lazy("Held by the cluster already")),
+)
 
 
 class ServiceWritesMixin(ValidatedModelSerializer):

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from ..fields import ClusterNameField, NameOrIDField, PurposeField
 from ..names import RequestSerializer
+from .base import OUTCOMES
 
 __all__ = (
     "AllocatedVLANSerializer",
@@ -43,6 +44,11 @@ class VLANOfClusterSerializer(RequestSerializer):
 
 
 class AllocatedVLANSerializer(serializers.Serializer):
+    """
+    The names of the first generation, and those of all other calls: `vid` is `vlan_id`, `prefix` is `segment`, and
+    `outcome` says what `created` says.
+    """
+
     vlan_id = serializers.IntegerField(source="allocation.vid")
     cluster_name = serializers.CharField(source="allocation.cluster_name")
     site = serializers.CharField()
@@ -54,6 +60,11 @@ class AllocatedVLANSerializer(serializers.Serializer):
     vrf = serializers.CharField(source="pool.vrf.name")
     allocated_at = serializers.DateTimeField(source="allocation.allocated_at")
     created = serializers.BooleanField(help_text=_("False when the cluster held the segment already"))
+    vid = serializers.IntegerField(source="allocation.vid")
+    prefix = serializers.CharField(source="allocation.prefix", help_text=_("CIDR"))
+    outcome = serializers.ChoiceField(
+        choices=OUTCOMES, help_text=_("Whether this call allocated the segment, or the cluster held it already")
+    )
     allocation = serializers.IntegerField(
         source="allocation.pk", allow_null=True, help_text=_("Id; null in a dry run that would make it")
     )
@@ -87,8 +98,10 @@ class ErrorSerializer(serializers.Serializer):
 
 
 class RefusedEntrySerializer(serializers.Serializer):
-    index = serializers.IntegerField(required=False, help_text=_("Which of the list, from 0, of what is created"))
-    id = serializers.IntegerField(required=False, help_text=_("Which object, of what is changed or deleted"))
+    index = serializers.IntegerField(
+        required=False, help_text=_("Position in the list, from 0, when objects are created")
+    )
+    id = serializers.IntegerField(required=False, help_text=_("Id of the object, when objects are changed or deleted"))
     code = serializers.CharField(required=False, help_text=_("Missing where values are not valid"))
     errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))
 
@@ -97,7 +110,7 @@ class ListErrorSerializer(serializers.Serializer):
     """The refused entries of a list; nothing was changed."""
 
     detail = serializers.CharField()
-    code = serializers.CharField(help_text=_("That of the entries, or “invalid” where these have several"))
+    code = serializers.CharField(help_text=_("The code of the entries, or “invalid” if they have different codes"))
     errors = RefusedEntrySerializer(many=True)
 
 

@@ -35,7 +35,7 @@ from ..schema import (
     POOL_NOT_FOUND,
 )
 from .base import ServiceViewSet, describe_entry, read_body
-from .results import describe_results, get_outcome, leave_out_unknown
+from .results import describe_results, leave_out_unknown
 
 __all__ = ("AllocationViewSet",)
 
@@ -125,7 +125,7 @@ class AllocationViewSet(ServiceViewSet):
             if serializer.validated_data["dry_run"]:
                 return self.preview(serializer)
         response = super().create(request, *args, **kwargs)
-        response.data = {**response.data, "outcome": get_outcome(self.result)}
+        response.data = {**response.data, "outcome": self.result.outcome}
         leave_out_unknown([response.data], [self.result.allocation], request.user)
         if not self.result.created:
             response.status_code = 200

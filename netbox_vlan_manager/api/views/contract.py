@@ -76,7 +76,12 @@ class AllocateVLANView(VLANView):
             result = self.allocate_as_asked(request, {**asked, **more, "pool": resolved.pool.pk}, where)
         else:
             result = allocate(user=request.user, pool=resolved.pool, **where, **asked)
-        answer = {**result._asdict(), "site": resolved.site, "pool": result.allocation.pool}
+        answer = {
+            **result._asdict(),
+            "outcome": result.outcome,
+            "site": resolved.site,
+            "pool": result.allocation.pool,
+        }
         return Response(AllocatedVLANSerializer(answer).data)
 
     def allocate_as_asked(self, request, data, where):

@@ -8,7 +8,6 @@ from ...services.base.visibility import known_allocations
 __all__ = (
     "describe_job",
     "describe_results",
-    "get_outcome",
     "leave_out_unknown",
 )
 
@@ -20,11 +19,6 @@ def describe_job(job, dry_run, request):
     """Return the answer to a call that has started a job."""
     url = reverse("core-api:job-detail", kwargs={"pk": job.pk}, request=request)
     return Response({"job": job.pk, "url": url, "dry_run": dry_run}, status=202, headers={"Location": url})
-
-
-def get_outcome(result):
-    """Return the name of a result in answers."""
-    return "allocated" if result.created else "held"
 
 
 def leave_out_unknown(rows, allocations, user):
@@ -68,5 +62,5 @@ def describe_results(results, get_serializer, user):
     for row, result, is_preview in zip(rows, results, previews, strict=True):
         if is_preview:
             row.update({name: None for name in ("id", "url", "display_url") if name in row})
-        row["outcome"] = get_outcome(result)
+        row["outcome"] = result.outcome
     return rows

@@ -73,6 +73,11 @@ class AllocationResult(NamedTuple):
     allocation: Allocation
     created: bool
 
+    @property
+    def outcome(self):
+        """Return what the call did, in the word of answers, logs and metrics: "allocated", or "held"."""
+        return "allocated" if self.created else "held"
+
 
 class MustGrow(Exception):
     """Rolls back and retries: growing takes the locks of VRF and VLAN group, which come before those of segments."""
@@ -118,7 +123,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
             pool = _locate_pool(cluster_name, site, vrf, asked)
         request = AllocationRequest.clean(cluster_name, pool=pool, **asked)
         (result,) = _allocate_all([request], user, dry_run)
-        operation.outcome = "created" if result.created else "replayed"
+        operation.outcome = result.outcome
         operations.note(vid=result.allocation.vid)
         return result
 
@@ -126,7 +131,7 @@ def allocate(cluster_name, *, user, pool=None, site=None, vrf=None, dry_run=Fals
 def _allocate_located(cluster_name, located, vrf, user, dry_run, asked):
     """Return the AllocationResult of the best pool that a locator finds and that makes an allocation."""
     if len(located) > 1:
-        raise ValidationError({name: _("Give one of these, not several.") for name in located})
+        raise ValidationError({name: _("Give only one of these.") for name in located})
     ((name, value),) = located.items()
     viewer, refused = asked.get("viewer"), None
     located_pools = locate_pools(name, value, vrf, viewer)
@@ -177,7 +182,7 @@ def allocate_many(requests, *, user, dry_run=False):
     with operations.track("allocate_many", dry_run=dry_run, requests=len(requests), user=user) as operation:
         check_request_limits([request.pool for request in requests])
         results = _allocate_all(requests, user, dry_run)
-        operation.outcome = f"{sum(result.created for result in results)} created"
+        operation.outcome = f"{sum(result.created for result in results)} allocated"
         return results
 
 

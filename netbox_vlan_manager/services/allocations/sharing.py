@@ -52,7 +52,7 @@ def share(segment, cluster_name, *, user, dry_run=False, **asked):
     about = {"cluster": request.cluster_name, "pool": segment.pool, "vid": segment.vid, "user": user}
     with operations.track("share", dry_run=dry_run, **about) as operation, audit.change_tracking(user):
         (result,) = run(partial(_share_all_locked, segment, _prepare([request]), user), dry_run)
-        operation.outcome = "created" if result.created else "replayed"
+        operation.outcome = result.outcome
     return result
 
 
@@ -116,8 +116,8 @@ def _set_clusters_locked(segment, requests, user, releasable, changelog_message,
         if Allocation.objects.filter(releasable, pk__in=pks).count() < len(pks):
             raise PermissionDenied(
                 _(
-                    "You may not release all the clusters that this would; name those as well that others allocated, "
-                    "or ask for the permission “release” on segment pools."
+                    "This would release clusters that you may not release. Name these clusters too, or ask "
+                    "for the permission “release” on segment pools."
                 )
             )
     # Shared first: if no cluster held the segment for a moment, its cool-down would begin.

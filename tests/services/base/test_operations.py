@@ -215,8 +215,8 @@ def test_services_tell_what_they_took_long_for(threshold, caplog):
     assert [line.split(" after ")[0] for line in told] == [
         "Slow import: 1 created",
         "Slow create segment: created",
-        "Slow allocate: created",
-        "Slow allocate: replayed",
+        "Slow allocate: allocated",
+        "Slow allocate: held",
         "Slow release: released",
     ]
     assert all(part in told[2] for part in ("resolve", "look-up", "locks", "write", "commit"))
@@ -240,7 +240,7 @@ def test_what_is_committed_is_one_line(done, django_capture_on_commit_callbacks)
         assert done() == []
     allocated, released = done()
     assert allocated.getMessage().startswith(
-        'operation=allocate outcome=created cluster=a pool="Network1 Site1" site=Site1 vrf=Network1 user=operator '
+        'operation=allocate outcome=allocated cluster=a pool="Network1 Site1" site=Site1 vrf=Network1 user=operator '
         f"vid=100 request={request.id} ms="
     )
     assert released.levelno == logging.INFO
