@@ -359,7 +359,7 @@ class TestImport:
             ("scope_type", "dcim.site", "scope_id: Please select a site"),
             ("scope_type,scope_name", "dcim.rack,Site9", "scope_type: Invalid object type"),
             ("scope_type,scope_name", "dcim.site,Nowhere", "scope_name:"),
-            ("scope_type,scope_name,vid_ranges", "dcim.site,Site9,9-1", "vid_ranges: Range 9-1 is upside down"),
+            ("scope_type,scope_name,vid_ranges", "dcim.site,Site9,9-1", "vid_ranges: Range 9-1 is reversed"),
         ],
     )
     def test_says_which_column_of_which_record_is_wrong(self, client, columns, values, error):

@@ -94,7 +94,7 @@ def test_status_and_other_changes_together(pool):
         ({"status": "free"}, "status", "use one of available, allocated, quarantined, disabled"),
         ({"status": "allocated"}, "status", "names no cluster"),
         ({"status": "available", "cluster_name": "a"}, "status", "names a cluster"),
-        ({"status": "quarantined"}, "quarantined_until", "Say when"),
+        ({"status": "quarantined"}, "quarantined_until", "Give the time"),
         ({"status": "quarantined", "quarantined_until": "soon"}, "quarantined_until", "is no time"),
         ({"quarantined_until": PAST}, "quarantined_until", "Only segments with the status quarantined"),
         ({"status": "available", "disabled_reason": "x"}, "disabled_reason", "Only segments with the status disabled"),
