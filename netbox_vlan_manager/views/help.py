@@ -185,7 +185,7 @@ class HelpView(LoginRequiredMixin, View):
 
 def get_pool_settings():
     """Return (label, meaning, default) of each setting of a segment pool."""
-    fields = (*SegmentPool._meta.fields, *SegmentPool._meta.many_to_many)
+    fields = (*SegmentPool._meta.fields, SegmentPool._meta.get_field("prefixes"))
     return [
         (capfirst(field.verbose_name), field.help_text, _default_of(field))
         for field in fields
