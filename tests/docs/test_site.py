@@ -73,8 +73,8 @@ def test_services_are_in_the_architecture():
         names = {path.stem for path in (services / area).iterdir() if not path.name.startswith("__")}
         first = next(number for number, row in enumerate(rows) if row[0].strip() == f"`{area}/`")
         own = list(takewhile(lambda row: not row[0].strip(), rows[first + 1 :]))
-        told = {name.strip(" `/") for row in [rows[first], *own] for name in row[1].split(",")}
-        assert told == names
+        listed = {name.strip(" `/") for row in [rows[first], *own] for name in row[1].split(",")}
+        assert listed == names
 
 
 def test_picture():
