@@ -114,7 +114,7 @@ class NewAllocationForm(ChangelogMessageMixin, ExpiryMixin, HolderForm):
         min_value=VID_MIN,
         max_value=VID_MAX,
         required=False,
-        help_text=_("Exactly this one"),
+        help_text=_("A certain VLAN ID"),
     )
     description = forms.CharField(
         label=_("Description"),
@@ -155,7 +155,7 @@ class AllocateForm(NewAllocationForm):
         FieldSet("pool", "cluster_name", "purpose", "expires_at", "description", name=_("Allocation")),
         FieldSet(
             "vid",
-            InlineFields("vid_min", "vid_max", label=_("VLAN IDs"), help_text=_("Any of these")),
+            InlineFields("vid_min", "vid_max", label=_("VLAN IDs"), help_text=_("A VLAN ID of this range")),
             "prefix_length",
             name=_("Which segment"),
         ),

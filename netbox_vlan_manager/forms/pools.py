@@ -191,8 +191,9 @@ class SegmentPoolForm(
         choices=ReleaseInUseChoices,
         initial=ReleaseInUseChoices.ALLOW,
         help_text=_(
-            "What a release does while IP addresses, ranges, interfaces or other objects use the segment: allow it, "
-            "quarantine the segment until somebody ends that, or refuse"
+            "What a release does while IP addresses, ranges, interfaces or other objects use the segment: "
+            "it works as usual, it quarantines the segment until a user ends the quarantine, or it is "
+            "refused"
         ),
     )
 
@@ -244,8 +245,9 @@ class SegmentPoolForm(
                 "grow_limit",
                 label=_("Grow by"),
                 help_text=_(
-                    "The prefix length of the segments that the pool makes itself, that of an IPv6 prefix beside it if "
-                    "they shall have one, and the number of segments at which it stops; no limit when empty"
+                    "The length of the prefixes that the pool makes itself; the length of an additional "
+                    "IPv6 prefix, none when empty; the number of segments at which the pool stops growing, "
+                    "no limit when empty"
                 ),
             ),
             name=_("Names and growth"),
@@ -311,8 +313,8 @@ class SegmentPoolForm(
         help_texts = {
             "name": _("Made from the VRF and the scope when empty, such as “Network1 Site1”"),
             "cooldown": _(
-                "How long a released segment is quarantined before it is handed out again, in seconds: 3600 is an "
-                "hour, 86400 a day; 0 for not at all"
+                "How long a released segment is quarantined before it is available again, in seconds: 3600 "
+                "is an hour, 86400 a day; 0 for not at all"
             ),
         }
 

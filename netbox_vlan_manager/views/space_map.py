@@ -28,7 +28,7 @@ SPACE_STATUSES = STATUSES | {
     MIXED: (gettext_lazy("Divided"), gettext_lazy("Several networks lie in it, or a part of it is free")),
     TAKEN: (
         gettext_lazy("Taken"),
-        gettext_lazy("By a prefix, IP range or IP address that is no segment, or by something that you may not view"),
+        gettext_lazy("Used by a prefix, IP range or IP address of no segment, or by an object that you may not view"),
     ),
 }
 
