@@ -12,6 +12,15 @@ from netbox_vlan_manager.models import SegmentPool
 from tests.stack.database import PROJECT
 
 PACKAGE = PROJECT / "netbox_vlan_manager"
+# REST framework's errors that the plugin's calls answer.
+GENERAL = (
+    rest.MethodNotAllowed,
+    rest.NotAuthenticated,
+    rest.NotFound,
+    rest.PermissionDenied,
+    rest.Throttled,
+    rest.UnsupportedMediaType,
+)
 
 
 def page(name):
@@ -27,33 +36,18 @@ def test_pool_settings():
     assert sorted(rows) == sorted(own)
 
 
-def subclasses_of(base):
-    for subclass in base.__subclasses__():
-        yield subclass
-        yield from subclasses_of(subclass)
-
-
 @pytest.mark.parametrize("name", ["troubleshooting", "rest"])
 def test_codes(name):
     """The page has each code that the API answers, with its status, and no other."""
-    own = {error.code for error in subclasses_of(exceptions.VLANManagerError)}
-    assert own <= {*STATUS_OF_CODE}
-    general = {error.default_code: error.status_code for error in subclasses_of(rest.APIException)}
-    answered = STATUS_OF_CODE | {
-        code: 403 if code == "not_authenticated" else general[code]
-        for code in (
-            "method_not_allowed",
-            "not_authenticated",
-            "not_found",
-            "permission_denied",
-            "throttled",
-            "unsupported_media_type",
-        )
-    }
+    own = {vars(error)["code"] for error in vars(exceptions).values() if "code" in getattr(error, "__dict__", ())}
+    assert own - {exceptions.VLANManagerError.code} <= {*STATUS_OF_CODE}
+    answered = STATUS_OF_CODE | {error.default_code: error.status_code for error in GENERAL}
+    # Without WWW-Authenticate, which NetBox does not send, this is 403.
+    answered[rest.NotAuthenticated.default_code] = 403
     shown = {}
     for line in page(name).splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        status = next((cell for cell in cells[:2] if re.fullmatch(r"\d{3}", cell)), None)
+        status = next((cell for cell in cells[:2] if re.fullmatch(r"[45]\d\d", cell)), None)
         if line.startswith("|") and status:
             codes = cells[1] if cells[0] == status else cells[0]
             shown |= dict.fromkeys(re.findall(r"`(\w+)`", codes), int(status))
