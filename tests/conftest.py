@@ -62,6 +62,7 @@ def pytest_configure(config):
         raise pytest.UsageError(str(e)) from None
     os.environ.update(stack.create_database().env, NETBOX_CONFIGURATION="tests.stack.configuration_testing")
     django.setup()
+    importlib.import_module("tests.recording").is_enabled = True
 
 
 def pytest_collection_finish(session):

@@ -8,6 +8,7 @@ from core.models import ObjectType
 from dcim.models import Site
 from ipam.models import VRF
 from netbox_vlan_manager.services import create_pool, create_segment, generate_segments
+from tests.recording import recorded
 from users.models import ObjectPermission
 
 
@@ -26,11 +27,21 @@ def make_vrf(name="Network1", **kwargs):
 def make_pool(
     vrf="Network1", scope="Site1", *, segments=0, container="10.0.0.0/16", vid_ranges=((100, 999),), **fields
 ):
-    """Return a pool with that many /24 segments: VLAN IDs from its first range on, EPG names EPG_<vid>."""
+    """
+    Return a pool with that many /24 segments: VLAN IDs from its first range on, EPG names EPG_<vid>.
+
+    The services make it once in a test run; see `recording`.
+    """
+    fields = {"vid_ranges": vid_ranges, "container": container, "segments": segments, **fields}
+    return _make_pool(vrf, scope, user=make_user(), **fields)
+
+
+@recorded
+def _make_pool(vrf, scope, *, user, segments, container, vid_ranges, **fields):
     vrf = make_vrf(vrf) if isinstance(vrf, str) else vrf
     scope = make_site(scope) if isinstance(scope, str) else scope
     pool = create_pool(
-        user=make_user(),
+        user=user,
         vrf=vrf,
         scope=scope,
         prefixes=[container],
@@ -41,7 +52,7 @@ def make_pool(
         vid = vid_ranges[0][0]
         generate_segments(
             pool,
-            user=make_user(),
+            user=user,
             count=segments,
             vid_min=vid,
             vid_max=vid + segments - 1,
