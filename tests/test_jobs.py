@@ -23,8 +23,8 @@ from netbox_vlan_manager.jobs.runners import UserJobRunner
 from netbox_vlan_manager.models import Allocation, IdempotencyKey, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, release
 from netbox_vlan_manager.services.allocations import leases
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments import quarantine
+from tests.drift import find_drift
 from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db

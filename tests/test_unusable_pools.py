@@ -14,9 +14,9 @@ from netbox_vlan_manager.exceptions import PoolExhausted
 from netbox_vlan_manager.jobs import DriftJob, LifeCycleJob, PoolSnapshotJob
 from netbox_vlan_manager.models import PoolSnapshot, SegmentPool
 from netbox_vlan_manager.services import allocate, create_pool, generate_segments, update_pool
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.reporting import thresholds
 from tests.api.base import client_of, url_of
+from tests.drift import find_drift
 from tests.factories import make_pool, make_site, make_user, make_vrf
 
 pytestmark = pytest.mark.django_db

@@ -9,8 +9,8 @@ from extras.models import CustomField
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, create_segment, update_pool
-from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.api.base import client_of, url_of
+from tests.drift import find_drift
 from tests.factories import make_pool, make_site, make_user, make_vrf
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,8 @@ from ipam.models import Prefix
 from netbox_vlan_manager.exceptions import Busy
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, disable_segment, release, share
-from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.api.base import PlainTestCase, client_of, url_of
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user
 from tests.openapi import openapi_schema
 

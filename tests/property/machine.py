@@ -45,10 +45,10 @@ from netbox_vlan_manager.services import (  # noqa: E402
 )
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring  # noqa: E402
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest  # noqa: E402
-from netbox_vlan_manager.services.drift.findings import find_drift  # noqa: E402
 from netbox_vlan_manager.services.reporting.thresholds import refresh  # noqa: E402
 from netbox_vlan_manager.services.segments.quarantine import promote_all  # noqa: E402
 from tenancy.models import Tenant  # noqa: E402
+from tests.drift import find_drift  # noqa: E402
 from tests.factories import make_pool, make_user  # noqa: E402
 from virtualization.models import Cluster, ClusterType  # noqa: E402
 

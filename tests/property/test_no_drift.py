@@ -27,13 +27,13 @@ from netbox_vlan_manager.services import (
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import Decision, adopt
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.pools.merging import merge_pool
 from netbox_vlan_manager.services.pools.resizing import resize_pool
 from netbox_vlan_manager.services.pools.retiring import retire_pool
 from tests.api.base import client_of
+from tests.drift import find_drift
 from tests.factories import make_pool, make_user
 from utilities.exceptions import AbortRequest
 

@@ -14,7 +14,6 @@ from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, disable_segment
 from netbox_vlan_manager.services.allocations.sharing import share
 from netbox_vlan_manager.services.base import audit, transactions
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_file, read_file
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.reporting.export import csv_chunks, json_chunks, segment_rows, xlsx_file
@@ -22,6 +21,7 @@ from netbox_vlan_manager.services.segments.provisioning import build_segments_lo
 from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
 from netbox_vlan_manager.services.segments.spaces import Containers
 from netbox_vlan_manager.services.segments.specs import clean_spec
+from tests.drift import find_drift
 from tests.factories import make_pool, make_site, make_user
 
 pytestmark = pytest.mark.django_db

@@ -26,6 +26,6 @@ def pool():
 def no_drift(db):
     """Makes sure that the test leaves consistent data."""
     yield
-    from netbox_vlan_manager.services.drift.findings import find_drift
+    from tests.drift import find_drift
 
     assert find_drift() == []

@@ -5,7 +5,7 @@ from core.models import ObjectChange
 from netbox_vlan_manager.exceptions import Busy, SegmentInUse
 from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, delete_segment, disable_segment, enable_segment, release
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_pool
 
 pytestmark = pytest.mark.django_db

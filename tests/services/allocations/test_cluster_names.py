@@ -15,10 +15,10 @@ from netbox_vlan_manager.services import allocate, release, set_clusters, share
 from netbox_vlan_manager.services.allocations.recording import find_clusters
 from netbox_vlan_manager.services.base.cluster_keys import cluster_key, cluster_keys
 from netbox_vlan_manager.services.base.transactions import _cluster_number
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import Decision, adopt
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.validators import clean_cluster_name
+from tests.drift import find_drift
 from tests.factories import make_pool, make_user
 from virtualization.models import Cluster, ClusterType
 

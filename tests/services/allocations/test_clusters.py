@@ -7,10 +7,10 @@ from core.models import ObjectChange
 from netbox_vlan_manager.exceptions import LimitReached
 from netbox_vlan_manager.models import Allocation
 from netbox_vlan_manager.services import allocate, release
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.drift.repair import repair_drift
 from tenancy.models import Tenant
 from tests.api.base import client_of, url_of
+from tests.drift import find_drift
 from tests.factories import make_pool, make_user
 from virtualization.models import Cluster, ClusterGroup, ClusterType
 

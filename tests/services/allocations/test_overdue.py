@@ -23,13 +23,13 @@ from netbox_vlan_manager.services import (
 )
 from netbox_vlan_manager.services.allocations.leases import expire_due, warn_expiring
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.pools.retiring import retire_pool
 from netbox_vlan_manager.services.reporting.export import segment_rows
 from netbox_vlan_manager.services.reporting.vlan_map import vlan_map
 from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
 from tenancy.models import Tenant
 from tests.api.base import client_of, url_of
+from tests.drift import find_drift
 from tests.factories import make_pool, make_user
 from tests.services.allocations.base import configure
 from virtualization.models import Cluster, ClusterType

@@ -7,8 +7,8 @@ from netbox_vlan_manager.exceptions import Busy, PoolExhausted, VIDUnavailable
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, allocate_stretched, release
 from netbox_vlan_manager.services.allocations import stretching
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.pools.merging import merge_pool
+from tests.drift import find_drift
 from tests.factories import make_pool
 
 pytestmark = pytest.mark.django_db

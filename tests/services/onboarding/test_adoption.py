@@ -14,9 +14,9 @@ from netbox_vlan_manager.services import (
     disable_segment,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import Decision, adopt
 from netbox_vlan_manager.services.onboarding.importing import import_segments
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_site, make_user, permit
 from tests.services.onboarding.base import adopt_all, make_candidate, make_prefix, make_vlan, only
 from utilities.exceptions import AbortRequest

@@ -6,9 +6,9 @@ from core.models import ObjectChange
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user
 
 pytestmark = pytest.mark.django_db

@@ -10,9 +10,9 @@ from django.utils import timezone
 from core.models import ObjectChange
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, disable_segment, release
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
+from tests.drift import find_drift
 from tests.factories import make_segment, make_user, permit
 from virtualization.models import Cluster, ClusterType
 

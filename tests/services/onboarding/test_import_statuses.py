@@ -8,9 +8,9 @@ from core.models import ObjectChange
 from dcim.models import Location
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, disable_segment
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import as_rows
 from netbox_vlan_manager.services.onboarding.importing import import_segments
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_site, make_user, permit
 
 pytestmark = pytest.mark.django_db

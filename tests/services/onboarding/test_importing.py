@@ -15,9 +15,9 @@ from netbox.context_managers import event_tracking
 from netbox.signals import post_clean
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user, permit
 from utilities.request import NetBoxFakeRequest
 

@@ -9,8 +9,8 @@ from extras.validators import CustomValidator
 from ipam.models import VRF, VLANGroup
 from netbox_vlan_manager.models import SegmentPool
 from netbox_vlan_manager.services import create_pool
-from netbox_vlan_manager.services.drift.findings import find_drift
 from tests.api.base import client_of, url_of
+from tests.drift import find_drift
 from tests.factories import make_site, make_user, make_vrf
 
 pytestmark = pytest.mark.django_db

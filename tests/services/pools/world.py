@@ -6,7 +6,7 @@ from core.models import ObjectChange
 from dcim.models import Device, DeviceRole, DeviceType, Manufacturer
 from ipam.models import VLAN, Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, PoolSnapshot, Segment, SegmentPool
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_site
 
 

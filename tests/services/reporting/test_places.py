@@ -19,11 +19,11 @@ from netbox_vlan_manager.exceptions import (
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, allocate_many, allocate_stretched, release, share, update_pool
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest, locate
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.pools.merging import merge_pool
 from netbox_vlan_manager.services.reporting.places import held_elsewhere, holdings_elsewhere
 from tests.api.base import client_of, url_of
+from tests.drift import find_drift
 from tests.factories import make_pool, make_site, make_user, permit
 
 pytestmark = pytest.mark.django_db

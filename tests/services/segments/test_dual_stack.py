@@ -17,12 +17,12 @@ from netbox_vlan_manager.services import (
     update_pool,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.import_files import parse_csv
 from netbox_vlan_manager.services.onboarding.importing import import_segments
 from netbox_vlan_manager.services.reporting.export import segment_rows
 from netbox_vlan_manager.services.reporting.vlan_map import vlan_map
 from netbox_vlan_manager.services.segments.segment_columns import EXPORTED
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment
 from utilities.exceptions import AbortRequest
 

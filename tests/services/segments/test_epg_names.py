@@ -6,9 +6,9 @@ from django.core.exceptions import ValidationError
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import create_segment, generate_segments, update_pool, update_segment
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.adoption import adopt
 from netbox_vlan_manager.services.onboarding.importing import import_segments
+from tests.drift import find_drift
 from tests.factories import make_pool, make_site
 
 pytestmark = pytest.mark.django_db

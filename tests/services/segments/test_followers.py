@@ -6,7 +6,7 @@ from core.models import ObjectChange
 from ipam.models import VLAN
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate, enable_segment, release, update_pool
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_pool, make_user
 from tests.services.segments.world import save
 

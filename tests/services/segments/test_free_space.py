@@ -12,9 +12,9 @@ from netbox_vlan_manager.services import (
     generate_segments,
     update_pool,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.free_space import find_networks, find_vids
 from netbox_vlan_manager.services.segments.growth import usage_with_growth
+from tests.drift import find_drift
 from tests.factories import make_pool, make_vrf
 
 pytestmark = pytest.mark.django_db

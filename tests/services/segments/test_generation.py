@@ -13,8 +13,8 @@ from netbox_vlan_manager.services import (
     generate_segments,
     update_pool,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.free_space import find_networks
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user, permit
 
 pytestmark = pytest.mark.django_db

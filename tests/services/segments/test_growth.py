@@ -16,9 +16,9 @@ from netbox_vlan_manager.services import (
     update_pool,
 )
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.reporting.forecast import forecast
 from netbox_vlan_manager.services.reporting.thresholds import refresh
+from tests.drift import find_drift
 from tests.factories import make_segment
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from netaddr import IPNetwork
 from ipam.models import VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Segment
 from netbox_vlan_manager.services import allocate
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user
 from tests.services.segments.world import save, state
 from utilities.exceptions import AbortRequest

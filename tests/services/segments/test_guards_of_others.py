@@ -15,7 +15,7 @@ from ipam.models import VLAN, Prefix, Role, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment
 from netbox_vlan_manager.services import allocate
 from netbox_vlan_manager.services.base import transactions
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user
 from tests.services.segments.world import REST, nested_places, save, state
 

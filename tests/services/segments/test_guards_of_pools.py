@@ -11,7 +11,7 @@ from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services import update_pool
 from netbox_vlan_manager.services.base import transactions
 from netbox_vlan_manager.services.base.audit import change_tracking
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user
 from tests.services.segments.world import nested_places, save, state
 from utilities.exceptions import AbortRequest

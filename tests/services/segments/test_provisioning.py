@@ -12,11 +12,11 @@ from netbox_vlan_manager.services import (
     update_pool,
 )
 from netbox_vlan_manager.services.base.audit import change_tracking
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.segments.provisioning import build_segments_locked
 from netbox_vlan_manager.services.segments.spaces import Containers
 from netbox_vlan_manager.services.segments.specs import clean_spec
 from tenancy.models import Tenant
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_site
 
 pytestmark = pytest.mark.django_db

@@ -19,8 +19,8 @@ from netbox_vlan_manager.services import (
 from netbox_vlan_manager.services.allocations import leases as leases_module
 from netbox_vlan_manager.services.allocations.leases import expire_due
 from netbox_vlan_manager.services.allocations.requests import AllocationRequest
-from netbox_vlan_manager.services.drift.findings import find_drift
 from tenancy.models import Tenant
+from tests.drift import find_drift
 from tests.factories import make_pool, make_segment, make_user
 from virtualization.models import Cluster, ClusterType
 

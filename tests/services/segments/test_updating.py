@@ -8,7 +8,7 @@ from netbox_vlan_manager.services import (
     allocate,
     update_segment,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_segment
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from core.models import ObjectChange
 from dcim.models import Location, Region, SiteGroup
 from ipam.models import VLAN, Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.factories import make_site
 from utilities.exceptions import AbortRequest
 

@@ -6,8 +6,8 @@ from netbox_vlan_manager.services import (
     allocate,
     update_pool,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation.undoing import undo
+from tests.drift import find_drift
 from tests.first_generation import make_fields, make_group, make_prefix
 from tests.services.onboarding.first_generation.base import AT, assert_failed, problems_of, run
 

@@ -16,9 +16,9 @@ from netbox_vlan_manager.services import (
     release,
     update_pool,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation.undoing import finish, undo
 from tests import first_generation_model as model
+from tests.drift import find_drift
 from tests.first_generation import make_prefix
 from tests.services.onboarding.first_generation.base import AT, PLACE, answers_of, held_by_plugin, run
 from utilities.exceptions import AbortRequest

@@ -13,10 +13,10 @@ from extras.models import EventRule, Webhook
 from ipam.models import VLAN, VRF, Prefix, VLANGroup
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, delete_segment, release
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation import migrating
 from netbox_vlan_manager.services.onboarding.first_generation.migrating import migrate
 from netbox_vlan_manager.services.onboarding.first_generation.reading import has_data
+from tests.drift import find_drift
 from tests.factories import make_user, permit
 from tests.first_generation import make_fields, make_group, make_prefix, make_world
 from tests.services.onboarding.first_generation.base import assert_failed, problems_of, run

@@ -4,7 +4,7 @@ from dcim.models import SiteGroup
 from ipam.models import VRF, VLANGroup
 from netbox_vlan_manager.models import Segment, SegmentPool
 from netbox_vlan_manager.services import create_pool
-from netbox_vlan_manager.services.drift.findings import find_drift
+from tests.drift import find_drift
 from tests.first_generation import make_group, make_prefix
 from tests.services.onboarding.first_generation.base import problems_of, run
 

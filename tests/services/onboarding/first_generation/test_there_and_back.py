@@ -11,9 +11,9 @@ from netbox_vlan_manager.services import (
     release,
     share,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation.undoing import undo
 from tests import first_generation_model as model
+from tests.drift import find_drift
 from tests.first_generation import make_fields, make_group, make_prefix
 from tests.services.onboarding.first_generation.base import AT, PLACE, answers_of, held_by_plugin, run
 

@@ -10,8 +10,8 @@ from netbox_vlan_manager.services import (
     generate_segments,
     release,
 )
-from netbox_vlan_manager.services.drift.findings import find_drift
 from netbox_vlan_manager.services.onboarding.first_generation.undoing import finish
+from tests.drift import find_drift
 from tests.first_generation import make_group, make_prefix
 from tests.services.onboarding.first_generation.base import AT, run
 
