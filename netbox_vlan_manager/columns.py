@@ -1,15 +1,31 @@
 """Columns and orders that the tables share."""
 
+import django_tables2 as tables
+from django.utils.html import format_html, format_html_join
 from django_tables2.data import TableQuerysetData
 
 from netbox.tables import PrimaryModelTable, columns
 from tenancy.tables import ContactsColumnMixin
 
 __all__ = (
+    "EPGNameColumn",
     "PoolUtilizationColumn",
     "PrefetchedContactsMixin",
     "TotalOrderMixin",
 )
+
+
+class EPGNameColumn(tables.Column):
+    """An EPG's name. It wraps after an underscore: browsers would break such a name in the middle of a word."""
+
+    attrs = {"td": {"class": "text-break", "style": "min-width: 11rem"}}
+
+    def render(self, value):
+        first, *others = value.split("_")
+        return format_html("{}{}", first, format_html_join("", "_<wbr>{}", ((word,) for word in others)))
+
+    def value(self, value):
+        return value
 
 
 class PoolUtilizationColumn(columns.UtilizationColumn):

@@ -5,7 +5,7 @@ from netbox.tables import PrimaryModelTable, columns
 from tenancy.tables import TenancyColumnsMixin
 
 from .aci import EPGLinksMixin
-from .columns import PoolUtilizationColumn, PrefetchedContactsMixin, TotalOrderMixin
+from .columns import EPGNameColumn, PoolUtilizationColumn, PrefetchedContactsMixin, TotalOrderMixin
 from .models import Allocation, Segment, SegmentPool
 from .models.pools import UTILIZATION
 
@@ -18,10 +18,9 @@ __all__ = (
     "SegmentTable",
 )
 
-# A name of 100 characters must not push the other columns off the page.
-LONG_NAME = {"td": {"class": "text-break", "style": "min-width: 10rem"}}
-# Most EPG names fit into one line of this width.
-EPG_NAME = {"td": {"class": "text-break", "style": "min-width: 13.5rem"}}
+# A name of 100 characters or a long IPv6 prefix must not push the other columns off the page. With these widths, the
+# default columns and the buttons fit into a window of 1,280 pixels.
+LONG_TEXT = {"td": {"class": "text-break", "style": "min-width: 8.5rem"}}
 # A table has several of these columns, mostly with short names.
 PLACE_NAME = {"td": {"class": "text-break", "style": "min-width: 6.5rem"}}
 
@@ -30,11 +29,7 @@ ALLOCATE_BUTTON = '{% include "netbox_vlan_manager/tables/allocate.html" %}'
 
 RELEASE_BUTTON = '{% include "netbox_vlan_manager/tables/release.html" with allocation=record %}'
 
-RELEASE_HOLDER_BUTTON = """
-{% for allocation in record.active_allocations %}
-  {% include "netbox_vlan_manager/tables/release.html" %}
-{% endfor %}
-"""
+RELEASE_HOLDERS_BUTTON = '{% include "netbox_vlan_manager/tables/release_holders.html" %}'
 
 HOLDERS = """
 {% for allocation in value %}
@@ -42,18 +37,19 @@ HOLDERS = """
 {% endfor %}
 """
 
-
 # The IPv6 prefix is a second line: in a column of its own, it would be empty for most rows.
 PREFIXES = """
 {{ value|linkify }}{% if record.ipv6_prefix %}<div>{{ record.ipv6_prefix|linkify }}</div>{% endif %}
 """
+
+ALLOCATION_STATUS = '{% include "netbox_vlan_manager/tables/allocation_status.html" %}'
 
 
 class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, TotalOrderMixin):
     name = tables.Column(
         verbose_name=_("Name"),
         linkify=True,
-        attrs=LONG_NAME,
+        attrs=LONG_TEXT,
     )
     status = columns.ChoiceFieldColumn(
         verbose_name=_("Status"),
@@ -190,15 +186,12 @@ class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, TotalOrderM
             "pk",
             "name",
             "status",
-            "vrf",
             "scope",
-            "vlan_group",
             "total_segments",
             "allocated",
             "available",
             "utilization",
             "tenant",
-            "description",
         )
 
     def order_utilization(self, queryset, is_descending):
@@ -211,11 +204,10 @@ class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
         verbose_name=_("VLAN ID"),
         linkify=True,
     )
-    epg_name = tables.Column(
+    epg_name = EPGNameColumn(
         verbose_name=_("EPG Name"),
         linkify=lambda record, table: table.epg_urls.get(record.epg_name) or record.get_absolute_url(),
         order_by=("vlan__name",),
-        attrs=EPG_NAME,
     )
     vlan = tables.Column(
         verbose_name=_("VLAN"),
@@ -227,6 +219,7 @@ class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
         template_code=PREFIXES,
         export_raw=True,
         order_by=("prefix__prefix",),
+        attrs=LONG_TEXT,
     )
     ipv6_prefix = tables.Column(
         verbose_name=_("IPv6 Prefix"),
@@ -266,7 +259,7 @@ class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
         accessor="active_allocations",
         template_code=HOLDERS,
         orderable=False,
-        attrs=LONG_NAME,
+        attrs=LONG_TEXT,
     )
     dhcp = columns.BooleanColumn(
         verbose_name=_("DHCP"),
@@ -276,7 +269,7 @@ class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
         url_name="plugins:netbox_vlan_manager:segment_list",
     )
     actions = columns.ActionsColumn(
-        extra_buttons=RELEASE_HOLDER_BUTTON,
+        extra_buttons=RELEASE_HOLDERS_BUTTON,
     )
 
     class Meta(PrimaryModelTable.Meta):
@@ -304,19 +297,8 @@ class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
             "created",
             "last_updated",
         )
-        default_columns = (
-            "pk",
-            "vid",
-            "epg_name",
-            "prefix",
-            "pool",
-            "vrf",
-            "scope",
-            "status",
-            "cluster",
-            "dhcp",
-            "description",
-        )
+        # Mostly, the pool's name contains the names of its VRF and place.
+        default_columns = ("pk", "vid", "epg_name", "prefix", "pool", "status", "cluster")
 
 
 class PoolSegmentTable(SegmentTable):
@@ -331,15 +313,17 @@ class AllocationTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
     cluster_name = tables.Column(
         verbose_name=_("Cluster Name"),
         linkify=True,
-        attrs=LONG_NAME,
+        attrs=LONG_TEXT,
     )
     cluster = tables.Column(
         verbose_name=_("Cluster"),
         linkify=True,
     )
-    status = columns.ChoiceFieldColumn(
+    status = columns.TemplateColumn(
         verbose_name=_("Status"),
         accessor="get_status_display",
+        template_code=ALLOCATION_STATUS,
+        export_raw=True,
         order_by=("released_at",),
     )
     # The names are the allocation's own: they say what was held even when the pool is gone.
@@ -362,17 +346,17 @@ class AllocationTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
     vid = tables.Column(
         verbose_name=_("VLAN ID"),
     )
-    epg_name = tables.Column(
+    epg_name = EPGNameColumn(
         verbose_name=_("EPG Name"),
         linkify=lambda record, table: (
             table.epg_urls.get(record.epg_name) or (record.segment and record.segment.get_absolute_url())
         ),
-        attrs=EPG_NAME,
     )
     prefix = columns.TemplateColumn(
         verbose_name=_("Prefix"),
         template_code=PREFIXES,
         export_raw=True,
+        attrs=LONG_TEXT,
     )
     ipv6_prefix = tables.Column(
         verbose_name=_("IPv6 Prefix"),
@@ -447,10 +431,8 @@ class AllocationTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
             "vid",
             "epg_name",
             "prefix",
-            "vrf",
             "pool",
             "allocated_at",
-            "released_at",
         )
 
 
@@ -459,18 +441,7 @@ class PoolAllocationTable(AllocationTable):
 
     class Meta(AllocationTable.Meta):
         exclude = ("pool", "vrf")
-        default_columns = (
-            "pk",
-            "cluster_name",
-            "status",
-            "vid",
-            "epg_name",
-            "prefix",
-            "allocated_at",
-            "allocated_by",
-            "released_at",
-            "released_by",
-        )
+        default_columns = ("pk", "cluster_name", "status", "vid", "epg_name", "prefix", "allocated_at", "allocated_by")
 
 
 class SegmentAllocationTable(AllocationTable):
@@ -478,4 +449,13 @@ class SegmentAllocationTable(AllocationTable):
 
     class Meta(AllocationTable.Meta):
         exclude = ("pool", "vrf", "segment")
-        default_columns = PoolAllocationTable.Meta.default_columns
+        default_columns = (
+            "pk",
+            "cluster_name",
+            "status",
+            "vid",
+            "prefix",
+            "allocated_at",
+            "allocated_by",
+            "released_by",
+        )

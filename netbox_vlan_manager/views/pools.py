@@ -79,7 +79,8 @@ BULK_QUERYSET = SegmentPool.objects.with_usage().prefetch_related(
 
 @register_model_view(SegmentPool, "list", path="", detail=False)
 class SegmentPoolListView(PoolActionsMixin, generic.ObjectListView):
-    queryset = SegmentPool.objects.with_usage()
+    # NetBox's column for tenants reads the VRF's where the pool has none.
+    queryset = SegmentPool.objects.with_usage().select_related("vrf__tenant")
     filterset = filtersets.SegmentPoolFilterSet
     filterset_form = forms.SegmentPoolFilterForm
     table = tables.SegmentPoolTable

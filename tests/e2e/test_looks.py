@@ -1,3 +1,5 @@
+from datetime import date, timedelta
+
 import pytest
 from playwright.sync_api import expect
 
@@ -58,6 +60,17 @@ READ = """() => {
   return parts;
 }"""
 
+# A function that returns the number of buttons in rows of tables, and the labels of those outside of the table's area.
+ROW_BUTTONS = """() => {
+  const buttons = [...document.querySelectorAll(".table-responsive td .btn")];
+  const outside = buttons.filter((button) => {
+    const area = button.closest(".table-responsive").getBoundingClientRect();
+    const { left, right } = button.getBoundingClientRect();
+    return button.checkVisibility() && (left < area.left || right > area.right);
+  });
+  return { count: buttons.length, outside: outside.map((button) => button.ariaLabel) };
+}"""
+
 
 @pytest.fixture(scope="module")
 def paths(live_netbox):
@@ -67,13 +80,30 @@ def paths(live_netbox):
         return call(live_netbox, "POST", f"{path}/", json=values)
 
     pool = make_pool(live_netbox, "Looks", range(900, 930))
-    group = call(live_netbox, "GET", f"plugins/vlan-manager/pools/{pool}/")["vlan_group"]["id"]
-    post("ipam/vlans", name="Taken", vid=950, group=group)
+    made = call(live_netbox, "GET", f"plugins/vlan-manager/pools/{pool}/")
+    post("ipam/vlans", name="Taken", vid=950, group=made["vlan_group"]["id"])
     for number in range(25):
         name = f"looks-{number}-".ljust(100, "x")
         allocation = post("plugins/vlan-manager/allocations", pool=pool, cluster_name=name)
     (last,) = call(live_netbox, "GET", "plugins/vlan-manager/segments/", params={"vid": 929})["results"]
     post(f"plugins/vlan-manager/segments/{last['id']}/disable", reason="Cable is cut")
+    shared = allocation["segment"]["id"]
+    clusters = [allocation["cluster_name"], "looks-shared-a", "looks-shared-b"]
+    call(live_netbox, "PUT", f"plugins/vlan-manager/segments/{shared}/clusters/", json={"cluster_names": clusters})
+    expiring = {
+        "pool": pool,
+        "cluster_name": "looks-expiring",
+        "expires_at": f"{date.today() + timedelta(days=30)}T12:00:00Z",
+    }
+    released = post("plugins/vlan-manager/allocations", **expiring)
+    post("plugins/vlan-manager/allocations", **expiring, purpose="storage")
+    place = {"site": "Looks site", "vrf": "Looks network"}
+    post("plugins/vlan-manager/release-vlan", **place, cluster_name=released["cluster_name"])
+    long_names = {"ipv6_prefix": "2001:db8:1234:5678::/64", "epg_name": "EPG_Munich_Campus_Building_7_3000"}
+    container = post("ipam/prefixes", prefix="2001:db8::/32", vrf=made["vrf"]["id"], status="container")["id"]
+    containers = [*(prefix["id"] for prefix in made["prefixes"]), container]
+    call(live_netbox, "PATCH", f"plugins/vlan-manager/pools/{pool}/", json={"prefixes": containers})
+    call(live_netbox, "PATCH", f"plugins/vlan-manager/segments/{shared}/", json=long_names)
     call(live_netbox, "PATCH", f"plugins/vlan-manager/pools/{pool}/", json={"name": "looks-".ljust(100, "x")})
     with live_netbox.database.connect() as connection:
         connection.execute(SNAPSHOTS, [pool])
@@ -86,6 +116,7 @@ def paths(live_netbox):
             f"pools/{pool}/",
             f"pools/{pool}/map/",
             f"pools/{pool}/segments/",
+            f"pools/{pool}/allocations/",
             f"pools/{pool}/generate/",
             f"pools/{pool}/adopt/",
             f"pools/{pool}/resize/",
@@ -93,6 +124,7 @@ def paths(live_netbox):
             f"pools/{pool}/retire/",
             "segments/?q=looks-",
             f"segments/{last['id']}/",
+            f"segments/{shared}/history/",
             "segments/import/",
             "segments/migrate/",
             "allocations/?q=looks-",
@@ -125,7 +157,25 @@ def test_narrow_window(page, paths):
     for path in paths:
         page.goto(path)
         widths[path] = page.evaluate("document.documentElement.scrollWidth")
+        # Tables scroll.
+        for button in page.locator(".table-responsive td .btn:visible").all()[-1:]:
+            button.scroll_into_view_if_needed()
+            expect(button).to_be_in_viewport(ratio=1)
     assert widths == dict.fromkeys(paths, 400)
+
+
+def test_row_buttons_in_a_small_window(page, paths):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    counts, outside = {}, {}
+    for path in paths:
+        page.goto(path)
+        buttons = page.evaluate(ROW_BUTTONS)
+        counts[path.split("?")[0].split("/")[-2]] = buttons["count"]
+        if buttons["outside"]:
+            outside[path] = buttons["outside"]
+    assert outside == {}
+    with_buttons = {name for name, count in counts.items() if count}
+    assert with_buttons >= {"pools", "segments", "allocations", "history", "drift"}
 
 
 def test_import_preview_in_a_narrow_window(page, paths):

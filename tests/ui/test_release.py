@@ -125,6 +125,16 @@ class TestShared:
         with django_assert_num_queries(len(queries)):
             client.get(url_of(held))
 
+    def test_list_has_one_button_with_a_menu_of_the_holders(self, client, user, pool, held, others):
+        alone = allocate("alone", pool=pool, user=user).allocation
+        content = client.get("/plugins/vlan-manager/segments/").content.decode()
+        assert 'aria-label="Release alone"' in content
+        assert content.count('aria-label="Release"') == 1
+        for holder in (held, *others):
+            assert f"{url_of(holder)}?return_url=" in content
+            assert f"Release {holder.cluster_name}\n" in content
+        assert f"Release {alone.cluster_name}\n" not in content
+
     def test_in_bulk(self, client, user, pool, held, others):
         alone = allocate("alone", pool=pool, user=user).allocation
         last = f"{BULK_URL}?", {"pk": [held.pk, *(other.pk for other in others), alone.pk]}
