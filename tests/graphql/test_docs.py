@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 from django.core.management import call_command
+from django.utils import timezone
 
 from netbox_vlan_manager.management.commands.vlan_manager_demo import SITES
 from netbox_vlan_manager.models import Allocation
@@ -24,8 +25,10 @@ class DocsTestCase(GraphQLTestCase):
     def test_examples(self):
         """Each example returns rows of the demo, with the fields that it asks for."""
         self.client = client_of(self.root)
-        examples = re.findall(r"```graphql\n(.*?)```", PAGE, re.DOTALL)
-        pools, holdings, vlans, holders = (self.ask(query) for query in examples)
+        # The demo's allocations are of today.
+        page = PAGE.replace("2026-03-12T09:00:00Z", timezone.now().isoformat())
+        examples = re.findall(r"```graphql\n(.*?)```", page, re.DOTALL)
+        pools, holdings, vlans, holders, past = (self.ask(query) for query in examples)
 
         self.assertEqual([pool["scope"] for pool in pools["segment_pool_list"]], [{"name": name} for name in SITES])
         pool = pools["segment_pool_list"][0]
@@ -53,6 +56,10 @@ class DocsTestCase(GraphQLTestCase):
         self.assertEqual(
             holders["allocation_list"],
             [{"cluster_name": "prod-03", "epg_name": "EPG_Site1_Network1_101", "pool": {"name": "Network1 Site1"}}],
+        )
+
+        self.assertEqual(
+            [(held["cluster_name"], held["released_at"]) for held in past["allocation_list"]], [("prod-03", None)]
         )
 
     def test_queries_and_types_that_are_named(self):
