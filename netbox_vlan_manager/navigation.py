@@ -1,27 +1,45 @@
 from django.utils.translation import gettext_lazy as _
 
+from netbox.context import current_request
 from netbox.plugins import PluginMenu, PluginMenuButton, PluginMenuItem
 
 from . import wings
 
-overview = PluginMenuItem(
+
+class AnyPermissionMenuItem(PluginMenuItem):
+    """
+    A menu item for users who hold any one of its permissions. NetBox shows an item to users who hold them all.
+
+    The menu is rendered in a request, whose user is asked. The permissions of a user are read once for each request.
+    """
+
+    @property
+    def permissions(self):
+        request = current_request.get()
+        held = (name for name in self.any_permission if request and request.user.has_perm(name))
+        return (next(held, self.any_permission[0]),)
+
+    @permissions.setter
+    def permissions(self, value):
+        self.any_permission = value
+
+
+overview = AnyPermissionMenuItem(
     link="plugins:netbox_vlan_manager:overview",
     link_text=_("Overview"),
-    permissions=("netbox_vlan_manager.view_segmentpool",),
+    permissions=("netbox_vlan_manager.view_segmentpool", "netbox_vlan_manager.allocate_segmentpool"),
+)
+
+allocate = PluginMenuItem(
+    link="plugins:netbox_vlan_manager:allocation_allocate",
+    link_text=_("Allocate"),
+    permissions=("netbox_vlan_manager.allocate_segmentpool",),
 )
 
 allocations = PluginMenuItem(
     link="plugins:netbox_vlan_manager:allocation_list",
     link_text=_("Allocations"),
     permissions=("netbox_vlan_manager.view_allocation",),
-    buttons=(
-        PluginMenuButton(
-            link="plugins:netbox_vlan_manager:allocation_allocate",
-            title=_("Allocate"),
-            icon_class="mdi mdi-link-variant",
-            permissions=("netbox_vlan_manager.allocate_segmentpool",),
-        ),
-    ),
 )
 
 
@@ -64,8 +82,7 @@ help_page = PluginMenuItem(
 menu = PluginMenu(
     label=_("VLAN Manager"),
     groups=(
-        (_("Overview"), (overview,)),
-        (_("Allocations"), (allocations,)),
+        (_("Clusters"), (overview, allocate, allocations)),
         (_("Segments"), (_inventory("segment", _("Segments")), _inventory("segmentpool", _("Segment Pools")), drift)),
         *wings.collect("navigation.groups"),
         (_("Documentation"), (help_page,)),

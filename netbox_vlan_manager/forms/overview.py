@@ -14,9 +14,9 @@ __all__ = ("QuickAllocateForm",)
 
 class QuickAllocateForm(forms.Form):
     """
-    Asks for a segment for a cluster by VRF and site.
+    Asks for a segment for a cluster by VRF and place.
 
-    If a VRF is chosen, only its sites are offered. If none is, the sites are grouped by VRF, so that the form works
+    If a VRF is chosen, only its places are offered. If none is, the places are grouped by VRF, so that the form works
     without JavaScript too.
     """
 
@@ -33,8 +33,8 @@ class QuickAllocateForm(forms.Form):
         ),
     )
     pool = forms.TypedChoiceField(
-        label=_("Site"),
-        error_messages={"invalid_choice": _("Choose a site of the VRF from the list.")},
+        label=_("Place"),
+        error_messages={"invalid_choice": _("Choose a place of the VRF from the list.")},
     )
     cluster_name = forms.CharField(
         label=_("Cluster name"),
@@ -49,23 +49,25 @@ class QuickAllocateForm(forms.Form):
             ("", _("All VRFs")),
             *{str(pool.vrf_id): str(pool.vrf) for pool in self.pools.values()}.items(),
         ]
-        self.fields["pool"].choices = [("", "---------"), *self._get_sites(self["vrf"].value())]
+        self.fields["pool"].choices = [("", "---------"), *self._get_places(self["vrf"].value())]
         self.fields["pool"].coerce = self.pools.get
 
-    def _get_sites(self, vrf):
+    def _get_places(self, vrf):
         """Return the choices of the VRF with this id; without an id, a group of choices for each VRF."""
         names = Counter((pool.vrf_id, pool.scope_name) for pool in self.pools.values())
-        sites, groups = [], {}
+        places, groups = [], {}
         for value, pool in self.pools.items():
-            # A location may have the name of its site, or of a location of another site.
-            name = pool.scope_name if names[pool.vrf_id, pool.scope_name] == 1 else f"{pool.scope_name}: {pool}"
+            # A location may have the name of its site, or of a location of another site. A pool is found by its own
+            # name as well, which the names of VRF and place mostly are.
+            is_told = names[pool.vrf_id, pool.scope_name] == 1 and pool.name == f"{pool.vrf.name} {pool.scope_name}"
+            name = pool.scope_name if is_told else f"{pool.scope_name}: {pool}"
             if str(pool.vrf_id) == vrf:
-                sites.append((value, _label(name, pool)))
+                places.append((value, _label(name, pool)))
             else:
                 # A browser shows a chosen option without its group.
-                name = gettext("{site} in {vrf}").format(site=name, vrf=pool.vrf.name)
+                name = gettext("{place} in {vrf}").format(place=name, vrf=pool.vrf.name)
                 groups.setdefault(pool.vrf_id, (str(pool.vrf), []))[1].append((value, _label(name, pool)))
-        return sites if vrf else groups.values()
+        return places if vrf else groups.values()
 
     def clean_cluster_name(self):
         return ClusterName.clean(self.cleaned_data["cluster_name"])
@@ -74,9 +76,9 @@ class QuickAllocateForm(forms.Form):
 def _label(name, pool):
     """Return `name`, with the reason if `pool` can make no new allocation."""
     if pool.status == SegmentPoolStatusChoices.PAUSED:
-        return gettext("{site} (paused)").format(site=name)
+        return gettext("{place} (paused)").format(place=name)
     if pool.status == SegmentPoolStatusChoices.RETIRING:
-        return gettext("{site} (retiring)").format(site=name)
+        return gettext("{place} (retiring)").format(place=name)
     if not pool.has_available:
-        return gettext("{site} (no segment available)").format(site=name)
+        return gettext("{place} (no segment available)").format(place=name)
     return name

@@ -62,6 +62,10 @@ __all__ = (
 )
 
 
+# The fields that the form for the next cluster keeps.
+KEPT = frozenset({"pool", "vrf", "pools"})
+
+
 @register_model_view(Allocation, "list", path="", detail=False)
 class AllocationListView(PoolActionsMixin, generic.ObjectListView):
     queryset = Allocation.objects.select_related("pool", "segment__vlan", "allocated_by", "released_by")
@@ -163,10 +167,13 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
             return self.render(form)
         if dry_run:
             return self.render(form, preview=results)
-        self.report(results)
         ids = [result.allocation.pk for result in results]
-        viewed = Allocation.objects.restrict(request.user, "view").filter(pk__in=ids).count()
-        return redirect(self.get_result_url(results) if viewed == len(results) else request.path)
+        if Allocation.objects.restrict(request.user, "view").filter(pk__in=ids).count() < len(results):
+            # There is no page of the allocation for this user: the result stays above a form for the next cluster.
+            kept = {name: value for name, value in normalize_querydict(request.POST).items() if name in KEPT}
+            return self.render(self.get_form(initial=kept), results=results)
+        self.report(results)
+        return redirect(self.get_result_url(results))
 
     def allocate(self, **asked):
         """Return a list of AllocationResults."""
@@ -184,12 +191,13 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
     def get_form(self, data=None, **kwargs):
         return self.form_class(data, pools=SegmentPool.objects.restrict(self.request.user, "allocate"), **kwargs)
 
-    def render(self, form, preview=None):
+    def render(self, form, **context):
+        """Return the page; `context` may have `preview` or `results`, both AllocationResults."""
         return render(
             self.request,
             self.template_name,
             # Not named "form": NetBox would repeat the form's errors in a toast.
-            {"allocate_form": form, "preview": preview, "return_url": self.get_return_url(self.request)},
+            {"allocate_form": form, "return_url": self.get_return_url(self.request), **context},
         )
 
     def report(self, results):

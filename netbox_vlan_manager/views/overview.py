@@ -82,6 +82,7 @@ class OverviewView(KeepTypedMixin, ContentTypePermissionRequiredMixin, View):
             "result": result,
             "result_visible": result is not None and allocations.filter(pk=result.allocation.pk).exists(),
             "pools": statistics[:POOLS_SHOWN],
+            "pools_shown": POOLS_SHOWN,
             "pool_count": len(statistics),
             "usage": usage,
             "activities": recent_activity(user),

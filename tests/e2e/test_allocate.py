@@ -62,8 +62,8 @@ def test_quick_allocate(page, live_netbox):
     page.goto(OVERVIEW_URL)
 
     choose(page, "vrf", "Quick network")
-    expect(page.locator("#id_pool option")).to_have_text(["---------", "Quick site"])
-    choose(page, "pool", "Quick site")
+    expect(page.locator("#id_pool option")).to_have_text(["---------", "Quick site: Quick"])
+    choose(page, "pool", "Quick site: Quick")
     page.get_by_label("Cluster name").fill("quick-01")
     page.get_by_role("button", name="Allocate").click()
 
@@ -75,7 +75,7 @@ def test_quick_allocate(page, live_netbox):
     expect(page.get_by_role("listitem").filter(has_text="quick-01")).to_contain_text("VLAN 710, 10.70.0.0/24, EPG_710")
 
     # The pool has only one segment. Its holder still gets it; another cluster gets the reason for the refusal.
-    expect(page.locator("#id_pool option:checked")).to_have_text("Quick site (no segment available)")
+    expect(page.locator("#id_pool option:checked")).to_have_text("Quick site: Quick (no segment available)")
     page.get_by_label("Cluster name").fill("QUICK-01")
     page.get_by_role("button", name="Allocate").click()
     expect(result).to_contain_text("already holds this; nothing new was allocated")
@@ -90,7 +90,7 @@ def test_double_click_on_the_overview(page, live_netbox):
     posts = []
     page.on("request", lambda request: posts.append(request) if request.method == "POST" else None)
     page.goto(OVERVIEW_URL)
-    choose(page, "pool", "Twice site in Twice network")
+    choose(page, "pool", "Twice site: Twice in Twice network")
     page.get_by_label("Cluster name").fill("twice-01")
     page.get_by_role("button", name="Allocate").dblclick()
 
@@ -131,7 +131,7 @@ def test_session_that_ends_loses_nothing(page, live_netbox):
 def test_session_that_ends_on_the_overview(page, live_netbox):
     make_pool(live_netbox, "Later", (750,))
     page.goto(OVERVIEW_URL)
-    choose(page, "pool", "Later site in Later network")
+    choose(page, "pool", "Later site: Later in Later network")
     page.get_by_label("Cluster name").fill("later-01")
     page.context.clear_cookies(name="sessionid")
     page.get_by_role("button", name="Allocate").click()

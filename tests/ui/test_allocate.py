@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from django.contrib.messages import get_messages
 from django.db import connection
@@ -154,13 +156,28 @@ def test_without_the_permission_it_is_forbidden(client, pool):
     assert client.post(URL, {"pool": pool.pk, "cluster_name": "prod-01"}).status_code == 403
 
 
-def test_a_user_who_may_not_view_allocations_stays_on_the_form(client, pool):
+@pytest.mark.parametrize("path", ["allocate", "stretched"])
+def test_who_may_not_view_allocations_gets_the_result_here(client, pool, path):
+    pools = [pool, make_pool(scope="Site2", container="10.1.0.0/16", segments=2)]
     client.force_login(permit(make_user("bob"), SegmentPool, "allocate"))
+    where = {"pool": pool.pk} if path == "allocate" else {"vrf": pool.vrf_id, "pools": [one.pk for one in pools]}
 
-    response = client.post(URL, {"pool": pool.pk, "cluster_name": "prod-01"})
-
-    assert response.url == URL
-    assert messages_of(response) == ["Allocated VLAN 100, prefix 10.0.0.0/24, EPG EPG_100 to cluster prod-01."]
+    for text in ("Allocated to cluster", "already holds this"):
+        response = client.post(f"/plugins/vlan-manager/allocations/{path}/", {**where, "cluster_name": "prod-01"})
+        content = response.content.decode()
+        assert messages_of(response) == []
+        held = list(Allocation.objects.order_by("prefix"))
+        assert content.count(text) == len(held) == len(where)
+        for allocation in held:
+            assert f">{allocation.prefix}</span>" in content
+        targets = re.findall(r'data-clipboard-target="#([^"]+)"', content)
+        assert len(set(targets)) == len(targets) == 3 * len(held)
+        assert all(content.count(f'id="{target}"') == 1 for target in targets)
+        form = response.context["allocate_form"]
+        assert {name: form[name].value() for name in where} == {
+            name: [str(pk) for pk in value] if name == "pools" else str(value) for name, value in where.items()
+        }
+        assert not form["cluster_name"].value()
 
 
 @pytest.mark.parametrize("page", ["allocation_list", "segmentpool_list", "segmentpool"])

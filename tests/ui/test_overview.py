@@ -207,6 +207,27 @@ def test_menu_entry_is_the_first(client, user):
 # Nothing to show
 
 
+def test_who_may_only_allocate_sees_where(client, pool):
+    full = make_pool(scope="Site2", container="10.1.0.0/16")
+    make_pool(scope="Site3", container="10.2.0.0/16")
+    names = [pool.name, full.name]
+    client.force_login(permit(make_user("bob"), SegmentPool, "allocate", constraints={"name__in": names}))
+    text = main_of(text_of(client.get(URL)))
+
+    assert "No segment pools to show" not in text
+    assert "You may allocate in 2 pools Network1 Site1 Site1 , Network1 Network1 Site2 Site2 , Network1" in text
+    assert text.count("No segment available") == 1
+    assert "Site3" not in text
+    assert f'href="/plugins/vlan-manager/allocations/allocate/?pool={full.pk}"' in text_of(client.get(URL))
+
+
+def test_a_place_is_found_by_the_name_of_its_pool(client, user, pool):
+    SegmentPool.objects.update(name="Blue Munich")
+    client.force_login(user)
+
+    assert options(client.get(URL))[1] == ("Network1", [(str(pool.pk), "Site1: Blue Munich in Network1")])
+
+
 def test_no_pools_says_what_to_do_first(client):
     add = '<a href="/plugins/vlan-manager/pools/add/" class="btn btn-primary">'
     client.force_login(permit(make_user("bob"), SegmentPool, "view", "allocate"))
@@ -269,7 +290,7 @@ def test_nothing_of_others_shows(client):
     assert "Hidden" not in text_of(client.get(URL, {"vrf": theirs.vrf_id}, headers=HTMX))
 
     response = client.post(URL, {"pool": theirs.pk, "cluster_name": "spy-01"})
-    assert errors_of(response)["pool"] == ["Choose a site of the VRF from the list."]
+    assert errors_of(response)["pool"] == ["Choose a place of the VRF from the list."]
     assert "10.66." not in text_of(response)
 
 
