@@ -12,9 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from netbox.object_actions import AddObject, BulkExport, ObjectAction
 
-from .choices import AllocationStatusChoices, SegmentStatusChoices
+from .choices import AllocationStatusChoices, SegmentPoolStatusChoices, SegmentStatusChoices
 from .filtersets import SAVED_FILTER, PoolStatisticsFilterSet, SegmentFilterSet
-from .models import SegmentPool
+from .models import Segment, SegmentPool
 from .services.base.visibility import may_release, may_release_any
 
 __all__ = (
@@ -50,13 +50,18 @@ class PoolActionsMixin:
 
 
 class AllocateSegment(ObjectAction):
-    """Leads to the form that allocates a segment; on a pool's page, with that pool chosen."""
+    """Leads to the form that allocates a segment; from a pool or an available segment, with that one chosen."""
 
     label = _("Allocate")
     template_name = "netbox_vlan_manager/buttons/allocate.html"
 
     @classmethod
     def is_permitted(cls, user, obj=None):
+        if isinstance(obj, Segment):
+            is_open = obj.pool.status == SegmentPoolStatusChoices.ACTIVE
+            if not is_open or obj.status != SegmentStatusChoices.AVAILABLE:
+                return False
+            return user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
         pool = obj if isinstance(obj, SegmentPool) else None
         return user.has_perm("netbox_vlan_manager.allocate_segmentpool", pool)
 
@@ -64,7 +69,10 @@ class AllocateSegment(ObjectAction):
     def get_url(cls, obj):
         url = reverse("plugins:netbox_vlan_manager:allocation_allocate")
         # On a list, NetBox's template makes an empty instance of the model.
-        return f"{url}?{urlencode({'pool': obj.pk})}" if isinstance(obj, SegmentPool) and obj.pk else url
+        if not obj.pk or not isinstance(obj, SegmentPool | Segment):
+            return url
+        chosen = {"pool": obj.pool_id, "vid": obj.vid} if isinstance(obj, Segment) else {"pool": obj.pk}
+        return f"{url}?{urlencode(chosen)}"
 
 
 class MovePool(ObjectAction):
@@ -205,7 +213,7 @@ class EndQuarantine(DisableSegment):
 
 
 class ShareSegment(ObjectAction):
-    """Asks which cluster shall hold a segment as well."""
+    """Asks which cluster shall hold a segment as well, while a cluster holds it."""
 
     name = "share"
     label = _("Share")
@@ -214,7 +222,7 @@ class ShareSegment(ObjectAction):
 
     @classmethod
     def is_permitted(cls, user, obj):
-        return obj.status in (SegmentStatusChoices.AVAILABLE, SegmentStatusChoices.ALLOCATED) and user.has_perm(
+        return obj.status == SegmentStatusChoices.ALLOCATED and user.has_perm(
             "netbox_vlan_manager.allocate_segmentpool", obj.pool
         )
 

@@ -29,7 +29,10 @@ ALLOCATE_BUTTON = '{% include "netbox_vlan_manager/tables/allocate.html" %}'
 
 RELEASE_BUTTON = '{% include "netbox_vlan_manager/tables/release.html" with allocation=record %}'
 
-RELEASE_HOLDERS_BUTTON = '{% include "netbox_vlan_manager/tables/release_holders.html" %}'
+SEGMENT_BUTTONS = """
+{% include "netbox_vlan_manager/tables/release_holders.html" %}
+{% include "netbox_vlan_manager/tables/allocate_segment.html" %}
+"""
 
 HOLDERS = """
 {% for allocation in value %}
@@ -269,7 +272,7 @@ class SegmentTable(EPGLinksMixin, PrefetchedContactsMixin, TotalOrderMixin):
         url_name="plugins:netbox_vlan_manager:segment_list",
     )
     actions = columns.ActionsColumn(
-        extra_buttons=RELEASE_HOLDERS_BUTTON,
+        extra_buttons=SEGMENT_BUTTONS,
     )
 
     class Meta(PrimaryModelTable.Meta):

@@ -22,7 +22,7 @@ from utilities.views import ContentTypePermissionRequiredMixin, register_model_v
 from .. import filtersets, forms, tables
 from ..choices import AllocationStatusChoices, ReleaseInUseChoices
 from ..forms.errors import add_service_error
-from ..models import Allocation, SegmentPool
+from ..models import Allocation, Segment, SegmentPool
 from ..object_actions import (
     AllocateSegment,
     BulkReleaseAllocations,
@@ -197,8 +197,21 @@ class AllocateView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionRequired
             self.request,
             self.template_name,
             # Not named "form": NetBox would repeat the form's errors in a toast.
-            {"allocate_form": form, "return_url": self.get_return_url(self.request), **context},
+            {
+                "allocate_form": form,
+                "chosen": self.get_chosen(),
+                "return_url": self.get_return_url(self.request),
+                **context,
+            },
         )
+
+    def get_chosen(self):
+        """Return the segment of the VLAN ID that the page's URL chooses, if there is one that the user may view."""
+        pool, vid = self.request.GET.get("pool", ""), self.request.GET.get("vid", "")
+        if not (is_pk(pool) and is_pk(vid)):
+            return None
+        segments = Segment.objects.restrict(self.request.user, "view").select_related("vlan")
+        return segments.filter(pool=pool, vid=vid).first()
 
     def report(self, results):
         """Tell the user what the cluster holds, and whether it held it before."""

@@ -4,7 +4,7 @@ from urllib.parse import quote
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
-from django.db.models import Case, Prefetch, When
+from django.db.models import Case, Exists, OuterRef, Prefetch, When
 from django.forms import SelectMultiple
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -22,8 +22,9 @@ from utilities.permissions import get_permission_for_model
 from utilities.querydict import normalize_querydict
 from utilities.views import GetReturnURLMixin, ViewTab
 
+from ..choices import SegmentPoolStatusChoices
 from ..forms.errors import abort_on_service_errors
-from ..models import Allocation
+from ..models import Allocation, SegmentPool
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.base.visibility import releasable
 
@@ -60,7 +61,7 @@ class ReturnURLMixin(GetReturnURLMixin):
 
 
 class HoldersMixin:
-    """Prefetches `active_allocations` of the segments in a table, those that the user may view, in one query."""
+    """Reads what the buttons and holders in a table of segments need (see `prefetch_holders`)."""
 
     def get_queryset(self, request):
         return prefetch_holders(super().get_queryset(request), request.user)
@@ -355,8 +356,14 @@ def get_selected(request, queryset, filterset):
 
 
 def prefetch_holders(segments, user):
-    """Prefetch `active_allocations` of segments, those that `user` may view, with `may_release`, in one query."""
+    """
+    Prefetch `active_allocations` of segments, those that `user` may view, with `may_release`, in one query.
+
+    The segments are annotated with `may_allocate`: whether their pool makes allocations, and `user` may make them.
+    """
     allocations = annotate_may_release(Allocation.objects.restrict(user, "view").active(), user)
+    pools = SegmentPool.objects.restrict(user, "allocate").filter(status=SegmentPoolStatusChoices.ACTIVE)
+    segments = segments.annotate(may_allocate=Exists(pools.filter(pk=OuterRef("pool")).order_by()))
     return segments.prefetch_related(Prefetch("allocations", queryset=allocations))
 
 

@@ -14,6 +14,7 @@ from .. import filtersets, forms, tables
 from ..choices import SegmentStatusChoices
 from ..models import Allocation, Segment
 from ..object_actions import (
+    AllocateSegment,
     BulkDisableSegments,
     BulkEnableSegments,
     BulkReleaseAllocations,
@@ -112,7 +113,7 @@ def get_status_tabs(params):
 @register_model_view(Segment)
 class SegmentView(PoolActionsMixin, generic.ObjectView):
     queryset = Segment.objects.select_related("vlan__group", "prefix", "ipv6_prefix", "pool__vrf")
-    actions = (ShareSegment, EndQuarantine, DisableSegment, EnableSegment, EditObject, DeleteObject)
+    actions = (AllocateSegment, ShareSegment, EndQuarantine, DisableSegment, EnableSegment, EditObject, DeleteObject)
     layout = layout.SimpleLayout(
         breadcrumbs=[
             Breadcrumb("pool", url=filtered_list_url("plugins:netbox_vlan_manager:segment_list", "pool_id")),
@@ -147,6 +148,7 @@ class SegmentHistoryView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildren
     filterset_form = forms.AllocationFilterForm
     tab = ChildrenTab(gettext_lazy("History"), Allocation, "segment", weight=500)
     actions = (
+        AllocateSegment,
         ShareSegment,
         EndQuarantine,
         DisableSegment,

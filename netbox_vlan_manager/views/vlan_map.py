@@ -13,7 +13,7 @@ from netbox.object_actions import CloneObject, DeleteObject, EditObject
 from netbox.views import generic
 from utilities.views import ViewTab, register_model_view
 
-from ..choices import SegmentStatusChoices
+from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
 from ..models import SegmentPool
 from ..object_actions import AllocateSegment, PoolActionsMixin
 from ..services.reporting.vlan_map import TAKEN, UNUSED, vlan_map
@@ -85,6 +85,7 @@ class SegmentPoolMapView(PoolActionsMixin, generic.ObjectView):
                 count=intcomma(len(vlans.cells))
             ),
             "is_empty": counts[UNUSED] == len(vlans.cells),
+            "may_allocate": AllocateSegment.is_permitted(request.user, instance),
             "may_add_segments": request.user.has_perm("netbox_vlan_manager.add_segment"),
         }
 
@@ -97,10 +98,13 @@ class CellRenderer:
         self.vlan = _("VLAN {vid}")
         self.segments_url = reverse("plugins:netbox_vlan_manager:segment_list")
         self.vlans_url = reverse("ipam:vlan_list")
-        self.add_url = None
+        self.allocate_url = self.add_url = None
+        returning = urlencode({"pool": pool.pk, "return_url": request.path})
+        is_open = pool.status == SegmentPoolStatusChoices.ACTIVE
+        if is_open and request.user.has_perm("netbox_vlan_manager.allocate_segmentpool", pool):
+            self.allocate_url = f"{reverse('plugins:netbox_vlan_manager:allocation_allocate')}?{returning}"
         if request.user.has_perm("netbox_vlan_manager.add_segment"):
-            query = urlencode({"pool": pool.pk, "return_url": request.path})
-            self.add_url = f"{reverse('plugins:netbox_vlan_manager:segment_add')}?{query}"
+            self.add_url = f"{reverse('plugins:netbox_vlan_manager:segment_add')}?{returning}"
 
     def __call__(self, cell):
         prefixes = (cell.prefix, cell.ipv6_prefix)
@@ -108,6 +112,8 @@ class CellRenderer:
         return MapCell(cell.status, ", ".join(str(part) for part in parts if part), self.get_url(cell))
 
     def get_url(self, cell):
+        if cell.status == SegmentStatusChoices.AVAILABLE and self.allocate_url:
+            return f"{self.allocate_url}&vid={cell.vid}"
         if cell.segment:
             return f"{self.segments_url}{cell.segment}/"
         if cell.vlan:

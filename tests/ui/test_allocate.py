@@ -8,7 +8,8 @@ from django.urls import reverse
 
 from core.models import ObjectChange
 from netbox_vlan_manager.exceptions import Busy
-from netbox_vlan_manager.models import Allocation, SegmentPool
+from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
+from netbox_vlan_manager.services import allocate
 from tests.factories import make_pool, make_user, permit
 
 pytestmark = pytest.mark.django_db
@@ -201,6 +202,29 @@ def test_buttons_of_a_list_show_for_permitted_pools_only(client, pool):
     assert f"{URL}?pool={pool.pk}" not in content
     assert f"{URL}?pool={other.pk}" in client.get(other.get_absolute_url()).content.decode()
     assert f"{URL}?pool={pool.pk}" not in client.get(pool.get_absolute_url()).content.decode()
+
+
+@pytest.mark.parametrize("page", ["", "history/", "list", "pool"])
+def test_an_available_segment_leads_here(client, pool, page):
+    free = Segment.objects.get(vid=101)
+    url = {"list": "/plugins/vlan-manager/segments/", "pool": f"{pool.get_absolute_url()}segments/"}.get(
+        page, f"{free.get_absolute_url()}{page}"
+    )
+    user = permit(permit(make_user("bob"), SegmentPool, "view"), Segment, "view")
+    permit(user, Allocation, "view")
+    client.force_login(user)
+
+    def links():
+        return set(re.findall(rf'"{URL}\?(pool=\d+&amp;vid=\d+)"', client.get(url).content.decode()))
+
+    assert not links()
+    permit(user, pool, "allocate")
+    expected = {100, 101} if page in ("list", "pool") else {101}
+    assert links() == {f"pool={pool.pk}&amp;vid={vid}" for vid in expected}
+    allocate("prod-01", pool=pool, user=user, vid=101)
+    assert links() == {f"pool={pool.pk}&amp;vid={vid}" for vid in expected - {101}}
+    SegmentPool.objects.update(status="paused")
+    assert not links()
 
 
 def test_pool_is_chosen_on_arrival(client, user, pool):

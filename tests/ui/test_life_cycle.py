@@ -458,6 +458,9 @@ class TestShare:
 
         assert not has_link(client, Segment.objects.get(vid=101), "share")
 
+    def test_no_button_for_one_that_nobody_holds(self, client, user, segment):
+        assert not has_link(client, Segment.objects.get(vid=101), "share")
+
     def test_page_lists_all_holders_that_the_user_may_view(self, client, user, segment):
         for number in range(2, 5):
             share(segment, f"prod-0{number}", user=user)

@@ -94,6 +94,7 @@ def test_tells_vid_status_cidr_epg_and_cluster(client, admin):
 
 def test_a_click_opens_the_segment_or_adds_one(client, admin):
     pool = make_pool(segments=1)
+    allocate("prod-01", pool=pool, user=admin)
 
     content = show(client, pool)
     assert href(content, 100) == Segment.objects.get().get_absolute_url()
@@ -300,3 +301,25 @@ def test_size_of_the_largest(client, admin, stack):
     assert re.fullmatch(
         r"VLAN 7, Allocated, 10.0.7.0/24, EPG_STAGE_FRA_WEB_7_\w{44}, \w+-\d+-frankfurt.*", label(content, 7)
     )
+
+
+def test_an_available_one_leads_to_its_allocation(client, user):
+    pool = make_pool(segments=2)
+    permit(permit(user, Segment, "view"), Allocation, "view")
+    segment = Segment.objects.get(vid=101)
+    assert href(show(client, pool), 101) == segment.get_absolute_url()
+
+    permit(user, SegmentPool, "allocate")
+    allocate("prod-01", pool=pool, user=user)
+    url = href(show(client, pool), 101)
+    assert href(show(client, pool), 100) == Segment.objects.get(vid=100).get_absolute_url()
+    page = client.get(url)
+    assert f'href="{segment.get_absolute_url()}"' in page.content.decode()
+    form = page.context["allocate_form"]
+    assert (form["pool"].value(), form["vid"].value()) == (str(pool.pk), "101")
+    client.post(url, {"pool": pool.pk, "vid": "101", "cluster_name": "prod-02"})
+    assert Allocation.objects.get(cluster_name="prod-02").segment == segment
+
+    SegmentPool.objects.update(status="paused")
+    segment = Segment.objects.get(vid=101)
+    assert href(show(client, pool), 101) == segment.get_absolute_url()
