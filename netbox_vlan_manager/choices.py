@@ -106,12 +106,12 @@ class ReleaseInUseChoices(ChoiceSet):
 class ReleaseReasonChoices(ChoiceSet):
     RELEASED = "released"
     EXPIRED = "expired"
-    MOVED = "moved"
+    HANDED_OVER = "handed-over"
 
     CHOICES = (
         (RELEASED, _("Released"), "gray"),
         (EXPIRED, _("Expired"), "orange"),
-        (MOVED, _("Moved"), "gray"),
+        (HANDED_OVER, _("Handed over"), "gray"),
     )
 
 

@@ -15,6 +15,7 @@ from netbox.object_actions import AddObject, BulkExport, ObjectAction
 from .choices import AllocationStatusChoices, SegmentPoolStatusChoices, SegmentStatusChoices
 from .filtersets import SAVED_FILTER, PoolStatisticsFilterSet, SegmentFilterSet
 from .models import Segment, SegmentPool
+from .services.allocations.handing_over import can_undo_release
 from .services.base.visibility import may_release, may_release_any
 
 __all__ = (
@@ -30,11 +31,13 @@ __all__ = (
     "ExportSegments",
     "ExportStatistics",
     "GenerateSegments",
+    "HandOverAllocation",
     "MovePool",
     "PoolActionsMixin",
     "ReleaseAllocation",
     "RenewAllocation",
     "ShareSegment",
+    "UndoRelease",
 )
 
 
@@ -135,6 +138,32 @@ class RenewAllocation(ObjectAction):
     def is_permitted(cls, user, obj):
         is_active = obj.status == AllocationStatusChoices.ACTIVE
         return is_active and user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
+
+
+class HandOverAllocation(ReleaseAllocation):
+    """Asks which cluster shall get the segment of an active allocation."""
+
+    name = "hand_over"
+    label = _("Hand Over")
+    template_name = "netbox_vlan_manager/buttons/hand_over.html"
+
+    @classmethod
+    def is_permitted(cls, user, obj=None):
+        may_allocate = obj is not None and user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
+        return may_allocate and super().is_permitted(user, obj)
+
+
+class UndoRelease(ObjectAction):
+    """Asks whether a cluster shall get the segment back that it released, while no other cluster got it."""
+
+    name = "undo_release"
+    label = _("Undo Release")
+    url_kwargs = ("pk",)
+    template_name = "netbox_vlan_manager/buttons/undo_release.html"
+
+    @classmethod
+    def is_permitted(cls, user, obj):
+        return can_undo_release(obj) and user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
 
 
 class BulkReleaseAllocations(ObjectAction):

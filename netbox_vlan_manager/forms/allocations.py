@@ -31,6 +31,7 @@ __all__ = (
     "AllocationFilterForm",
     "AllocationForm",
     "BulkReleaseForm",
+    "HandOverForm",
     "RenewForm",
     "ShareForm",
     "StretchedForm",
@@ -208,6 +209,19 @@ class StretchedForm(NewAllocationForm):
 
 class ShareForm(HolderForm, DeleteForm):
     """Asks which cluster shall hold a segment as well."""
+
+
+class HandOverForm(DeleteForm):
+    """Asks which cluster shall get the segment of another one."""
+
+    cluster_name = forms.CharField(
+        label=_("To cluster"),
+        max_length=CLUSTER_NAME_MAX_LENGTH,
+        help_text=_("It keeps the purpose, the expiry and the texts of this allocation"),
+    )
+
+    def clean_cluster_name(self):
+        return ClusterName.clean(self.cleaned_data["cluster_name"])
 
 
 class RenewForm(ExpiryMixin, DeleteForm):

@@ -8,6 +8,7 @@ The use cases, for REST, pages, jobs, commands and nbshell alike.
 
 from .allocations.allocating import AllocationResult, allocate, allocate_many, available_segments
 from .allocations.availability import AvailabilityResult, disable_segment, enable_segment
+from .allocations.handing_over import hand_over, undo_release
 from .allocations.leases import renew
 from .allocations.releasing import ReleaseResult, release, release_allocation
 from .allocations.sharing import set_clusters, share
@@ -36,6 +37,7 @@ __all__ = (
     "enable_segment",
     "end_quarantine",
     "generate_segments",
+    "hand_over",
     "release",
     "release_allocation",
     "renew",
@@ -43,6 +45,7 @@ __all__ = (
     "resolve_pool_by_name",
     "set_clusters",
     "share",
+    "undo_release",
     "update_pool",
     "update_segment",
 )

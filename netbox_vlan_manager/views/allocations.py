@@ -26,11 +26,13 @@ from ..models import Allocation, Segment, SegmentPool
 from ..object_actions import (
     AllocateSegment,
     BulkReleaseAllocations,
+    HandOverAllocation,
     PoolActionsMixin,
     ReleaseAllocation,
     RenewAllocation,
+    UndoRelease,
 )
-from ..services import allocate, allocate_stretched, release_allocation, renew
+from ..services import allocate, allocate_stretched, hand_over, release_allocation, renew, undo_release
 from ..services.allocations.releases import release_warnings
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.base.resolution import check_pool_permission
@@ -55,9 +57,11 @@ __all__ = (
     "AllocationBulkReleaseView",
     "AllocationContactsView",
     "AllocationEditView",
+    "AllocationHandOverView",
     "AllocationListView",
     "AllocationReleaseView",
     "AllocationRenewView",
+    "AllocationUndoReleaseView",
     "AllocationView",
 )
 
@@ -81,7 +85,7 @@ class AllocationListView(PoolActionsMixin, generic.ObjectListView):
 @register_model_view(Allocation)
 class AllocationView(PoolActionsMixin, generic.ObjectView):
     queryset = Allocation.objects.select_related("pool", "segment__vlan", "cluster", "allocated_by", "released_by")
-    actions = (RenewAllocation, ReleaseAllocation, EditObject)
+    actions = (UndoRelease, RenewAllocation, HandOverAllocation, ReleaseAllocation, EditObject)
     layout = layout.SimpleLayout(
         breadcrumbs=[
             Breadcrumb("pool", url=filtered_list_url("plugins:netbox_vlan_manager:allocation_list", "pool_id")),
@@ -319,20 +323,29 @@ class AllocationReleaseView(AllocationActionView):
             messages.info(self.request, _("{allocation} had been released before.").format(allocation=allocation))
 
 
-@register_model_view(Allocation, "renew")
-class AllocationRenewView(AllocationActionView):
-    """Sets or clears the time at which an active allocation expires."""
+class AllocatorView(AllocationActionView):
+    """Changes an allocation of a pool in which the user may allocate. An error of a service is shown on the form."""
 
-    htmx_template_name = "netbox_vlan_manager/htmx/renew_form.html"
-    form = forms.RenewForm
     additional_permissions = ("netbox_vlan_manager.allocate_segmentpool",)
-    title = gettext_lazy("Renew allocation")
 
     def get_object(self, **kwargs):
         allocation = super().get_object(**kwargs)
         if allocation.pool:
             check_pool_permission(self.request.user, allocation.pool, "allocate")
         return allocation
+
+    def refuse(self, allocation, form, error):
+        add_service_error(form, error)
+        return self.render(allocation, form)
+
+
+@register_model_view(Allocation, "renew")
+class AllocationRenewView(AllocatorView):
+    """Sets or clears the time at which an active allocation expires."""
+
+    htmx_template_name = "netbox_vlan_manager/htmx/renew_form.html"
+    form = forms.RenewForm
+    title = gettext_lazy("Renew allocation")
 
     def get_initial(self, allocation):
         expires_at = allocation.expires_at and allocation.expires_at.replace(microsecond=0)
@@ -345,9 +358,52 @@ class AllocationRenewView(AllocationActionView):
         text = _("{allocation} is held {expiry}.") if allocation.expires_at else _("{allocation} no longer expires.")
         messages.success(self.request, text.format(allocation=allocation, expiry=allocation.describe_expiry()))
 
-    def refuse(self, allocation, form, error):
-        add_service_error(form, error)
-        return self.render(allocation, form)
+
+class NewHolderView(AllocatorView):
+    """Makes a new allocation of an older one, and leads to it."""
+
+    service = None
+    text = ""
+
+    def change(self, allocation, form):
+        values = {
+            name: form.cleaned_data[name] for name in ("cluster_name", "changelog_message") if name in form.fields
+        }
+        user = self.request.user
+        self.result = type(self).service(allocation, user=user, viewer=user, **values)
+        messages.success(self.request, self.text.format(allocation=self.result.allocation))
+
+    def get_return_url(self, request, obj=None):
+        result = getattr(self, "result", None)
+        if result and Allocation.objects.restrict(request.user, "view").filter(pk=result.allocation.pk).exists():
+            return result.allocation.get_absolute_url()
+        return super().get_return_url(request, obj)
+
+
+@register_model_view(Allocation, "hand_over", path="hand-over")
+class AllocationHandOverView(NewHolderView):
+    """Gives the segment of an active allocation to another cluster."""
+
+    htmx_template_name = "netbox_vlan_manager/htmx/hand_over_form.html"
+    form = forms.HandOverForm
+    title = gettext_lazy("Hand over to another cluster")
+    service = hand_over
+    text = gettext_lazy("Handed over: {allocation}.")
+
+    def get_object(self, **kwargs):
+        allocation = super().get_object(**kwargs)
+        check_release(self.request.user, allocation)
+        return allocation
+
+
+@register_model_view(Allocation, "undo_release", path="undo-release")
+class AllocationUndoReleaseView(NewHolderView):
+    """Gives a cluster the segment back that it released."""
+
+    htmx_template_name = "netbox_vlan_manager/htmx/undo_release_form.html"
+    title = gettext_lazy("Undo release")
+    service = undo_release
+    text = gettext_lazy("Held again: {allocation}.")
 
 
 @register_model_view(Allocation, "bulk_release", path="release", detail=False)

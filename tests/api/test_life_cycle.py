@@ -248,3 +248,42 @@ class ForecastTestCase(LifeCycleTestCase):
         grant(user, "view", model=SegmentPool, name="another")
         response = client_of(user).get(url_of("segmentpool-forecast", pk=self.pool.pk))
         self.assertEqual(response.status_code, 404)
+
+
+class HandOverTestCase(LifeCycleTestCase):
+    def test_hand_over_and_undo(self):
+        held = self.allocate()
+        there = {"pk": held["id"]}
+        plan = self.post("allocation-hand-over", {"cluster_name": "prod-02", "dry_run": True}, **there)
+        self.assertEqual((plan["id"], plan["outcome"], plan["vid"]), (None, "allocated", 100))
+        new = self.post("allocation-hand-over", {"cluster_name": "prod-02"}, 201, **there)
+        again = self.post("allocation-hand-over", {"cluster_name": "prod-02"}, **there)
+        self.assertEqual((new["outcome"], again["outcome"], again["id"]), ("allocated", "held", new["id"]))
+        self.assertEqual((new["vid"], new["cluster_name"]), (100, "prod-02"))
+        old = Allocation.objects.get(pk=held["id"])
+        self.assertEqual((old.status, old.release_reason), ("released", "handed-over"))
+
+        self.post("allocation-release", pk=new["id"])
+        back = self.post("allocation-undo-release", status=201, pk=new["id"])
+        self.assertEqual((back["vid"], back["cluster_name"], back["status"]["value"]), (100, "prod-02", "active"))
+        self.assertEqual(self.post("allocation-undo-release", pk=new["id"])["outcome"], "held")
+
+    def test_what_cannot_be(self):
+        held = self.allocate()
+        self.allocate(cluster_name="prod-02")
+        there = {"pk": held["id"]}
+        error = self.post("allocation-hand-over", {"cluster_name": "prod-02"}, 409, **there)
+        self.assertEqual(error["code"], "vid_unavailable")
+        self.assertEqual(list(self.post("allocation-hand-over", {}, 400, **there)["errors"]), ["cluster_name"])
+        self.assertEqual(self.post("allocation-undo-release", status=400, **there)["code"], "invalid")
+        self.post("allocation-hand-over", {"cluster_name": "prod-03"}, 404, pk=0)
+
+    def test_it_takes_both_permissions(self):
+        held = self.allocate()
+        for actions in (("allocate",), ("release",)):
+            self.user = make_user(f"with-{actions[0]}")
+            grant(self.user, "view", *actions, model=SegmentPool)
+            grant(self.user, "view", model=Allocation)
+            self.client = client_of(self.user)
+            self.post("allocation-hand-over", {"cluster_name": "prod-02"}, 403, pk=held["id"])
+        self.assertEqual(Allocation.objects.get().cluster_name, "prod-01")

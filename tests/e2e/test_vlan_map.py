@@ -71,5 +71,5 @@ def test_without_scripts(browser, live_netbox, map_url):
         context.add_cookies(live_netbox.login())
         page = context.new_page()
         page.goto(map_url)
-        page.get_by_role("link", name=re.compile("^VLAN 3, Available")).click()
-        expect(page.get_by_role("heading", name="EPG_3 (3)")).to_be_visible()
+        page.get_by_role("link", name=re.compile("^VLAN 2, Allocated")).click()
+        expect(page.get_by_role("heading", name="EPG_2 (2)")).to_be_visible()

@@ -146,6 +146,8 @@ def build_world():
     release("opz-both", pool=pool_b, user=root)
     expires_at = timezone.now() + timedelta(days=30)
     leased = allocate("opz-leased", pool=pool_b, user=root, expires_at=expires_at).allocation
+    undoable = allocate("opz-undo", pool=pool_b, user=root).allocation
+    release_allocation(undoable, user=root)
 
     # Prefixes that could be adopted, and conflicts that prevent it.
     def prefix_with_vlan(network, vid, name, **fields):
@@ -210,6 +212,7 @@ def build_world():
         allocation=held,
         shared=held_too,
         leased=leased,
+        undoable=undoable,
         past=past,
         far_allocation=hidden_held,
         inside_allocation=inside.allocations.get(),

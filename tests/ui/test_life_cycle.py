@@ -635,3 +635,42 @@ def test_dual_stack_shows_both_prefixes(client, user, pool):
 
     assert b"2001:db8::/64" in client.get(segment.get_absolute_url()).content
     assert b"2001:db8::/64" in client.get(held.get_absolute_url()).content
+
+
+class TestHandOver:
+    def test_hand_over_then_release_then_undo(self, client, user, pool):
+        old = hold(pool, "prod-01")
+        assert has_link(client, old, "hand-over")
+        assert not has_link(client, old, "undo-release")
+
+        url = f"{old.get_absolute_url()}hand-over/"
+        response = client.post(url, {"confirm": True, "cluster_name": "prod-02"})
+        new = Allocation.objects.get(cluster_name="prod-02")
+        assert response.url == new.get_absolute_url()
+        assert messages_of(response) == ["Handed over: prod-02: EPG_100 (100)."]
+        assert "Handed over" in client.get(old.get_absolute_url()).content.decode()
+        assert not has_link(client, old, "hand-over")
+
+        release_allocation(new, user=user)
+        assert has_link(client, new, "undo-release")
+        response = client.post(f"{new.get_absolute_url()}undo-release/", {"confirm": True})
+        again = Allocation.objects.active().get()
+        assert (response.url, again.cluster_name, again.vid) == (again.get_absolute_url(), "prod-02", 100)
+        assert not has_link(client, new, "undo-release")
+
+    def test_an_error_is_shown_on_the_form(self, client, user, pool):
+        old = hold(pool, "prod-01")
+        hold(pool, "prod-02")
+        response = client.post(f"{old.get_absolute_url()}hand-over/", {"confirm": True, "cluster_name": "prod-02"})
+
+        assert "Cluster prod-02 holds VLAN ID 101" in response.content.decode()
+
+    @pytest.mark.parametrize("action", ["allocate", "release"])
+    def test_it_takes_both_permissions(self, client, pool, action):
+        old = hold(pool, "prod-01")
+        bob = permit(permit(make_user("bob"), SegmentPool, "view", action), Allocation, "view")
+        client.force_login(bob)
+
+        assert not has_link(client, old, "hand-over")
+        assert client.get(f"{old.get_absolute_url()}hand-over/").status_code == 403
+        assert client.post(f"{old.get_absolute_url()}hand-over/", {"confirm": True}).status_code == 403

@@ -1,12 +1,14 @@
 from .allocations import (
     AllocationResultSerializer,
     AllocationSerializer,
+    HandOverSerializer,
     ReleaseResultSerializer,
     ReleaseSerializer,
     RenewSerializer,
     SetClustersSerializer,
     ShareSerializer,
     StretchedSerializer,
+    UndoReleaseSerializer,
 )
 from .contract import (
     AllocatedVLANSerializer,
@@ -35,6 +37,7 @@ __all__ = (
     "EndQuarantineSerializer",
     "ErrorSerializer",
     "ForecastSerializer",
+    "HandOverSerializer",
     "HealthSerializer",
     "ImportResultSerializer",
     "ImportRowSerializer",
@@ -52,5 +55,6 @@ __all__ = (
     "ShareSerializer",
     "StartedJobSerializer",
     "StretchedSerializer",
+    "UndoReleaseSerializer",
     "VLANOfClusterSerializer",
 )

@@ -27,12 +27,14 @@ from .segments import SegmentSerializer
 __all__ = (
     "AllocationResultSerializer",
     "AllocationSerializer",
+    "HandOverSerializer",
     "ReleaseResultSerializer",
     "ReleaseSerializer",
     "RenewSerializer",
     "SetClustersSerializer",
     "ShareSerializer",
     "StretchedSerializer",
+    "UndoReleaseSerializer",
 )
 
 # The fields that decide which segment a cluster gets. They cannot change once the allocation is made.
@@ -320,6 +322,20 @@ class ReleaseSerializer(RequestSerializer):
     changelog_message = serializers.CharField(
         required=False, allow_blank=True, max_length=200, help_text=_("The reason, for the change log")
     )
+
+
+class UndoReleaseSerializer(RequestSerializer):
+    dry_run = serializers.BooleanField(
+        required=False, help_text=_("Say what the cluster would get back, and change nothing")
+    )
+    changelog_message = serializers.CharField(
+        required=False, allow_blank=True, max_length=200, help_text=_("Why, for the change log")
+    )
+
+
+class HandOverSerializer(UndoReleaseSerializer):
+    cluster_name = ClusterNameField(help_text=_("The cluster that gets the segment"))
+    dry_run = serializers.BooleanField(required=False, help_text=_("Say what would happen, and change nothing"))
 
 
 class ReleaseResultSerializer(AllocationSerializer):

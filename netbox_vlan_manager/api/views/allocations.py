@@ -13,7 +13,15 @@ from utilities.exceptions import AbortRequest
 from ... import filtersets
 from ...exceptions import Busy
 from ...models import Allocation
-from ...services import allocate, allocate_many, allocate_stretched, release_allocation, renew
+from ...services import (
+    allocate,
+    allocate_many,
+    allocate_stretched,
+    hand_over,
+    release_allocation,
+    renew,
+    undo_release,
+)
 from ...services.allocations.releases import release_warnings
 from ...services.allocations.requests import AllocationRequest, find_held, locate, lock_key
 from ...services.base import transactions
@@ -38,6 +46,15 @@ from .base import ServiceViewSet, describe_entry, read_body
 from .results import describe_results, leave_out_unknown
 
 __all__ = ("AllocationViewSet",)
+
+
+# The options of an action that creates or changes one allocation.
+OWN_CALL = {
+    "permission_classes": (MayWrite,),
+    "filter_backends": (),
+    "pagination_class": None,
+    "query_names": (*ANSWER_SHAPE, "dry_run"),
+}
 
 
 class ListRefusedError(Exception):
@@ -287,25 +304,72 @@ class AllocationViewSet(ServiceViewSet):
         parameters=[DRY_RUN],
         responses={200: serializers.ReleaseResultSerializer, **FORBIDDEN, **NOT_FOUND, **IN_USE, **BUSY},
     )
-    @action(
-        detail=True,
-        methods=["post"],
-        permission_classes=(MayWrite,),
-        filter_backends=(),
-        pagination_class=None,
-        query_names=(*ANSWER_SHAPE, "dry_run"),
-    )
+    @action(detail=True, methods=["post"], **OWN_CALL)
     def release(self, request, pk):
         """
         Release an allocation, as DELETE does, and return what still uses its segment. A released one is not changed.
         """
         user = request.user
-        allocation = get_object_or_404(known_allocations(user).select_related("pool"), pk=pk)
+        allocation = self.get_known(pk)
         check_release(user, allocation)
         asked = read_body(request, serializers.ReleaseSerializer)
         allocation, released = release_allocation(allocation, user=user, **asked)
         warnings = release_warnings([allocation] if released else [], user)
         return Response({**self.get_serializer(allocation).data, "warnings": list(warnings.values())})
+
+    @extend_schema(
+        request=serializers.HandOverSerializer,
+        parameters=[DRY_RUN],
+        responses={
+            200: serializers.AllocationResultSerializer,
+            201: serializers.AllocationResultSerializer,
+            **NOT_FOUND,
+            **POOL_CONFLICT,
+            **BUSY,
+        },
+    )
+    @action(detail=True, methods=["post"], url_path="hand-over", **OWN_CALL)
+    def hand_over(self, request, pk):
+        """
+        Give the segment of an active allocation to another cluster at once. The answer is the new allocation.
+        """
+        allocation = self.get_known(pk)
+        check_release(request.user, allocation)
+        return self.respond_change(hand_over, allocation, serializers.HandOverSerializer)
+
+    @extend_schema(
+        request=serializers.UndoReleaseSerializer,
+        parameters=[DRY_RUN],
+        responses={
+            200: serializers.AllocationResultSerializer,
+            201: serializers.AllocationResultSerializer,
+            **NOT_FOUND,
+            **POOL_CONFLICT,
+            **BUSY,
+        },
+    )
+    @action(detail=True, methods=["post"], url_path="undo-release", **OWN_CALL)
+    def undo_release(self, request, pk):
+        """
+        Give a cluster the segment back that it released, if no other cluster has held it since. The answer is the new
+        allocation.
+        """
+        return self.respond_change(undo_release, self.get_known(pk), serializers.UndoReleaseSerializer)
+
+    def get_known(self, pk):
+        """Return an allocation that the user may know of, or answer 404."""
+        related = ("pool__vrf", "segment", "owner")
+        return get_object_or_404(known_allocations(self.request.user).select_related(*related), pk=pk)
+
+    def respond_change(self, service, allocation, serializer_class):
+        """Call a service that makes a new allocation of an older one, in whose pool the user may allocate."""
+        user = self.request.user
+        if allocation.pool:
+            check_pool_permission(user, allocation.pool, "allocate")
+        asked = read_body(self.request, serializer_class)
+        result = service(allocation, user=user, viewer=user, **asked)
+        created = result.created and not asked.get("dry_run")
+        return Response(describe_results([result], self.get_serializer, user)[0], status=201 if created else 200)
 
     def perform_create(self, serializer):
         if not locators_in(serializer.validated_data):

@@ -428,7 +428,7 @@ def write_allocation_locked(segment, request, user, shared=False):
         segment: The Segment, whose row the caller has locked, with its pool, VLAN and prefixes.
         request: The AllocationRequest.
         user: The User whom the change log names.
-        shared: Whether other clusters hold the segment already.
+        shared: Whether other clusters hold the segment as well.
 
     Raises:
         ValidationError: A custom validator of NetBox's refused the allocation.
@@ -455,7 +455,8 @@ def write_allocation_locked(segment, request, user, shared=False):
     allocation.full_clean(
         exclude=("segment", "pool", "cluster", "allocated_by"), validate_unique=False, validate_constraints=False
     )
-    audit.write(updates=[] if shared else _allocated(segment), creates=[allocation], events=[(allocation, ALLOCATED)])
+    updates = [] if segment.status == SegmentStatusChoices.ALLOCATED else _allocated(segment)
+    audit.write(updates=updates, creates=[allocation], events=[(allocation, ALLOCATED)])
     hooks.send(hooks.segments_held, [segment.pk])
     return allocation
 

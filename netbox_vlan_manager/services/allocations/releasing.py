@@ -33,7 +33,10 @@ from .requests import HAS_ENDED, AllocationRequest, find_held, locate, lock_key
 __all__ = (
     "ReleaseResult",
     "end_overdue_locked",
+    "ending",
     "find_allocation",
+    "lock_segment_of",
+    "read_locked",
     "release",
     "release_allocation",
     "release_locked",
@@ -165,8 +168,8 @@ def release_locked(
 
 def _end_locked(allocation, user, changelog_message, reason, if_due, use=None):
     """Release an allocation whose cluster's key the caller has locked, or whose time is over; locks the segment."""
-    segment = _lock_segment_of(allocation)
-    allocation = _read_locked(allocation)
+    segment = lock_segment_of(allocation)
+    allocation = read_locked(allocation)
     now = timezone.now()
     if allocation.released_at is not None or (if_due and not allocation.has_ended):
         return ReleaseResult(allocation, released=False)
@@ -177,15 +180,7 @@ def _end_locked(allocation, user, changelog_message, reason, if_due, use=None):
     allocation._changelog_message = changelog_message
     # If the clock went back, the release has the time of the allocation.
     released_at = max(now, allocation.allocated_at)
-    ending = {
-        "released_at": released_at,
-        "released_by": user,
-        "release_reason": reason,
-        # An active allocation follows its VLAN and prefix at once, but a new name of its pool or VRF only here.
-        "pool_name": pool.name,
-        "vrf_name": pool.vrf.name,
-    }
-    updates = [(allocation, ending)]
+    updates = [(allocation, ending(pool, released_at, user, reason))]
     if not allocation.others_hold:
         if use is None:
             use = releases.find_use_that_matters(pool, segment.pk, user)
@@ -200,8 +195,20 @@ def _end_locked(allocation, user, changelog_message, reason, if_due, use=None):
     return ReleaseResult(allocation, released=True)
 
 
+def ending(pool, released_at, user, reason):
+    """Return {field: value} of an allocation that ends at `released_at`."""
+    return {
+        "released_at": released_at,
+        "released_by": user,
+        "release_reason": reason,
+        # An active allocation follows its VLAN and prefix at once, but a new name of its pool or VRF only here.
+        "pool_name": pool.name,
+        "vrf_name": pool.vrf.name,
+    }
+
+
 @operations.part("locks")
-def _lock_segment_of(allocation):
+def lock_segment_of(allocation):
     """Lock and return the Segment of an allocation, with its pool, VLAN and prefixes; None where it has none."""
     segments = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool__vrf").order_by()
     held = segments.select_for_update(no_key=True, of=("self",)).filter(allocations=allocation.pk)
@@ -213,8 +220,12 @@ def _lock_segment_of(allocation):
     return segment
 
 
-def _read_locked(allocation):
-    """Return an allocation as it is now, with `has_ended` and `others_hold`: whether others hold its segment."""
+def read_locked(allocation):
+    """
+    Return an allocation, the row of whose segment the caller has locked, as it is now.
+
+    It has `has_ended`, and `others_hold`: whether other allocations hold its segment.
+    """
     others = Allocation.objects.unreleased().filter(segment=OuterRef("segment")).exclude(pk=OuterRef("pk"))
     allocations = Allocation.objects.select_related("allocated_by")
     return allocations.annotate(others_hold=Exists(others), has_ended=HAS_ENDED).get(pk=allocation.pk)
