@@ -42,6 +42,7 @@ from .filters import (
 from .models import Allocation, Segment, SegmentPool, is_active, was_active
 
 __all__ = (
+    "PAGE_PARAMETERS",
     "SAVED_FILTER",
     "AllocationFilterSet",
     "PoolStatisticsFilterSet",
@@ -52,6 +53,20 @@ __all__ = (
 
 # The URL parameters of NetBox that name a saved filter.
 SAVED_FILTER = ("filter", "filter_id")
+# The URL parameters of pages with a list that are no filters; netbox-branching adds the last one.
+PAGE_PARAMETERS = (
+    *SAVED_FILTER,
+    "page",
+    "per_page",
+    "sort",
+    "tableconfig_id",
+    "include_columns",
+    "exclude_columns",
+    "embedded",
+    "export",
+    "return_url",
+    "_branch",
+)
 
 
 @register_filterset

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import islice
 
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.permissions import SAFE_METHODS
@@ -23,6 +24,7 @@ __all__ = (
     "check_names",
     "check_query",
     "clean_body",
+    "find_near",
     "read_flags",
     "refuse_other_calls",
     "writable_names",
@@ -77,6 +79,8 @@ OTHER_CALLS = frozenset(
 )
 # How many unknown names an error lists.
 LISTED = 20
+# How many known names an error lists. Lists have hundreds of filters.
+LISTED_KNOWN = 50
 
 
 def check_names(names, known):
@@ -84,24 +88,31 @@ def check_names(names, known):
     Make sure that a call knows all `names`.
 
     Raises:
-        ValidationError: Keyed by the unknown names; each error lists the known ones.
+        ValidationError: Keyed by the unknown names; each error says which name may be meant and which are known.
     """
     unknown = list(islice((name for name in names if name not in known), LISTED))
     if unknown:
         raise serializers.ValidationError({name: [_describe(name, known)] for name in unknown})
 
 
-def _describe(name, known):
+def find_near(name, known):
+    """Return the known name that an unknown one may stand for, or None."""
     meant = [other for other in SYNONYMS.get(name, ()) if other in known]
     meant += get_close_matches(name.lower().replace("-", "_")[:100], known, n=1, cutoff=0.7)
+    return meant[0] if meant else None
+
+
+def _describe(name, known):
     if not known:
         return _("This call does not know this name; it takes none.")
-    listed = ", ".join(sorted(known))
-    if not meant:
-        return _("This call does not know this name. It knows: {known}.").format(known=listed)
-    return _("This call does not know this name. Did you mean {meant}? It knows: {known}.").format(
-        meant=meant[0], known=listed
-    )
+    texts = [_("This call does not know this name.")]
+    if near := find_near(name, known):
+        texts.append(_("Did you mean {meant}?").format(meant=near))
+    if len(known) > LISTED_KNOWN:
+        texts.append(_("Its parameters are listed at {url}.").format(url=reverse("api_docs")))
+    else:
+        texts.append(_("It knows: {known}.").format(known=", ".join(sorted(known))))
+    return " ".join(texts)
 
 
 def check_query(request, known):

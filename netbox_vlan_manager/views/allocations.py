@@ -39,6 +39,7 @@ from ..services.base.resolution import check_pool_permission
 from ..services.base.visibility import check_release, check_renewal, may_release_any, releasable
 from ..services.reporting.places import places_of
 from ..ui import panels
+from .filtering import CheckedFiltersMixin, CheckedSelectionMixin
 from .mixins import (
     ConfirmView,
     KeepTypedMixin,
@@ -71,7 +72,7 @@ KEPT = frozenset({"pool", "vrf", "pools"})
 
 
 @register_model_view(Allocation, "list", path="", detail=False)
-class AllocationListView(PoolActionsMixin, generic.ObjectListView):
+class AllocationListView(CheckedFiltersMixin, PoolActionsMixin, generic.ObjectListView):
     queryset = Allocation.objects.select_related("pool", "segment__vlan", "allocated_by", "released_by")
     filterset = filtersets.AllocationFilterSet
     filterset_form = forms.AllocationFilterForm
@@ -125,7 +126,7 @@ for view in registry["views"]["netbox_vlan_manager"]["allocation"]:
 
 
 @register_model_view(Allocation, "bulk_edit", path="edit", detail=False)
-class AllocationBulkEditView(ResendMixin, ViewableMixin, generic.BulkEditView):
+class AllocationBulkEditView(ResendMixin, CheckedSelectionMixin, ViewableMixin, generic.BulkEditView):
     # The view shows every column of the table, but prefetches nothing: the queryset reads the related objects.
     queryset = Allocation.objects.select_related(
         "pool", "segment__vlan", "cluster", "allocated_by", "released_by"
@@ -407,7 +408,7 @@ class AllocationUndoReleaseView(NewHolderView):
 
 
 @register_model_view(Allocation, "bulk_release", path="release", detail=False)
-class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView):
+class AllocationBulkReleaseView(ResendMixin, CheckedSelectionMixin, ReturnURLMixin, BaseMultiObjectView):
     """
     Releases the selected allocations, after a confirmation.
 
@@ -431,6 +432,8 @@ class AllocationBulkReleaseView(ResendMixin, ReturnURLMixin, BaseMultiObjectView
         return redirect(self.get_return_url(request))
 
     def post(self, request):
+        if refusal := self.refuse_selection(request):
+            return refusal
         active = self.queryset.active().filter(releasable(request.user))
         selected = self.get_selected(request, active)
         if not selected:

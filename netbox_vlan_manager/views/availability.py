@@ -13,6 +13,7 @@ from ..models import Segment
 from ..services import disable_segment, enable_segment, end_quarantine, share
 from ..services.base.refusals import SERVICE_ERRORS, get_error_texts
 from ..services.base.resolution import check_pool_permission
+from .filtering import CheckedSelectionMixin
 from .mixins import ConfirmView, HoldersMixin, ResendMixin, ReturnURLMixin, ViewableMixin, get_selected
 
 __all__ = (
@@ -116,7 +117,13 @@ class SegmentShareView(AvailabilityView):
 
 
 class BulkAvailabilityView(
-    ResendMixin, ChangePermissionMixin, ReturnURLMixin, ViewableMixin, HoldersMixin, BaseMultiObjectView
+    ResendMixin,
+    CheckedSelectionMixin,
+    ChangePermissionMixin,
+    ReturnURLMixin,
+    ViewableMixin,
+    HoldersMixin,
+    BaseMultiObjectView,
 ):
     """
     Changes the selected segments, after a confirmation.
@@ -148,6 +155,8 @@ class BulkAvailabilityView(
         return redirect(self.get_return_url(request))
 
     def post(self, request):
+        if refusal := self.refuse_selection(request):
+            return refusal
         return_url = self.get_return_url(request)
         selected = get_selected(request, self.queryset, self.filterset)
         segments = list(selected.filter(status__in=self.statuses))

@@ -35,6 +35,7 @@ from ..services.base import transactions
 from ..services.reporting.places import held_elsewhere
 from ..ui import panels
 from ..ui.plots import UtilizationHistoryPanel
+from .filtering import CheckedFiltersMixin, CheckedSelectionMixin
 from .mixins import (
     ChildrenMixin,
     ChildrenTab,
@@ -78,7 +79,7 @@ BULK_QUERYSET = SegmentPool.objects.with_usage().prefetch_related(
 
 
 @register_model_view(SegmentPool, "list", path="", detail=False)
-class SegmentPoolListView(PoolActionsMixin, generic.ObjectListView):
+class SegmentPoolListView(CheckedFiltersMixin, PoolActionsMixin, generic.ObjectListView):
     # NetBox's column for tenants reads the VRF's where the pool has none.
     queryset = SegmentPool.objects.with_usage().select_related("vrf__tenant")
     filterset = filtersets.SegmentPoolFilterSet
@@ -120,7 +121,7 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
 
 
 @register_model_view(SegmentPool, "segments")
-class SegmentPoolSegmentsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
+class SegmentPoolSegmentsView(CheckedFiltersMixin, ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
     queryset = SegmentPool.objects.all()
     child_model = Segment
     table = tables.PoolSegmentTable
@@ -152,7 +153,7 @@ class SegmentPoolSegmentsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChi
 
 
 @register_model_view(SegmentPool, "allocations")
-class SegmentPoolAllocationsView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
+class SegmentPoolAllocationsView(CheckedFiltersMixin, ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
     queryset = SegmentPool.objects.all()
     child_model = Allocation
     table = tables.PoolAllocationTable
@@ -201,7 +202,9 @@ class SegmentPoolBulkImportView(ServiceImportMixin, generic.BulkImportView):
 
 
 @register_model_view(SegmentPool, "bulk_edit", path="edit", detail=False)
-class SegmentPoolBulkEditView(ResendMixin, ViewableMixin, ServiceBulkEditMixin, generic.BulkEditView):
+class SegmentPoolBulkEditView(
+    ResendMixin, CheckedSelectionMixin, ViewableMixin, ServiceBulkEditMixin, generic.BulkEditView
+):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable
@@ -215,7 +218,9 @@ class SegmentPoolBulkEditView(ResendMixin, ViewableMixin, ServiceBulkEditMixin, 
 
 
 @register_model_view(SegmentPool, "bulk_delete", path="delete", detail=False)
-class SegmentPoolBulkDeleteView(ResendMixin, PoolRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView):
+class SegmentPoolBulkDeleteView(
+    ResendMixin, CheckedSelectionMixin, PoolRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView
+):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentPoolFilterSet
     table = tables.SegmentPoolTable

@@ -27,6 +27,7 @@ from ..object_actions import (
 )
 from ..ui import panels
 from .allocations import AllocationBulkReleaseView
+from .filtering import CheckedFiltersMixin, CheckedSelectionMixin
 from .mixins import (
     ChildrenMixin,
     ChildrenTab,
@@ -61,7 +62,7 @@ BULK_QUERYSET = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", 
 
 
 @register_model_view(Segment, "list", path="", detail=False)
-class SegmentListView(PoolActionsMixin, HoldersMixin, generic.ObjectListView):
+class SegmentListView(CheckedFiltersMixin, PoolActionsMixin, HoldersMixin, generic.ObjectListView):
     queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix")
     filterset = filtersets.SegmentFilterSet
     filterset_form = forms.SegmentFilterForm
@@ -140,7 +141,7 @@ class SegmentView(PoolActionsMixin, generic.ObjectView):
 
 
 @register_model_view(Segment, "history")
-class SegmentHistoryView(ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
+class SegmentHistoryView(CheckedFiltersMixin, ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
     queryset = Segment.objects.select_related("vlan", "pool")
     child_model = Allocation
     table = tables.SegmentAllocationTable
@@ -206,14 +207,15 @@ class SegmentBulkImportView(ServiceImportMixin, generic.BulkImportView):
 class SegmentBulkReleaseView(AllocationBulkReleaseView):
     """Releases the allocations of the selected segments, after a confirmation."""
 
+    filterset = filtersets.SegmentFilterSet
+
     def get_selected(self, request, allocations):
-        segments = Segment.objects.restrict(request.user, "view")
-        segments = get_selected(request, segments, filtersets.SegmentFilterSet)
+        segments = get_selected(request, Segment.objects.restrict(request.user, "view"), self.filterset)
         return allocations.filter(segment__in=segments.order_by().values("pk"))
 
 
 @register_model_view(Segment, "bulk_edit", path="edit", detail=False)
-class SegmentBulkEditView(ResendMixin, ViewableMixin, HoldersMixin, generic.BulkEditView):
+class SegmentBulkEditView(ResendMixin, CheckedSelectionMixin, ViewableMixin, HoldersMixin, generic.BulkEditView):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentFilterSet
     table = tables.SegmentTable
@@ -222,7 +224,12 @@ class SegmentBulkEditView(ResendMixin, ViewableMixin, HoldersMixin, generic.Bulk
 
 @register_model_view(Segment, "bulk_delete", path="delete", detail=False)
 class SegmentBulkDeleteView(
-    ResendMixin, HoldersMixin, SegmentRefusalMixin, RefusableBulkDeleteMixin, generic.BulkDeleteView
+    ResendMixin,
+    CheckedSelectionMixin,
+    HoldersMixin,
+    SegmentRefusalMixin,
+    RefusableBulkDeleteMixin,
+    generic.BulkDeleteView,
 ):
     queryset = BULK_QUERYSET
     filterset = filtersets.SegmentFilterSet

@@ -2,11 +2,15 @@
 A call uses every name of its body and query string, or refuses it. Names that shape the answer change nothing else.
 """
 
+from uuid import uuid4
+
 import pytest
+from django.apps import apps
 from django.db import transaction
 
-from core.models import Job
+from core.models import Job, ObjectType
 from dcim.models import SiteGroup
+from extras.models import CustomField, SavedFilter, Tag
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
 from netbox_vlan_manager.services import allocate, disable_segment
@@ -271,6 +275,57 @@ class NamesTestCase(PlainTestCase):
                     # Read to the end: an open stream keeps a cursor of the test's transaction.
                     response.getvalue()
                 self.assertEqual(response.status_code, 200)
+
+    def test_lists(self):
+        """A misspelt filter is refused; what NetBox's own clients and pages send is not."""
+        field = CustomField.objects.create(name="rack", type="text")
+        field.object_types.set(ObjectType.objects.get_for_models(SegmentPool, Segment, Allocation).values())
+        Tag.objects.create(name="x", slug="x")
+        allowed = (
+            "limit=5&offset=1&ordering=id&brief=true&fields=id&omit=tags&format=json&_=1",
+            "q=x&tag=x&tag__n=x&id=1&id__n=2&created__gte=2026-01-01&created_by_request=" + str(uuid4()),
+            "cf_rack=a&description__empty=true&site=x&site__n=y&start=0&limit=2",
+        )
+        for name in ("segmentpool", "segment", "allocation"):
+            url = url_of(f"{name}-list")
+            for query in (
+                "held=2026-01-01",
+                "site_idd=1",
+                "cf_rak=a",
+                "vid__around=1",
+                "depth=1",
+                "_branch=x",
+                "held-at=1",
+            ):
+                with self.subTest(name, query=query):
+                    errors = self.get(f"{url}?{query}", status=400)
+                    self.assertEqual(list(errors), [query.partition("=")[0]])
+                    self.assertIn("/api/schema/swagger-ui/", errors[query.partition("=")[0]][0])
+            for query in allowed:
+                with self.subTest(name, query=query):
+                    self.get(f"{url}?{query}")
+            pk = apps.get_model("netbox_vlan_manager", name).objects.first().pk
+            self.get(f"{url}{pk}/?fields=id&_=1")
+            self.get(f"{url}{pk}/?nonsense=1", status=400)
+        errors = self.get(f"{url_of('allocation-list')}?held=2026-01-01", status=400)
+        self.assertIn("Did you mean held_at?", errors["held"][0])
+
+    def test_saved_filters(self):
+        """A saved filter holds the parameters of the page it was saved on. Those of the page itself filter nothing."""
+        url = url_of("segment-list")
+        for number, (parameters, status) in enumerate(
+            (
+                ({"vid": ["103"], "pool": [self.pool.slug], "per_page": ["50"], "sort": ["vid"]}, 200),
+                ({"viid": ["103"]}, 400),
+            )
+        ):
+            saved = SavedFilter.objects.create(
+                name=f"Saved {number}", slug=f"saved-{number}", parameters=parameters, user=self.root
+            )
+            saved.object_types.set([ObjectType.objects.get_for_model(Segment)])
+            for query in (f"filter={saved.slug}", f"filter_id={saved.pk}"):
+                body = self.get(f"{url}?{query}", status=status)
+                self.assertEqual(body.get("count", list(body)), 1 if status == 200 else ["viid"])
 
     def test_pool_filters(self):
         for query in (f"pool_id={self.pool.pk}", f"pool={self.pool.slug}"):

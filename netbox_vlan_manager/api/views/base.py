@@ -2,7 +2,6 @@ from copy import copy
 from functools import partial
 
 from django.utils.translation import gettext as _
-from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.mixins import DestroyModelMixin
 from rest_framework.parsers import MultiPartParser
@@ -15,8 +14,10 @@ from netbox.api.viewsets import NetBoxModelViewSet
 from netbox.api.viewsets.mixins import resolve_bulk_error_status
 
 from ...exceptions import Busy
+from ...filtersets import SAVED_FILTER
 from ...services.base import transactions
 from ..errors import REFUSALS, ModelErrorsMixin, PlainErrorsMixin, as_api_exception
+from ..filtering import NamedFilterBackend
 from ..idempotency import IdempotencyMixin
 from ..names import ANSWER_SHAPE, FLAGS, check_names, check_query
 from ..ordering import NamedOrderingFilter
@@ -91,15 +92,17 @@ class ServiceViewSet(IdempotencyMixin, ModelErrorsMixin, NetBoxModelViewSet, Ser
         ordering_fields: {field of the serializer: field of the query}
         own_actions: The actions of NetBox that do something of the plugin's own instead.
         query_names: The query parameters of an action, in addition to those of every call.
+        list_parameters: The query parameters of lists, in addition to the filters.
     """
 
     schema = ModelSchema()
     parser_classes = (JSONParser, MultiPartParser)
     pagination_class = ModelPagination
-    filter_backends = (DjangoFilterBackend, NamedOrderingFilter)
+    filter_backends = (NamedFilterBackend, NamedOrderingFilter)
     ordering_fields = {}
     own_actions = frozenset()
     query_names = ()
+    list_parameters = (*ANSWER_SHAPE, *SAVED_FILTER, "limit", "offset", "start", "ordering", "export")
 
     @property
     def is_own_call(self):

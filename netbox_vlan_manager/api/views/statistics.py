@@ -1,4 +1,3 @@
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
@@ -6,7 +5,7 @@ from ... import filtersets
 from ...models import SegmentPool
 from ...services.reporting.places import held_elsewhere
 from ...services.reporting.statistics import pool_statistics
-from ..names import check_query
+from ..filtering import NamedFilterBackend
 from ..schema import FORBIDDEN, INVALID
 from ..serializers import PoolStatisticsSerializer
 from .base import PlainView
@@ -22,15 +21,14 @@ class FilteredView(PlainView):
 
     queryset = None
     filterset_class = None
-    filter_backends = (DjangoFilterBackend,)
-    # Checked once the filter set is built: the filters of custom fields come from the database.
+    filter_backends = (NamedFilterBackend,)
+    # The filter backend checks them: the filters of custom fields come from the database.
     query_names = None
+    list_parameters = filtersets.SAVED_FILTER
 
     def get_filtered_queryset(self):
         queryset = self.queryset.restrict(self.request.user, "view")
-        filters = self.filterset_class(self.request.query_params, queryset, request=self.request).filters
-        check_query(self.request, (*filters, *filtersets.SAVED_FILTER))
-        return DjangoFilterBackend().filter_queryset(self.request, queryset, self)
+        return NamedFilterBackend().filter_queryset(self.request, queryset, self)
 
 
 class StatisticsView(FilteredView):
