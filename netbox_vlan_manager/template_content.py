@@ -63,7 +63,11 @@ class SegmentPanel(Panel):
         ).first()
         if segment is None:
             return ""
-        return self.render("netbox_vlan_manager/inc/segment_panel.html", {"segment": segment})
+        filters = {"vid": segment.vid}
+        if not isinstance(self.object, VLAN):
+            filters = {"contains": self.object.prefix, "vrf_name": self.object.vrf.name}
+        context = {"segment": segment, "timeline": urlencode(filters)}
+        return self.render("netbox_vlan_manager/inc/segment_panel.html", context)
 
 
 class PoolsPanel(Panel):
@@ -165,6 +169,8 @@ class ClusterAllocations(Panel):
             {
                 "allocations": rows[:LISTED],
                 "lists": [(_("Active allocations"), _list_url("allocation", filters), count)] if count else [],
+                "timeline_url": f"{reverse('plugins:netbox_vlan_manager:timeline')}?"
+                + urlencode({"cluster_name": self.object.name}),
                 "allocate_url": may_allocate
                 and f"{reverse('plugins:netbox_vlan_manager:allocation_allocate')}?{urlencode(prefilled)}",
             },

@@ -20,6 +20,7 @@ urlpatterns = (
     path("segments/migrate/jobs/<int:pk>/", views.MigrationJobView.as_view(), name="migration_job"),
     path("segments/", include(get_model_urls("netbox_vlan_manager", "segment", detail=False))),
     path("segments/<int:pk>/", include(get_model_urls("netbox_vlan_manager", "segment"))),
+    path("allocations/timeline/", views.TimelineView.as_view(), name="timeline"),
     path("allocations/", include(get_model_urls("netbox_vlan_manager", "allocation", detail=False))),
     path("allocations/<int:pk>/", include(get_model_urls("netbox_vlan_manager", "allocation"))),
     *wings.collect("urls.urlpatterns"),

@@ -21,6 +21,7 @@ from .segments import (
     SegmentForm,
     SegmentImportForm,
 )
+from .timeline import TimelineForm
 
 __all__ = (
     "AllocateForm",
@@ -47,4 +48,5 @@ __all__ = (
     "SegmentPoolImportForm",
     "ShareForm",
     "StretchedForm",
+    "TimelineForm",
 )

@@ -7,6 +7,22 @@ from netbox.ui import actions
 from ..object_actions import ReleaseAllocation as ReleaseAllocationAction
 
 
+class Timeline(actions.LinkAction):
+    """A button to the timeline of a panel's object: `get_filters(object)` returns the filters of its URL."""
+
+    def __init__(self, label, get_filters):
+        super().__init__(
+            view_name="plugins:netbox_vlan_manager:timeline",
+            label=label,
+            permissions=["netbox_vlan_manager.view_allocation"],
+            button_icon="timeline-clock-outline",
+        )
+        self.get_filters = get_filters
+
+    def get_url(self, context):
+        return f"{reverse(self.view_name)}?{urlencode(self.get_filters(context['object']))}"
+
+
 class ReleaseAllocation(actions.LinkAction):
     """A button that asks whether to release the allocation of a panel, and then returns to the panel's page."""
 

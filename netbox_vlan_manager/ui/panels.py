@@ -7,7 +7,13 @@ from netbox.ui import attrs, panels
 from utilities.string import humanize_duration
 
 from ..aci import epg_urls
-from .actions import ReleaseAllocation
+from .actions import ReleaseAllocation, Timeline
+
+VLAN_TIMELINE = Timeline(_("VLAN ID's timeline"), lambda held: {"vid": held.vid})
+PREFIX_TIMELINE = Timeline(
+    _("Prefix's timeline"), lambda segment: {"contains": segment.prefix, "vrf_name": segment.pool.vrf.name}
+)
+CLUSTER_TIMELINE = Timeline(_("Timeline"), lambda held: {"cluster_name": held.cluster_name})
 
 
 class CountAttr(attrs.TextAttr):
@@ -95,6 +101,8 @@ class SegmentPoolUsagePanel(panels.ObjectAttributesPanel):
 
 
 class SegmentPanel(panels.ObjectAttributesPanel):
+    actions = [VLAN_TIMELINE]
+
     vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
     epg_name = EPGNameAttr("epg_name", label=_("EPG name"))
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
@@ -117,6 +125,7 @@ class SegmentLocationPanel(panels.ObjectAttributesPanel):
 
 class SegmentAddressingPanel(panels.ObjectAttributesPanel):
     title = _("VLAN and Prefix")
+    actions = [PREFIX_TIMELINE]
 
     vlan_group = attrs.RelatedObjectAttr("vlan.group", linkify=True, label=_("VLAN group"))
     vlan = attrs.RelatedObjectAttr("vlan", linkify=True, label=_("VLAN"))
@@ -126,6 +135,8 @@ class SegmentAddressingPanel(panels.ObjectAttributesPanel):
 
 
 class AllocationPanel(panels.ObjectAttributesPanel):
+    actions = [CLUSTER_TIMELINE]
+
     cluster_name = attrs.TextAttr("cluster_name", copy_button=True)
     cluster = attrs.RelatedObjectAttr("cluster", linkify=True)
     purpose = attrs.TextAttr("purpose")
@@ -148,7 +159,7 @@ class CurrentAllocationPanel(AllocationPanel):
 
     title = _("Allocation")
     accessor = "allocation"
-    actions = [ReleaseAllocation()]
+    actions = [CLUSTER_TIMELINE, ReleaseAllocation()]
 
     cluster_name = attrs.TemplatedAttr(
         "cluster_name",
@@ -185,6 +196,7 @@ class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
     """The allocated segment, with the values that the allocation itself stores."""
 
     title = _("Segment")
+    actions = [VLAN_TIMELINE]
 
     vid = attrs.TextAttr("vid", label=_("VLAN ID"), copy_button=True)
     epg_name = EPGNameAttr("epg_name", label=_("EPG name"))

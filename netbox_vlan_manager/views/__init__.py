@@ -50,6 +50,7 @@ from .segments import (
     SegmentView,
 )
 from .space_map import SegmentPoolSpaceView
+from .timeline import TimelineView
 from .vlan_map import SegmentPoolMapView
 
 __all__ = (
@@ -105,4 +106,5 @@ __all__ = (
     "SegmentPoolView",
     "SegmentShareView",
     "SegmentView",
+    "TimelineView",
 )
