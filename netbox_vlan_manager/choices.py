@@ -7,6 +7,7 @@ __all__ = (
     "AllocationStatusChoices",
     "DriftSeverityChoices",
     "FirstGenerationChoices",
+    "GatewayRuleChoices",
     "PoolLevelChoices",
     "ReleaseInUseChoices",
     "ReleaseReasonChoices",
@@ -50,6 +51,22 @@ class FirstGenerationChoices(ChoiceSet):
     CHOICES = (
         (TRIAL, _("Both write"), "orange"),
         (OVER, _("Moved over"), "gray"),
+    )
+
+
+class GatewayRuleChoices(ChoiceSet):
+    """Which usable address of a network is its gateway (see `gateways.find_gateway`)."""
+
+    NONE = "none"
+    FIRST = "first"
+    LAST = "last"
+    NTH = "nth"
+
+    CHOICES = (
+        (NONE, _("None")),
+        (FIRST, _("First address")),
+        (LAST, _("Last address")),
+        (NTH, _("Nth address")),
     )
 
 

@@ -37,6 +37,7 @@ __all__ = (
     "LiteralNullMixin",
     "MomentField",
     "MomentFilter",
+    "MultiValueAddressFilter",
     "MultiValueNetworkFilter",
     "NetworkField",
     "NetworkFilter",
@@ -106,6 +107,17 @@ class MultiValueNetworkFilter(django_filters.Filter):
 
     def filter(self, qs, value):
         return qs.filter(**{f"{self.field_name}__in": value}) if value else qs
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
+class MultiValueAddressFilter(django_filters.Filter):
+    """Filters by IP addresses, of which a row has one of a field, or several in an array."""
+
+    field_class = multivalue_field_factory(forms.GenericIPAddressField)
+
+    def filter(self, qs, value):
+        lookup = "overlap" if self.lookup_expr == "overlap" else "in"
+        return qs.filter(**{f"{self.field_name}__{lookup}": value}) if value else qs
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})

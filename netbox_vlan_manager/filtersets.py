@@ -20,6 +20,7 @@ from .choices import (
     AllocationOrderChoices,
     AllocationStatusChoices,
     FirstGenerationChoices,
+    GatewayRuleChoices,
     PoolLevelChoices,
     ReleaseInUseChoices,
     ReleaseReasonChoices,
@@ -32,6 +33,7 @@ from .filters import (
     DualStackFilter,
     LiteralNullMixin,
     MomentFilter,
+    MultiValueAddressFilter,
     MultiValueNetworkFilter,
     PlaceFilter,
     PoolAttributesFilterSet,
@@ -97,6 +99,15 @@ class SegmentPoolFilterSet(
         choices=ReleaseInUseChoices,
         distinct=False,
         null_value=None,
+    )
+    gateway_rule = django_filters.MultipleChoiceFilter(
+        choices=GatewayRuleChoices,
+        distinct=False,
+        null_value=None,
+    )
+    dns_servers = MultiValueAddressFilter(
+        lookup_expr="overlap",
+        label=_("DNS servers, any of them"),
     )
     vrf_id = django_filters.ModelMultipleChoiceFilter(
         queryset=VRF.objects.all(),
@@ -184,6 +195,10 @@ class SegmentPoolFilterSet(
             "grow_prefix_length",
             "grow_ipv6_prefix_length",
             "grow_limit",
+            "gateway_offset",
+            "create_gateways",
+            "domain_name",
+            "mtu",
             "description",
         )
 
@@ -261,6 +276,12 @@ class SegmentFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttributesFi
     ipv6_prefix = MultiValueNetworkFilter(
         field_name="ipv6_prefix__prefix",
         label=_("IPv6 prefix"),
+    )
+    gateway = MultiValueAddressFilter(
+        label=_("Gateway"),
+    )
+    ipv6_gateway = MultiValueAddressFilter(
+        label=_("IPv6 gateway"),
     )
     within = DualStackFilter(
         field_name="prefix__prefix",
@@ -413,6 +434,12 @@ class AllocationFilterSet(LiteralNullMixin, PrimaryModelFilterSet, PoolAttribute
     )
     ipv6_prefix = MultiValueNetworkFilter(
         label=_("IPv6 prefix"),
+    )
+    gateway = MultiValueAddressFilter(
+        label=_("Gateway"),
+    )
+    ipv6_gateway = MultiValueAddressFilter(
+        label=_("IPv6 gateway"),
     )
     within = DualStackFilter(
         field_name="prefix",

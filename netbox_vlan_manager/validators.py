@@ -12,6 +12,8 @@ import netaddr
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
+from .choices import GatewayRuleChoices
+from .gateways import count_usable
 from .settings import get_setting
 
 __all__ = (
@@ -39,6 +41,9 @@ VID_MAX = 4094
 
 # The length of an address in bits, by IP version.
 ADDRESS_BITS = {4: 32, 6: 128}
+
+# IPv6 takes links of at least this MTU (RFC 8200, 5).
+IPV6_MTU_MIN = 1280
 
 CLUSTER_NAME_MAX_LENGTH = 100
 EPG_NAME_MAX_LENGTH = 64
@@ -400,9 +405,27 @@ def pool_errors(pool, networks):
     if not errors:
         new = new_prefix_errors(pool, networks, pool.grow_prefix_length, pool.grow_ipv6_prefix_length)
         errors = {f"grow_{name}": [text] for name, text in new.items()}
+    errors |= _addressing_errors(pool, versions)
     if pool.auto_grow and not pool.grow_prefix_length:
         errors["grow_prefix_length"] = [
             _("A pool that grows on demand needs the length of the prefixes that it makes.")
+        ]
+    return errors
+
+
+def _addressing_errors(pool, versions):
+    """Return {field: texts} with the errors of a gateway that no segment can have, and of an MTU too small for IPv6."""
+    errors = {}
+    if pool.gateway_rule == GatewayRuleChoices.NTH and pool.gateway_offset:
+        largest = {version: prefix_length_bounds(pool, version, versions)[0] for version in versions}
+        if all(pool.gateway_offset > count_usable(version, length) for version, length in largest.items()):
+            text = _(
+                "No segment of this pool has so many addresses, as the largest is a /{length}: use a lower number."
+            )
+            errors["gateway_offset"] = [text.format(length=largest[min(versions)])]
+    if pool.mtu and pool.mtu < IPV6_MTU_MIN and 6 in versions:
+        errors["mtu"] = [
+            _("The pool has IPv6 containers, which take an MTU of {min} or more.").format(min=IPV6_MTU_MIN)
         ]
     return errors
 

@@ -196,7 +196,13 @@ class Allocations(Places):
 class SegmentFilterSetTestCase(Allocations, FilterSetTests, TestCase):
     queryset = Segment.objects.all()
     filterset = SegmentFilterSet
-    ignore_fields = ("owns_vlan", "owns_prefix", "owns_ipv6_prefix")
+    ignore_fields = (
+        "owns_vlan",
+        "owns_prefix",
+        "owns_ipv6_prefix",
+        "gateway_ip_address",
+        "ipv6_gateway_ip_address",
+    )
 
     @classmethod
     def setUpTestData(cls):

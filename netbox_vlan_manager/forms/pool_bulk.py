@@ -1,6 +1,7 @@
 """Forms that import and edit many pools."""
 
 from django import forms
+from django.contrib.postgres.forms import SimpleArrayField
 from django.utils.translation import gettext_lazy as _
 
 from dcim.forms.mixins import ScopedImportForm
@@ -21,8 +22,9 @@ from utilities.forms.fields import (
 from utilities.forms.rendering import FieldSet
 from utilities.forms.widgets import BulkEditNullBooleanSelect
 
-from ..choices import AllocationOrderChoices, ReleaseInUseChoices, SegmentPoolStatusChoices
+from ..choices import AllocationOrderChoices, GatewayRuleChoices, ReleaseInUseChoices, SegmentPoolStatusChoices
 from ..models import SegmentPool
+from ..models.addressing import MTU_MAX, MTU_MIN
 from ..models.pools import COOLDOWN_MAX
 from ..services.base.custom_fields import POOL_FIELDS
 from ..validators import validate_epg_template
@@ -34,6 +36,10 @@ __all__ = (
     "SegmentPoolBulkEditForm",
     "SegmentPoolImportForm",
 )
+
+
+# The fields about hosts on the segments.
+ADDRESSING = ("gateway_rule", "gateway_offset", "create_gateways", "dns_servers", "domain_name", "mtu")
 
 
 class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServiceForm, PrimaryModelImportForm):
@@ -84,6 +90,12 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
         required=False,
         help_text=_("Which of the available segments the next cluster gets; lowest when empty"),
     )
+    gateway_rule = CSVChoiceField(
+        label=_("Gateway"),
+        choices=GatewayRuleChoices,
+        required=False,
+        help_text=_("Which address of its prefix is the gateway of a new segment; none when empty"),
+    )
     release_in_use = CSVChoiceField(
         label=_("Release while in use"),
         choices=ReleaseInUseChoices,
@@ -119,6 +131,12 @@ class SegmentPoolImportForm(NamedColumnsMixin, ScopedImportForm, SegmentPoolServ
             "grow_prefix_length",
             "grow_ipv6_prefix_length",
             "grow_limit",
+            "gateway_rule",
+            "gateway_offset",
+            "create_gateways",
+            "dns_servers",
+            "domain_name",
+            "mtu",
             *POOL_FIELDS,
             "description",
             "owner",
@@ -263,6 +281,39 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         max_value=GROW_LIMIT_MAX,
         required=False,
     )
+    gateway_rule = ChoiceField(
+        label=_("Gateway"),
+        choices=add_blank_choice(GatewayRuleChoices),
+        required=False,
+    )
+    gateway_offset = forms.IntegerField(
+        label=_("Gateway number"),
+        min_value=1,
+        required=False,
+        help_text=_("For the nth address: 1 is the first usable one"),
+    )
+    create_gateways = forms.NullBooleanField(
+        label=_("Create gateways"),
+        required=False,
+        widget=BulkEditNullBooleanSelect(),
+    )
+    dns_servers = SimpleArrayField(
+        forms.GenericIPAddressField(),
+        label=_("DNS servers"),
+        required=False,
+        help_text=_("IP addresses separated by commas"),
+    )
+    domain_name = forms.CharField(
+        label=_("Domain name"),
+        max_length=253,
+        required=False,
+    )
+    mtu = forms.IntegerField(
+        label=_("MTU"),
+        min_value=MTU_MIN,
+        max_value=MTU_MAX,
+        required=False,
+    )
 
     model = SegmentPool
     fieldsets = (
@@ -286,6 +337,7 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
             "grow_limit",
             name=_("Growth"),
         ),
+        FieldSet(*ADDRESSING, name=_("Hosts")),
         FieldSet("tenant", name=_("Tenancy")),
     )
     nullable_fields = (
@@ -299,6 +351,9 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         "epg_template",
         "grow_ipv6_prefix_length",
         "grow_limit",
+        "gateway_offset",
+        "domain_name",
+        "mtu",
         "description",
         "comments",
     )

@@ -91,6 +91,12 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
         "grow_prefix_length",
         "grow_ipv6_prefix_length",
         "grow_limit",
+        "gateway_rule",
+        "gateway_offset",
+        "create_gateways",
+        "dns_servers",
+        "domain_name",
+        "mtu",
         *POOL_FIELDS,
         "description",
         "owner",
@@ -98,7 +104,14 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
     )
 
     # If these are empty, a new pool gets the default and an existing pool keeps its value.
-    with_default = ("warning_threshold", "critical_threshold", "allocation_order", "cooldown", "release_in_use")
+    with_default = (
+        "warning_threshold",
+        "critical_threshold",
+        "allocation_order",
+        "cooldown",
+        "release_in_use",
+        "gateway_rule",
+    )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -254,6 +267,22 @@ class SegmentPoolForm(
         ),
         Fold(
             InlineFields(
+                "gateway_rule",
+                "gateway_offset",
+                label=_("Gateway"),
+                help_text=_(
+                    "Which address of its prefix, and of its IPv6 prefix, is the gateway of a new segment. The nth "
+                    "address has a number: 1 is the first usable one. A smaller network has no gateway"
+                ),
+            ),
+            "create_gateways",
+            "dns_servers",
+            "domain_name",
+            "mtu",
+            name=_("Hosts"),
+        ),
+        Fold(
+            InlineFields(
                 "warning_threshold",
                 "critical_threshold",
                 label=_("Thresholds"),
@@ -290,6 +319,12 @@ class SegmentPoolForm(
             "grow_prefix_length",
             "grow_ipv6_prefix_length",
             "grow_limit",
+            "gateway_rule",
+            "gateway_offset",
+            "create_gateways",
+            "dns_servers",
+            "domain_name",
+            "mtu",
             *POOL_FIELDS,
             "tenant",
             "role",
@@ -309,6 +344,8 @@ class SegmentPoolForm(
             "grow_prefix_length": _("Prefix length"),
             "grow_ipv6_prefix_length": _("IPv6 prefix length"),
             "grow_limit": _("Limit"),
+            "gateway_rule": _("Rule"),
+            "gateway_offset": _("Number"),
         }
         help_texts = {
             "name": _("Made from the VRF and the scope when empty, such as “Network1 Site1”"),
@@ -316,6 +353,7 @@ class SegmentPoolForm(
                 "How long a released segment is quarantined before it is available again, in seconds: 3600 "
                 "is an hour, 86400 a day; 0 for not at all"
             ),
+            "dns_servers": _("IP addresses separated by commas, in their order, such as 192.0.2.53,2001:db8::53"),
         }
 
     def __init__(self, *args, **kwargs):

@@ -22,6 +22,7 @@ from utilities.forms.rendering import FieldSet, ObjectAttribute
 from utilities.forms.widgets import BulkEditNullBooleanSelect
 
 from ..choices import SegmentStatusChoices
+from ..gateways import GATEWAYS
 from ..models import Segment, SegmentPool
 from ..services import create_segment, update_segment
 from ..services.segments.specs import NEW_STATUSES
@@ -69,6 +70,17 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
         help_text=_("In addition to an IPv4 prefix: a network inside the pool's containers, such as 2001:db8:1::/64"),
     )
 
+    gateway = forms.GenericIPAddressField(
+        label=_("Gateway"),
+        required=False,
+        help_text=_("An address of the prefix; for a new segment the one that the pool's rule gives, when empty"),
+    )
+    ipv6_gateway = forms.GenericIPAddressField(
+        label=_("IPv6 gateway"),
+        required=False,
+        help_text=_("The same for the IPv6 prefix"),
+    )
+
     vlan_custom_fields = JSONField(
         label=_("Custom fields of the VLAN"),
         required=False,
@@ -86,6 +98,8 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
         "epg_name",
         "prefix",
         "ipv6_prefix",
+        "gateway",
+        "ipv6_gateway",
         "dhcp",
         "description",
         "owner",
@@ -131,13 +145,15 @@ class SegmentForm(KeepHiddenMixin, SegmentServiceForm, PrimaryModelForm):
         "epg_name",
         "prefix",
         "ipv6_prefix",
+        "gateway",
+        "ipv6_gateway",
         "dhcp",
         "description",
         "vlan_custom_fields",
         "prefix_custom_fields",
         "tags",
     )
-    fieldsets = (FieldSet("pool", *rows[:4], "made_as", *rows[4:], name=_("Segment")),)
+    fieldsets = (FieldSet("pool", *rows[:6], "made_as", *rows[6:], name=_("Segment")),)
 
     class Meta:
         model = Segment
@@ -155,7 +171,7 @@ class SegmentForm(KeepHiddenMixin, SegmentServiceForm, PrimaryModelForm):
         # A segment stays in its pool, and its status changes by other actions.
         del self.fields["pool"], self.fields["made_as"]
         self.fieldsets = (FieldSet(ObjectAttribute("pool"), *self.rows, name=_("Segment")),)
-        for name in ("vid", "epg_name"):
+        for name in ("vid", "epg_name", *GATEWAYS.values()):
             self.initial.setdefault(name, getattr(self.instance, name))
         self.initial.setdefault("prefix", str(self.instance.prefix))
         if self.instance.ipv6_prefix:

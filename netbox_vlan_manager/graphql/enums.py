@@ -4,6 +4,7 @@ from ..choices import (
     AllocationOrderChoices,
     AllocationStatusChoices,
     FirstGenerationChoices,
+    GatewayRuleChoices,
     PoolLevelChoices,
     ReleaseInUseChoices,
     ReleaseReasonChoices,
@@ -15,6 +16,7 @@ __all__ = (
     "AllocationOrderEnum",
     "AllocationStatusEnum",
     "FirstGenerationEnum",
+    "GatewayRuleEnum",
     "PoolLevelEnum",
     "ReleaseInUseEnum",
     "ReleaseReasonEnum",
@@ -25,6 +27,7 @@ __all__ = (
 AllocationOrderEnum = strawberry.enum(AllocationOrderChoices.as_enum(prefix="order"))
 AllocationStatusEnum = strawberry.enum(AllocationStatusChoices.as_enum(prefix="status"))
 FirstGenerationEnum = strawberry.enum(FirstGenerationChoices.as_enum(prefix="first_generation"))
+GatewayRuleEnum = strawberry.enum(GatewayRuleChoices.as_enum(prefix="rule"))
 PoolLevelEnum = strawberry.enum(PoolLevelChoices.as_enum(prefix="level"))
 ReleaseInUseEnum = strawberry.enum(ReleaseInUseChoices.as_enum(prefix="release"))
 ReleaseReasonEnum = strawberry.enum(ReleaseReasonChoices.as_enum(prefix="reason"))

@@ -34,6 +34,7 @@ from .enums import (
     AllocationOrderEnum,
     AllocationStatusEnum,
     FirstGenerationEnum,
+    GatewayRuleEnum,
     PoolLevelEnum,
     ReleaseInUseEnum,
     ReleaseReasonEnum,
@@ -141,6 +142,11 @@ class SegmentPoolFilter(ContactFilterMixin, PrimaryModelFilter):
     max_per_tenant: IntegerLookup | None = strawberry_django.filter_field()
     max_per_request: IntegerLookup | None = strawberry_django.filter_field()
     auto_grow: FilterLookup[bool] | None = strawberry_django.filter_field()
+    gateway_rule: BaseFilterLookup[GatewayRuleEnum] | None = strawberry_django.filter_field()
+    gateway_offset: IntegerLookup | None = strawberry_django.filter_field()
+    create_gateways: FilterLookup[bool] | None = strawberry_django.filter_field()
+    domain_name: StrFilterLookup | None = strawberry_django.filter_field()
+    mtu: IntegerLookup | None = strawberry_django.filter_field()
     segments = related_filter(Segment, LazySegmentFilter, "pk", remote="pool")
     allocations = related_filter(Allocation, LazyAllocationFilter, "pk", remote="pool")
 
@@ -163,6 +169,8 @@ class SegmentFilter(PoolAttributesFilter, ContactFilterMixin, PrimaryModelFilter
     ipv6_prefix_id: ID | None = strawberry_django.filter_field()
     quarantined_until: DatetimeFilterLookup | None = strawberry_django.filter_field()
     last_released_at: DatetimeFilterLookup | None = strawberry_django.filter_field()
+    gateway: StrFilterLookup | None = strawberry_django.filter_field()
+    ipv6_gateway: StrFilterLookup | None = strawberry_django.filter_field()
     disabled_reason: StrFilterLookup | None = strawberry_django.filter_field()
     allocations = related_filter(Allocation, LazyAllocationFilter, "pk", remote="segment")
 
@@ -204,6 +212,8 @@ class AllocationFilter(PoolAttributesFilter, ContactFilterMixin, PrimaryModelFil
     epg_name: StrFilterLookup | None = strawberry_django.filter_field()
     prefix: StrFilterLookup | None = strawberry_django.filter_field()
     ipv6_prefix: StrFilterLookup | None = strawberry_django.filter_field()
+    gateway: StrFilterLookup | None = strawberry_django.filter_field()
+    ipv6_gateway: StrFilterLookup | None = strawberry_django.filter_field()
 
     @strawberry_django.filter_field
     def held_at(self, value: datetime, prefix: str) -> Q:

@@ -68,6 +68,7 @@ class SegmentPoolType(ContactsMixin, PrimaryObjectType):
     tenant: TenantType | None
     role: RoleType | None
     prefixes: list[PrefixType]
+    dns_servers: list[str]
     segments: list[Annotated["SegmentType", strawberry.lazy("netbox_vlan_manager.graphql.types")]]
     allocations: list[Annotated["AllocationType", strawberry.lazy("netbox_vlan_manager.graphql.types")]]
     snapshots: list[Annotated["PoolSnapshotType", strawberry.lazy("netbox_vlan_manager.graphql.types")]]
@@ -119,7 +120,7 @@ class SegmentPoolType(ContactsMixin, PrimaryObjectType):
 
 @register_type(
     Segment,
-    exclude=["owns_vlan", "owns_prefix", "owns_ipv6_prefix"],
+    exclude=["owns_vlan", "owns_prefix", "owns_ipv6_prefix", "gateway_ip_address", "ipv6_gateway_ip_address"],
     filters=SegmentFilter,
     pagination=True,
     field_cls=RestrictedField,
@@ -129,6 +130,8 @@ class SegmentType(ContactsMixin, PrimaryObjectType):
     vlan: VLANType | None
     prefix: PrefixType | None
     ipv6_prefix: PrefixType | None
+    gateway: str | None
+    ipv6_gateway: str | None
     allocations: list[Annotated["AllocationType", strawberry.lazy("netbox_vlan_manager.graphql.types")]]
 
     @strawberry_django.field(annotate=EPG_NAME, only=["vid", "vlan_id"])
@@ -165,6 +168,8 @@ class AllocationType(ContactsMixin, PrimaryObjectType):
     released_by: UserType | None
     prefix: str
     ipv6_prefix: str | None
+    gateway: str | None
+    ipv6_gateway: str | None
 
     @strawberry_django.field(only=["cluster_name", "epg_name", "vid"])
     def display(self) -> str:

@@ -96,8 +96,9 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
     `places` are the places that the cluster asked for when it got this allocation, such as "dcim.site:12", or ANY_PLACE
     if they are not known.
 
-    `pool_name`, `vrf_name`, `vid`, `epg_name` and `prefix` say what is held. The last three follow the segment until
-    the release, which also updates the two names. Later changes to the pool and its segments do not change them.
+    `pool_name`, `vrf_name`, `vid`, `epg_name`, the prefixes and the gateways say what is held. All but the two names
+    follow the segment until the release, which also updates the names. Later changes to the pool and its segments do
+    not change them.
     """
 
     segment = models.ForeignKey(
@@ -193,6 +194,8 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
         help_text=gettext_lazy("The places that the cluster asked for"),
     )
     ipv6_prefix = IPNetworkField(verbose_name=gettext_lazy("IPv6 prefix"), blank=True, null=True)
+    gateway = models.GenericIPAddressField(verbose_name=gettext_lazy("gateway"), blank=True, null=True)
+    ipv6_gateway = models.GenericIPAddressField(verbose_name=gettext_lazy("IPv6 gateway"), blank=True, null=True)
     pool_name = models.CharField(verbose_name=gettext_lazy("pool name"), max_length=100)
     vrf_name = models.CharField(verbose_name=gettext_lazy("VRF name"), max_length=100)
     vid = models.PositiveSmallIntegerField(verbose_name=gettext_lazy("VLAN ID"))
@@ -218,6 +221,8 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
         "shared",
         "places",
         "ipv6_prefix",
+        "gateway",
+        "ipv6_gateway",
         "pool_name",
         "vrf_name",
         "vid",
@@ -272,6 +277,7 @@ class Allocation(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Prim
         self.epg_name = segment.epg_name
         self.prefix = segment.prefix.prefix
         self.ipv6_prefix = segment.ipv6_prefix and segment.ipv6_prefix.prefix
+        self.gateway, self.ipv6_gateway = segment.gateway, segment.ipv6_gateway
 
     @property
     def prefixes(self):

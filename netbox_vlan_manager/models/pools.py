@@ -17,12 +17,14 @@ from utilities.querysets import RestrictedQuerySet
 from ..choices import (
     AllocationOrderChoices,
     FirstGenerationChoices,
+    GatewayRuleChoices,
     PoolLevelChoices,
     ReleaseInUseChoices,
     SegmentPoolStatusChoices,
     SegmentStatusChoices,
 )
 from ..validators import VID_MAX, validate_epg_template
+from .addressing import AddressingMixin
 from .deletion import protect
 from .mixins import HelpPageMixin, HotColumnsMixin, OwnedMixin
 
@@ -104,7 +106,9 @@ class SegmentPoolQuerySet(RestrictedQuerySet):
         return self.annotate(total_segments=_count_segments(), **counts)
 
 
-class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, CachedScopeMixin, PrimaryModel):
+class SegmentPool(
+    HelpPageMixin, HotColumnsMixin, OwnedMixin, AddressingMixin, ContactsMixin, CachedScopeMixin, PrimaryModel
+):
     """
     The segments of one VRF at one scope, from an L2 space (a VLAN group, which pools of one fabric may share) and an L3
     space (one or more container prefixes).
@@ -341,6 +345,12 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
         "grow_prefix_length",
         "grow_ipv6_prefix_length",
         "grow_limit",
+        "gateway_rule",
+        "gateway_offset",
+        "create_gateways",
+        "dns_servers",
+        "domain_name",
+        "mtu",
         "segment_custom_fields",
         "vlan_custom_fields",
         "prefix_custom_fields",
@@ -376,6 +386,12 @@ class SegmentPool(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Cac
                 condition=Q(warning_threshold__lte=models.F("critical_threshold")),
                 name="%(app_label)s_%(class)s_thresholds_ordered",
                 violation_error_message=_("The warning threshold is above the critical one."),
+            ),
+            models.CheckConstraint(
+                condition=Q(gateway_rule=GatewayRuleChoices.NTH, gateway_offset__isnull=False)
+                | (~Q(gateway_rule=GatewayRuleChoices.NTH) & Q(gateway_offset__isnull=True)),
+                name="%(app_label)s_%(class)s_gateway_numbered",
+                violation_error_message=_("The nth address, and only that, has a number."),
             ),
         )
 

@@ -1,3 +1,4 @@
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -8,6 +9,7 @@ from netbox.models.features import ContactsMixin
 from utilities.querysets import RestrictedQuerySet
 
 from ..choices import AllocationStatusChoices, SegmentStatusChoices
+from ..gateways import GATEWAYS, clean_gateway
 from ..validators import VID_MAX, VID_MIN
 from .deletion import protect
 from .mixins import HelpPageMixin, HotColumnsMixin, OwnedMixin
@@ -74,6 +76,35 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
         null=True,
         help_text=_("An additional IPv6 prefix"),
     )
+    gateway = models.GenericIPAddressField(
+        verbose_name=_("gateway"),
+        blank=True,
+        null=True,
+        help_text=_("An address of the prefix; a new segment gets the one that the pool's rule gives"),
+    )
+    ipv6_gateway = models.GenericIPAddressField(
+        verbose_name=_("IPv6 gateway"),
+        blank=True,
+        null=True,
+        help_text=_("An address of the IPv6 prefix; by the pool's rule as well"),
+    )
+    # The IP addresses in NetBox that were made with the segment and go with it.
+    gateway_ip_address = models.OneToOneField(
+        to="ipam.IPAddress",
+        on_delete=models.SET_NULL,
+        related_name="gateway_of_segment",
+        blank=True,
+        null=True,
+        editable=False,
+    )
+    ipv6_gateway_ip_address = models.OneToOneField(
+        to="ipam.IPAddress",
+        on_delete=models.SET_NULL,
+        related_name="ipv6_gateway_of_segment",
+        blank=True,
+        null=True,
+        editable=False,
+    )
     quarantined_until = models.DateTimeField(
         verbose_name=_("quarantined until"),
         blank=True,
@@ -132,6 +163,8 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
         "owns_vlan",
         "owns_prefix",
         "owns_ipv6_prefix",
+        "gateway_ip_address",
+        "ipv6_gateway_ip_address",
     )
 
     class Meta:
@@ -185,12 +218,32 @@ class Segment(HelpPageMixin, HotColumnsMixin, OwnedMixin, ContactsMixin, Primary
     def __str__(self):
         return str(self.vlan)
 
+    def clean(self):
+        super().clean()
+
+        errors = {}
+        for prefix, gateway in GATEWAYS.items():
+            # A new segment may have no prefixes yet; its service has checked the gateways.
+            if getattr(self, gateway) and self.prefix_id:
+                network = getattr(self, prefix) and getattr(self, prefix).prefix
+                try:
+                    clean_gateway(getattr(self, gateway), network)
+                except ValidationError as error:
+                    errors[gateway] = error.messages
+        if errors:
+            raise ValidationError(errors)
+
     def get_status_color(self):
         return SegmentStatusChoices.colors.get(self.status)
 
     @property
     def epg_name(self):
         return self.vlan.name
+
+    @property
+    def gateways(self):
+        """Return the gateway, or both gateways, as texts."""
+        return [gateway for gateway in (self.gateway, self.ipv6_gateway) if gateway]
 
     def get_prefixes(self, owned):
         """Return the prefixes that were created with the segment (`owned`), or those that existed before."""

@@ -74,6 +74,17 @@ class SegmentPoolGrowthPanel(panels.ObjectAttributesPanel):
     grow_limit = attrs.NumericAttr("grow_limit", label=_("Growth limit"))
 
 
+class SegmentPoolHostsPanel(panels.ObjectAttributesPanel):
+    title = _("Hosts")
+
+    gateway_rule = attrs.ChoiceAttr("gateway_rule", label=_("Gateway"))
+    gateway_offset = attrs.NumericAttr("gateway_offset", label=_("Gateway number"))
+    create_gateways = attrs.BooleanAttr("create_gateways", label=_("Creates gateways"))
+    dns_servers = attrs.TextAttr("dns_servers_list", style="font-monospace", label=_("DNS servers"))
+    domain_name = attrs.TextAttr("domain_name", label=_("Domain name"))
+    mtu = attrs.TextAttr("mtu", label=_("MTU"))
+
+
 class SegmentPoolContainersPanel(panels.ObjectAttributesPanel):
     title = _("Prefixes")
 
@@ -107,6 +118,8 @@ class SegmentPanel(panels.ObjectAttributesPanel):
     epg_name = EPGNameAttr("epg_name", label=_("EPG name"))
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
     ipv6_prefix = attrs.TextAttr("ipv6_prefix", style="font-monospace", copy_button=True, label=_("IPv6 prefix"))
+    gateway = attrs.TextAttr("gateway", style="font-monospace", copy_button=True)
+    ipv6_gateway = attrs.TextAttr("ipv6_gateway", style="font-monospace", copy_button=True, label=_("IPv6 gateway"))
     status = attrs.TemplatedAttr(
         "status",
         template_name="netbox_vlan_manager/attrs/segment_status.html",
@@ -132,6 +145,9 @@ class SegmentAddressingPanel(panels.ObjectAttributesPanel):
     prefix = attrs.RelatedObjectAttr("prefix", linkify=True)
     prefix_status = attrs.ChoiceAttr("prefix.status", label=_("Prefix status"))
     ipv6_prefix = attrs.RelatedObjectAttr("ipv6_prefix", linkify=True, label=_("IPv6 prefix"))
+    dns_servers = attrs.TextAttr("pool.dns_servers_list", style="font-monospace", label=_("DNS servers"))
+    domain_name = attrs.TextAttr("pool.domain_name", label=_("Domain name"))
+    mtu = attrs.TextAttr("pool.mtu", label=_("MTU"))
 
 
 class AllocationPanel(panels.ObjectAttributesPanel):
@@ -202,6 +218,11 @@ class AllocatedSegmentPanel(panels.ObjectAttributesPanel):
     epg_name = EPGNameAttr("epg_name", label=_("EPG name"))
     prefix = attrs.TextAttr("prefix", style="font-monospace", copy_button=True)
     ipv6_prefix = attrs.TextAttr("ipv6_prefix", style="font-monospace", copy_button=True, label=_("IPv6 prefix"))
+    gateway = attrs.TextAttr("gateway", style="font-monospace", copy_button=True)
+    ipv6_gateway = attrs.TextAttr("ipv6_gateway", style="font-monospace", copy_button=True, label=_("IPv6 gateway"))
+    dns_servers = attrs.TextAttr("pool.dns_servers_list", style="font-monospace", label=_("DNS servers"))
+    domain_name = attrs.TextAttr("pool.domain_name", label=_("Domain name"))
+    mtu = attrs.TextAttr("pool.mtu", label=_("MTU"))
     segment = attrs.RelatedObjectAttr("segment", linkify=True)
     vrf_name = attrs.TextAttr("vrf_name", label=_("VRF"))
     pool_name = attrs.TemplatedAttr(

@@ -42,6 +42,8 @@ COLUMN_TEXTS = {
     "segment": _("A network inside the pool's containers, such as 192.168.1.0/24"),
     "vrf": _("Id, name or RD of a VRF; needed where there is no pool"),
     "ipv6_prefix": _("An additional IPv6 network, such as 2001:db8:1::/64"),
+    "gateway": _("An address of the network; what it is, or by the pool's rule, when empty"),
+    "ipv6_gateway": _("The same for the IPv6 network"),
     "dhcp": _("Whether DHCP serves the segment: true or false, yes or no, in any of NetBox's languages"),
     "description": _("Up to 200 characters"),
     "cluster_name": _(

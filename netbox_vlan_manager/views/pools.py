@@ -101,6 +101,7 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
             panels.SegmentPoolPanel(),
             panels.SegmentPoolAllocationPanel(),
             panels.SegmentPoolGrowthPanel(),
+            panels.SegmentPoolHostsPanel(),
             CustomFieldsPanel(),
             TagsPanel(),
         ],

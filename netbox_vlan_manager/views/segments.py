@@ -2,7 +2,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from extras.ui.panels import CustomFieldsPanel, TagsPanel
-from ipam.models import VLAN, Prefix
+from ipam.models import VLAN, IPAddress, Prefix
 from netbox.object_actions import AddObject, BulkDelete, BulkEdit, BulkImport, DeleteObject, EditObject
 from netbox.ui import layout
 from netbox.ui.breadcrumbs import Breadcrumb, filtered_list_url
@@ -188,12 +188,15 @@ class SegmentDeleteView(ResendMixin, SegmentRefusalMixin, RefusableDeleteMixin, 
     queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix")
 
     def _get_dependent_objects(self, obj):
-        """Add the VLAN and the prefixes if they were made with the segment: they are deleted with it."""
+        """Add what was made with the segment: its VLAN, prefixes and IP addresses are deleted with it."""
         dependent_objects = super()._get_dependent_objects(obj)
         if obj.owns_vlan:
             dependent_objects[VLAN] = [obj.vlan]
         if prefixes := obj.get_prefixes(owned=True):
             dependent_objects[Prefix] = prefixes
+        made = [obj.gateway_ip_address_id, obj.ipv6_gateway_ip_address_id]
+        if any(made) and (addresses := IPAddress.objects.restrict(self.request.user, "view").filter(pk__in=made)):
+            dependent_objects[IPAddress] = list(addresses)
         return dependent_objects
 
 

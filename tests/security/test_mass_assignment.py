@@ -301,6 +301,7 @@ def test_calls_take_no_hidden_field():
     hidden = {
         "status", "allocated_by", "allocated_at", "released_at", "released_by", "release_reason", "expiry_warned",
         "quarantined_until", "last_released_at", "owns_vlan", "owns_prefix", "owns_ipv6_prefix", "level", "vlan",
+        "gateway_ip_address", "ipv6_gateway_ip_address",
     }  # fmt: skip
     schema = openapi_schema()
     seen = set()

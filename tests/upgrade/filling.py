@@ -71,6 +71,12 @@ def fill():
         grow_limit=20,
         grow_prefix_length=24,
         epg_template="EPG_{site}_{vid}",
+        gateway_rule="nth",
+        gateway_offset=2,
+        create_gateways=True,
+        dns_servers=["192.0.2.53", "2001:db8::53"],
+        domain_name="site1.example.com",
+        mtu=9000,
     )
     containers = [*dual.prefixes.all()]
     dual.prefixes.add(type(containers[0]).objects.create(prefix="2001:db8::/48", vrf=dual.vrf, status="container"))

@@ -20,7 +20,7 @@ from ...services.segments.criteria import SegmentCriteria
 from ...validators import VID_MAX, VID_MIN
 from ..fields import ClusterNameField, ClusterNamesField, NameOrIDField, OptionalChoiceField, PurposeField
 from ..names import RequestSerializer, clean_body, writable_names
-from .base import OUTCOMES, ServiceModelSerializer
+from .base import OUTCOMES, HostSettingsSerializer, ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 from .segments import SegmentSerializer
 
@@ -59,7 +59,7 @@ WISHES = ("vid_min", "vid_max", "prefix_length")
 OPTIONAL = ("segment", "vid", "vid_min", "vid_max", "prefix_length", "expires_at")
 
 
-class AllocationSerializer(ServiceModelSerializer):
+class AllocationSerializer(HostSettingsSerializer, ServiceModelSerializer):
     """
     After save(), `result` is the AllocationResult, which says whether the cluster held the segment already.
     """
@@ -150,6 +150,11 @@ class AllocationSerializer(ServiceModelSerializer):
             "epg_name",
             "prefix",
             "ipv6_prefix",
+            "gateway",
+            "ipv6_gateway",
+            "dns_servers",
+            "domain_name",
+            "mtu",
             "description",
             "owner",
             "comments",
@@ -159,7 +164,16 @@ class AllocationSerializer(ServiceModelSerializer):
             "last_updated",
         ]
         brief_fields = ("id", "url", "display", "cluster_name", "purpose", "status", "description")
-        read_only_fields = ("allocated_at", "released_at", "shared", "pool_name", "vrf_name", "epg_name")
+        read_only_fields = (
+            "allocated_at",
+            "released_at",
+            "shared",
+            "pool_name",
+            "vrf_name",
+            "epg_name",
+            "gateway",
+            "ipv6_gateway",
+        )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

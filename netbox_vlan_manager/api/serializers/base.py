@@ -10,6 +10,7 @@ from ..references import ReferencesMixin
 
 __all__ = (
     "OUTCOMES",
+    "HostSettingsSerializer",
     "ServiceModelSerializer",
 )
 
@@ -18,6 +19,24 @@ OUTCOMES = (
     ("allocated", gettext_lazy("Allocated by this call")),
     ("held", gettext_lazy("Held by the cluster already")),
 )
+
+
+class HostSettingsSerializer(serializers.Serializer):
+    """What hosts on a segment are told, which its pool knows."""
+
+    dns_servers = serializers.ListField(
+        source="pool.dns_servers",
+        child=serializers.IPAddressField(),
+        read_only=True,
+        allow_null=True,
+        help_text=gettext_lazy("Addresses of the DNS servers; of the pool"),
+    )
+    domain_name = serializers.CharField(
+        source="pool.domain_name", read_only=True, allow_null=True, help_text=gettext_lazy("DNS domain; of the pool")
+    )
+    mtu = serializers.IntegerField(
+        source="pool.mtu", read_only=True, allow_null=True, help_text=gettext_lazy("Of the pool")
+    )
 
 
 class ServiceWritesMixin(ValidatedModelSerializer):

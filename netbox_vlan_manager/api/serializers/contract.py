@@ -49,6 +49,9 @@ class AllocatedVLANSerializer(serializers.Serializer):
     `outcome` says what `created` says.
     """
 
+    # Left out where they are empty.
+    OPTIONAL = ("ipv6_prefix", "gateway", "ipv6_gateway", "dns_servers", "domain_name", "mtu")
+
     vlan_id = serializers.IntegerField(source="allocation.vid")
     cluster_name = serializers.CharField(source="allocation.cluster_name")
     site = serializers.CharField()
@@ -56,6 +59,22 @@ class AllocatedVLANSerializer(serializers.Serializer):
     ipv6_prefix = serializers.CharField(
         source="allocation.ipv6_prefix", required=False, help_text=_("CIDR, where the segment has one")
     )
+    gateway = serializers.IPAddressField(
+        source="allocation.gateway", required=False, help_text=_("Address, where the segment has one")
+    )
+    ipv6_gateway = serializers.IPAddressField(
+        source="allocation.ipv6_gateway", required=False, help_text=_("Address, where the segment has one")
+    )
+    dns_servers = serializers.ListField(
+        source="pool.dns_servers",
+        child=serializers.IPAddressField(),
+        required=False,
+        help_text=_("Addresses, where the pool has any"),
+    )
+    domain_name = serializers.CharField(
+        source="pool.domain_name", required=False, help_text=_("DNS domain, where the pool has one")
+    )
+    mtu = serializers.IntegerField(source="pool.mtu", required=False, help_text=_("Where the pool has one"))
     epg_name = serializers.CharField(source="allocation.epg_name")
     vrf = serializers.CharField(source="pool.vrf.name")
     allocated_at = serializers.DateTimeField(source="allocation.allocated_at")
@@ -72,9 +91,10 @@ class AllocatedVLANSerializer(serializers.Serializer):
 
     def to_representation(self, instance):
         answer = super().to_representation(instance)
-        if answer["ipv6_prefix"] is None:
+        for name in self.OPTIONAL:
             # Clients of the first generation get the fields that they know.
-            del answer["ipv6_prefix"]
+            if not answer[name]:
+                del answer[name]
         return answer
 
 

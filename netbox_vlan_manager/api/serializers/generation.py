@@ -70,6 +70,8 @@ class GeneratedSegmentSerializer(serializers.Serializer):
     epg_name = serializers.CharField()
     prefix = serializers.CharField()
     ipv6_prefix = serializers.CharField(allow_null=True)
+    gateway = serializers.CharField(allow_null=True)
+    ipv6_gateway = serializers.CharField(allow_null=True)
 
     def get_url(self, segment) -> str | None:
         if segment.pk is None:

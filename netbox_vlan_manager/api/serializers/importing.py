@@ -24,6 +24,12 @@ class ImportRowSerializer(serializers.Serializer):
     segment = serializers.CharField(help_text=_("CIDR"))
     vrf = serializers.CharField(required=False, allow_blank=True, help_text=_("Id, name or RD of a VRF"))
     ipv6_prefix = serializers.CharField(required=False, allow_blank=True, help_text=_("CIDR"))
+    gateway = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text=_("Address of the prefix; what it is, or by the pool's rule, when empty"),
+    )
+    ipv6_gateway = serializers.CharField(required=False, allow_blank=True, help_text=_("The same for the IPv6 prefix"))
     dhcp = serializers.BooleanField(required=False)
     description = serializers.CharField(required=False, allow_blank=True)
     cluster_name = serializers.CharField(

@@ -10,6 +10,7 @@ from tenancy.api.serializers import TenantSerializer
 from ...choices import (
     AllocationOrderChoices,
     FirstGenerationChoices,
+    GatewayRuleChoices,
     PoolLevelChoices,
     ReleaseInUseChoices,
     SegmentPoolStatusChoices,
@@ -29,6 +30,7 @@ class SegmentPoolSerializer(ServiceModelSerializer):
     status = ChoiceField(choices=SegmentPoolStatusChoices, required=False)
     allocation_order = ChoiceField(choices=AllocationOrderChoices, required=False)
     release_in_use = ChoiceField(choices=ReleaseInUseChoices, required=False)
+    gateway_rule = ChoiceField(choices=GatewayRuleChoices, required=False)
     level = ChoiceField(choices=PoolLevelChoices, read_only=True)
     first_generation = OptionalChoiceField(choices=FirstGenerationChoices, read_only=True, allow_blank=True)
     vrf = VRFSerializer(nested=True)
@@ -87,6 +89,12 @@ class SegmentPoolSerializer(ServiceModelSerializer):
             "grow_prefix_length",
             "grow_ipv6_prefix_length",
             "grow_limit",
+            "gateway_rule",
+            "gateway_offset",
+            "create_gateways",
+            "dns_servers",
+            "domain_name",
+            "mtu",
             "segment_custom_fields",
             "vlan_custom_fields",
             "prefix_custom_fields",

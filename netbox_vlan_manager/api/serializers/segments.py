@@ -16,7 +16,7 @@ from ...validators import EPG_NAME_MAX_LENGTH, VID_MAX, VID_MIN
 from ..fields import PrefixField
 from ..names import RequestSerializer
 from ..references import find_object, find_pool
-from .base import ServiceModelSerializer
+from .base import HostSettingsSerializer, ServiceModelSerializer
 from .pools import SegmentPoolSerializer
 
 __all__ = (
@@ -63,7 +63,7 @@ class NestedAllocationSerializer(BaseModelSerializer):
         fields = ["id", "url", "display_url", "display", "cluster_name", "purpose", "allocated_at"]
 
 
-class SegmentSerializer(ServiceModelSerializer):
+class SegmentSerializer(HostSettingsSerializer, ServiceModelSerializer):
     pool = SegmentPoolSerializer(nested=True)
     epg_name = serializers.CharField(max_length=EPG_NAME_MAX_LENGTH)
     prefix = PrefixField(help_text=_("CIDR or id"))
@@ -95,6 +95,11 @@ class SegmentSerializer(ServiceModelSerializer):
             "epg_name",
             "prefix",
             "ipv6_prefix",
+            "gateway",
+            "ipv6_gateway",
+            "dns_servers",
+            "domain_name",
+            "mtu",
             "vlan",
             "vlan_custom_fields",
             "prefix_custom_fields",

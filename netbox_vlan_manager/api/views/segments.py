@@ -45,6 +45,8 @@ class SegmentViewSet(ServiceViewSet):
                 "status",
                 "quarantined_until",
                 "last_released_at",
+                "gateway",
+                "ipv6_gateway",
                 "dhcp",
                 "description",
                 "owner",

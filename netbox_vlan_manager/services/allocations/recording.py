@@ -75,6 +75,7 @@ def write_allocations_locked(held):
                 updates += prefix_updates(segment, status)
             for allocation in allocations:
                 allocation.segment = segment
+                allocation.gateway, allocation.ipv6_gateway = segment.gateway, segment.ipv6_gateway
                 creates.append(allocation)
         audit.write(updates=updates, creates=creates)
         hooks.send(hooks.segments_held, {allocation.segment_id for allocation in creates})

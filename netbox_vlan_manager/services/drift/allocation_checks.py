@@ -16,6 +16,7 @@ from ...choices import DriftSeverityChoices, SegmentStatusChoices
 from ...models import Allocation
 from ...validators import epg_name_pattern
 from ..allocations.clusters import wrongly_linked
+from ..segments.gateways import IP_ADDRESSES
 from ..segments.prefix_status import has_right_status, prefix_status, status_when_allocated, status_when_available
 from .findings import FAMILIES, Drift, find_segments, narrow, register, register_families, repair_or_advice
 
@@ -119,9 +120,12 @@ def doubled_allocations(pk):
 
 def stale_allocations(pk):
     """Find active allocations whose values are not those of their segments."""
-    no_ipv6 = Q(ipv6_prefix__isnull=True, segment__ipv6_prefix__isnull=True)
+    optional = {"ipv6_prefix": "segment__ipv6_prefix__prefix"} | {name: f"segment__{name}" for name in IP_ADDRESSES}
     true = Q(
-        no_ipv6 | Q(ipv6_prefix=F("segment__ipv6_prefix__prefix")),
+        *(
+            Q(**{f"{name}__isnull": True, f"{path}__isnull": True}) | Q(**{name: F(path)})
+            for name, path in optional.items()
+        ),
         pool=F("segment__pool"),
         vid=F("segment__vlan__vid"),
         epg_name=F("segment__vlan__name"),
@@ -160,6 +164,7 @@ def _stale_values(allocation):
         "epg_name": segment.epg_name,
         "prefix": segment.prefix.prefix,
         "ipv6_prefix": segment.ipv6_prefix and segment.ipv6_prefix.prefix,
+        **{name: getattr(segment, name) for name in IP_ADDRESSES},
     }
     if allocation.pool_id != pool.pk:
         values |= {"pool": pool, "pool_name": pool.name, "vrf_name": pool.vrf.name}

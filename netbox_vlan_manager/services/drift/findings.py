@@ -83,8 +83,9 @@ class Drift:
     """
     One finding: its kind, the object that does not fit, and the description in words.
 
-    `repair` says what a repair does, and `changes` are its (object, {field: value}) pairs. Where a person has to decide
-    both are empty, and `advice` says why and what to do. `other` is a prefix that the object collides with, as (id,
+    `repair` says what a repair does, and `changes` are its (object, {field: value}) pairs; `write` is a function that
+    writes what these cannot express, under the locks of the object. Where a person has to decide all are empty, and
+    `advice` says why and what to do. `other` is a prefix that the object collides with, as (id,
     network): `message` does not name it, since not everybody may view it.
     """
 
@@ -95,6 +96,7 @@ class Drift:
     repair: str = ""
     advice: str = ""
     changes: tuple = ()
+    write: object = None
     other: tuple | None = None
 
     @property

@@ -169,6 +169,9 @@ def _repair_locked(drift, changelog_message):
     for instance, _values in now.changes:
         instance._changelog_message = changelog_message
     audit.write(updates=now.changes)
+    if now.write:
+        now.object._changelog_message = changelog_message
+        now.write()
     for instance, values in now.changes:
         if isinstance(instance, Prefix) and "vrf" in values:
             # Updates the cached depths of the prefixes around it in both VRFs.

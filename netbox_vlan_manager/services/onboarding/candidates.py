@@ -47,6 +47,9 @@ class Candidate:
     ipv6_prefix: Prefix | None = None
     reasons: list = field(default_factory=list)
     conflicts: dict = field(default_factory=dict)
+    # What the pool's rule gives. IP addresses that are there already are no use of the network.
+    gateway: str | None = None
+    ipv6_gateway: str | None = None
     use: usage.Use | None = None
     doubts: list = field(default_factory=list)
 
@@ -120,6 +123,9 @@ def find_candidates(pool, user=None):
             _check_prefix(candidate, prefix, pool, containers, place, taken)
     _check_each_other(candidates)
     _check_siblings(candidates, siblings, user)
+    for candidate in candidates:
+        candidate.gateway = pool.find_gateway(candidate.prefix.prefix)
+        candidate.ipv6_gateway = candidate.ipv6_prefix and pool.find_gateway(candidate.ipv6_prefix.prefix)
     for candidate, use in zip(candidates, usage.find_use(map(usage.Network.of, candidates), user), strict=True):
         candidate.use = use
         candidate.doubts = usage.status_reasons(candidate.vlan, candidate.prefixes) + ([str(use)] if use else [])

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from ...choices import SegmentStatusChoices
 from ...exceptions import VLANManagerError
+from ...gateways import GATEWAYS
 from ...models import Segment, SegmentPool
 from ...validators import UNSTORABLE, clean_cidr, clean_cluster_name, clean_epg_name, clean_purpose, clean_vid
 from ..allocations.requests import clean_expiry
@@ -131,6 +132,7 @@ def check_rows(rows, viewer):
             continue
         if "ipv6_prefix" in values:
             row.values["ipv6_prefix"] = row.spec.ipv6_prefix
+        row.values |= {name: getattr(row.spec, name) for name in GATEWAYS.values() if values.get(name)}
         first = seen.get((row.pool.pk, row.spec.vid))
         if first is not None:
             text = _("VLAN ID {vid} of this pool is in row {row} already: give it once.")
@@ -203,8 +205,9 @@ def _clean_spec(row, values, containers):
         if row.pool.pk not in containers:
             containers[row.pool.pk] = Containers(row.pool)
         typed = {name: values.get(column) for name, column in names.items()}
-        optional = {name: value for name, value in row.values.items() if name != "ipv6_prefix"}
-        return clean_spec(row.pool, containers[row.pool.pk], **typed, **optional)
+        # An empty gateway is that of the pool's rule, and one of a segment that exists stays.
+        gateways = {name: values[name] for name in GATEWAYS.values() if values.get(name)}
+        return clean_spec(row.pool, containers[row.pool.pk], **typed, **row.values, **gateways)
     cleaners = {"vlan_id": clean_vid, "epg_name": clean_epg_name, "segment": clean_cidr, "ipv6_prefix": clean_cidr}
     errors = {}
     for column, clean in cleaners.items():

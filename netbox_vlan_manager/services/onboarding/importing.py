@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy, VLANManagerError
+from ...gateways import GATEWAYS
 from ...models import Segment
 from ..base import audit, operations, transactions
 from ..base.cluster_keys import cluster_key
@@ -331,6 +332,9 @@ def _changes(segment, row):
     if "ipv6_prefix" in row.values:
         old, new = segment.ipv6_prefix and segment.ipv6_prefix.prefix, row.spec.ipv6_prefix
         pairs["ipv6_prefix"] = (str(old or ""), str(new or ""))
+    pairs |= {
+        name: (getattr(segment, name) or "", row.values[name]) for name in GATEWAYS.values() if name in row.values
+    }
     changes = {column: {"old": old, "new": new} for column, (old, new) in pairs.items() if old != new}
     return changes | _status_changes(segment, row)
 

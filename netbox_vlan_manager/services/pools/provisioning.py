@@ -39,6 +39,9 @@ CHECKED_FIELDS = (
     "auto_grow",
     "grow_prefix_length",
     "grow_ipv6_prefix_length",
+    "gateway_rule",
+    "gateway_offset",
+    "mtu",
 )
 
 # How many of the containers that a pool may not share are named in an error.
@@ -233,8 +236,8 @@ def _check_custom_fields(values):
 
 def _checked_values(pool, containers):
     """Return the values of a pool and its containers that `check_containers` depends on."""
-    names = ("vrf_id", "min_prefix_length", "max_prefix_length", "auto_grow", "grow_prefix_length")
-    values = [getattr(pool, name) for name in (*names, "grow_ipv6_prefix_length")]
+    # The segments' VLAN group is checked elsewhere.
+    values = [getattr(pool, name) for name in CHECKED_FIELDS if name != "vlan_group"]
     return values, {(prefix.pk, str(prefix.prefix)) for prefix in containers}
 
 

@@ -70,6 +70,8 @@ SEGMENT_VALUES = (
     "disabled_reason",
     "quarantined_until",
     "comments",
+    "gateway",
+    "ipv6_gateway",
 )
 
 # The number of rows that are fetched, and written, at a time: so few that a small and a large export take as much
@@ -113,7 +115,8 @@ def _read_segments(segments, viewer):
 
 def _segment_row(*values):
     """Return the row of a segment; `values` are SEGMENT_VALUES."""
-    *first, prefix, dhcp, description, holders, released_at, status, ipv6_prefix, pool, reason, until, comments = values
+    *first, prefix, dhcp, description, holders, released_at, status, ipv6_prefix, pool, reason, until = values[:-3]
+    comments, *gateways = values[-3:]
     # NULL if the viewer may view no allocation at all: then there is no subquery.
     holders = holders or ()
     return (
@@ -132,6 +135,7 @@ def _segment_row(*values):
         unify_lines(reason),
         _timestamp(until),
         unify_lines(comments),
+        *(gateway or "" for gateway in gateways),
     )
 
 

@@ -1,4 +1,4 @@
-"""Deletes segments, with the VLANs and prefixes that were created with them."""
+"""Deletes segments, with the VLANs, prefixes and IP addresses that were created with them."""
 
 from functools import partial
 from itertools import batched
@@ -13,6 +13,7 @@ from ...models import Allocation, Segment
 from ...models.deletion import name_viewed_only
 from ..base import audit, hooks, operations, transactions
 from ..base.visibility import nameable
+from .gateways import IP_ADDRESSES, made_addresses
 from .hierarchy import delete_prefixes
 
 __all__ = (
@@ -62,7 +63,7 @@ def _delete_segment_locked(pk, changelog_message):
 
 def delete_segments_locked(segments):
     """
-    Delete segments that no cluster holds, with the VLANs and prefixes that they own. The caller has locked their rows.
+    Delete segments that no cluster holds, with all that was created with them. The caller has locked their rows.
 
     Args:
         segments: A queryset.
@@ -71,12 +72,16 @@ def delete_segments_locked(segments):
         ProtectedError: Another object in NetBox uses a VLAN or prefix.
         Vetoed: An optional part of the plugin refuses one of the deletions.
     """
-    for batch in batched(list(segments.select_related("vlan", "prefix", "ipv6_prefix")), BATCH_SIZE):
+    for batch in batched(
+        list(segments.select_related("vlan", "prefix", "ipv6_prefix", *IP_ADDRESSES.values())), BATCH_SIZE
+    ):
         pks = [segment.pk for segment in batch]
         hooks.check_vetoes(hooks.DELETE, pks)
         unlink_allocations(Allocation.objects.filter(segment__in=pks), "segment")
         audit.delete(batch)
         hooks.send(hooks.segments_deleted, pks)
+        if addresses := made_addresses(batch):
+            audit.delete(addresses)
         delete_prefixes([prefix for segment in batch for prefix in segment.get_prefixes(owned=True)])
         left = [prefix for segment in batch if segment.owns_vlan for prefix in segment.get_prefixes(owned=False)]
         audit.write(updates=[(prefix, {"vlan": None}) for prefix in left])
@@ -99,12 +104,14 @@ def detach_prefix(prefix):
 
 def delete_owned_objects(segment):
     """
-    Delete the prefixes and the VLAN that were created with `segment`, which is deleted already.
+    Delete the IP addresses, the prefixes and the VLAN that were created with `segment`, which is deleted already.
 
     Raises:
         ProtectedError: Another object in NetBox uses one of them. It lists the objects that the user may view.
     """
     with name_viewed_only():
+        for address in made_addresses([segment]):
+            address.delete()
         for prefix in segment.get_prefixes(owned=True):
             prefix.delete()
         if segment.owns_vlan:

@@ -7,12 +7,15 @@ Carries edits of VLANs and prefixes over to their segments and allocations.
 from copy import copy
 
 from django.utils import timezone
+from netaddr import IPNetwork
 
 from ipam.choices import VLANStatusChoices
 
+from ...gateways import GATEWAYS, move_gateway
 from ...models import Allocation, Segment
 from ..base import audit, hooks
 from . import usage
+from .gateways import write_gateways_locked
 from .guards import HANDED_OUT, disabling, find_segment_of
 from .locks import lock_status
 
@@ -48,21 +51,36 @@ def follow_vlan(vlan):
 
 def follow_prefix(prefix):
     """
-    Copy a prefix's CIDR to the allocations of its segment, which gets a new time of change.
+    Copy a prefix's CIDR to the allocations of its segment, which gets a new time of change. Its gateway follows.
 
     Returns:
         The Segment, or None if the prefix has none.
     """
     if segment := find_segment_of(prefix):
-        setattr(segment, "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix", prefix)
+        name = "ipv6_prefix" if segment.ipv6_prefix_id == prefix.pk else "prefix"
+        setattr(segment, name, prefix)
         _touch(segment)
+        _move_gateway(segment, name)
         follow_segment(segment)
     return segment
 
 
+def _move_gateway(segment, name):
+    """Give `segment` the gateway for the network that its prefix, the field `name`, has now."""
+    prefix, gateway, pool = getattr(segment, name), getattr(segment, GATEWAYS[name]), segment.pool
+    # What NetBox read, and where it counts the hierarchy again; a script may have given text.
+    old, new = IPNetwork(prefix._prefix), IPNetwork(prefix.prefix)
+    if old == new:
+        return
+    moved = move_gateway(gateway, old, new, pool.gateway_rule, pool.gateway_offset)
+    # Changes are not always tracked where a prefix is edited.
+    with audit.change_tracking(audit.get_viewer()):
+        write_gateways_locked([(segment, {GATEWAYS[name]: moved} if moved != gateway else {})])
+
+
 def follow_segment(segment):
     """Copy the VLAN ID, name and prefixes of `segment`, which have changed, to its active allocations."""
-    names = ("vid", "epg_name", "prefix", "ipv6_prefix")
+    names = ("vid", "epg_name", *GATEWAYS, *GATEWAYS.values())
     for allocation in Allocation.objects.unreleased().filter(segment=segment).order_by():
         now = copy(allocation)
         now.record_segment(segment)

@@ -194,7 +194,8 @@ def use_errors(segment, network, field="prefix", reasons=()):
     """
     if segment.status not in HANDED_OUT:
         return {}
-    (use,) = usage.find_use([usage.Network(None, segment.pool.vrf_id, (network,))])
+    gateway = next((gateway for gateway in segment.gateways if gateway in network), None)
+    (use,) = usage.find_use([usage.Network(None, segment.pool.vrf_id, (network,), (gateway,))])
     if not use and not reasons:
         return {}
     text = _("Prefix {prefix} is in use in VRF {vrf}: take a free one, or disable the segment first.")

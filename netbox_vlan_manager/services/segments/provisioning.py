@@ -19,6 +19,7 @@ from ...models import Segment, SegmentPool
 from ..base import audit, hooks, operations, transactions
 from ..base.visibility import nameable
 from . import usage
+from .gateways import IP_ADDRESSES, KnownAddresses, plan_addresses
 from .hierarchy import create_prefixes
 from .prefix_status import prefix_status
 from .spaces import Containers, PrefixSpace, VLANSpace
@@ -49,8 +50,9 @@ def create_segment(pool, *, user, vid, epg_name, prefix, status="", **fields):
         epg_name: The VLAN's name.
         prefix: CIDR inside the pool's containers.
         status: One of NEW_STATUSES, even if something uses them; empty for the rule above.
-        fields: ipv6_prefix, a CIDR inside the containers beside an IPv4 prefix; dhcp, description, comments, owner,
-            custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value}, for the
+        fields: ipv6_prefix, a CIDR inside the containers beside an IPv4 prefix; gateway and ipv6_gateway, addresses of
+            the prefixes, empty for the pool's rule; dhcp, description, comments, owner, custom_field_data,
+            changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value}, for the
             new VLAN and prefixes.
 
     Returns:
@@ -113,6 +115,13 @@ def _plan_segments(specs, may_hold):
     """Return, for each spec, the unsaved Segment or None, and {field: text} with the errors."""
     vlan_spaces, prefix_spaces = _spaces(specs)
     unmigrated = Held([] if may_hold else {spec.pool for spec in specs})
+    known = KnownAddresses(
+        (spec.pool.vrf_id, gateway)
+        for spec in specs
+        if spec.pool.create_gateways
+        for gateway in spec.gateways.values()
+        if gateway
+    )
     plans, errors = [], []
     for spec in specs:
         vlan_space = vlan_spaces[spec.pool.vlan_group_id]
@@ -124,6 +133,7 @@ def _plan_segments(specs, may_hold):
         plan = None
         if not problems:
             plan, problems = _plan(spec, vlan_space, prefix_space)
+            plan_addresses(plan, known, problems)
         if not problems:
             vlan_space.claim(plan.vlan)
             for network in spec.networks.values():
@@ -154,6 +164,8 @@ def _write_segments(segments):
             adopted.append((segment.vlan, {"status": VLANStatusChoices.STATUS_ACTIVE}))
     audit.write(updates=adopted)
     create_prefixes(owned)
+    addresses = [getattr(segment, name) for segment in segments for name in IP_ADDRESSES.values()]
+    audit.create([address for address in addresses if address])
     audit.create(segments)
     hooks.send(hooks.segments_changed, [segment.pk for segment in segments])
 
@@ -229,6 +241,7 @@ def _plan(spec, vlan_space, prefix_space):
         disabled_reason=spec.disabled_reason,
         quarantined_until=spec.quarantined_until,
         owns_vlan=owns_vlan,
+        **spec.gateways,
         **owns,
     )
     if set_custom_fields(segment, "custom_fields", errors, pool.segment_custom_fields, spec.custom_field_data):

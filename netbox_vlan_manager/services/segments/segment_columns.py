@@ -38,6 +38,8 @@ _COLUMNS = (
     _Column("segment", "Segment", "segment", ("prefix", "subnet", "network", "cidr")),
     _Column("vrf", "VRF", "vrf"),
     _Column("ipv6_prefix", "IPv6 Prefix", "ipv6_prefix"),
+    _Column("gateway", "Gateway", "gateway", ("gw", "default_gateway")),
+    _Column("ipv6_gateway", "IPv6 Gateway", "ipv6_gateway"),
     _Column("dhcp", "DHCP", "dhcp"),
     _Column("description", "Description", "description"),
     _Column("cluster_name", "Cluster", "cluster", ("clusters", "cluster_names")),
@@ -77,6 +79,8 @@ _EXPORT_ORDER = (
     "disabled_reason",
     "quarantined_until",
     "comments",
+    "gateway",
+    "ipv6_gateway",
 )
 _BY_NAME = {column.name: column for column in (*_COLUMNS, _Column("released_at", "Released At", "released_at"))}
 # {name in JSON: heading in CSV and XLSX}

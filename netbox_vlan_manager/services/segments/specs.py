@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from django.core.exceptions import ValidationError
 
 from ...choices import SegmentStatusChoices
+from ...gateways import GATEWAYS, clean_gateway
 from ...models import SegmentPool
 from ...validators import clean_epg_name, clean_vid
 from .prefix_status import prefix_status
@@ -13,6 +14,7 @@ from .spaces import family_errors
 __all__ = (
     "NEW_STATUSES",
     "SegmentSpec",
+    "clean_gateways",
     "clean_spec",
     "clean_values",
 )
@@ -30,6 +32,9 @@ class SegmentSpec:
     epg_name: str
     prefix: object  # netaddr.IPNetwork
     ipv6_prefix: object = None
+    # Gateways as the caller gives them; None for those that the pool's rule gives (see `gateways`).
+    gateway: str | None = None
+    ipv6_gateway: str | None = None
     dhcp: bool = False
     description: str = ""
     comments: str = ""
@@ -56,6 +61,14 @@ class SegmentSpec:
         both = {"prefix": self.prefix, "ipv6_prefix": self.ipv6_prefix}
         return {name: network for name, network in both.items() if network is not None}
 
+    @property
+    def gateways(self):
+        """The gateways of the networks, by the name of their field."""
+        return {
+            GATEWAYS[name]: getattr(self, GATEWAYS[name]) or self.pool.find_gateway(network)
+            for name, network in self.networks.items()
+        }
+
 
 def clean_spec(pool, containers, **values):
     """
@@ -64,7 +77,7 @@ def clean_spec(pool, containers, **values):
     Args:
         pool: The SegmentPool.
         containers: Its Containers.
-        values: vid, epg_name, prefix and ipv6_prefix as the user typed them; any other field of SegmentSpec.
+        values: vid, epg_name, the prefixes and the gateways as the user typed them; any other field of SegmentSpec.
 
     Raises:
         ValidationError: Keyed by field, for all invalid values at once.
@@ -73,7 +86,31 @@ def clean_spec(pool, containers, **values):
     typed = clean_values(containers, **typed)
     if errors := family_errors(typed["prefix"], typed["ipv6_prefix"]):
         raise ValidationError(errors)
+    values |= clean_gateways(values, typed)
     return SegmentSpec(pool=pool, **typed, **values)
+
+
+def clean_gateways(values, networks):
+    """
+    Return the gateways among `values` as they are stored.
+
+    Args:
+        values: {field: value as the user typed it}; fields that are no gateways are left out.
+        networks: {field of a prefix: its network, or None}
+
+    Raises:
+        ValidationError: Keyed by field.
+    """
+    errors, cleaned = {}, {}
+    for prefix, name in GATEWAYS.items():
+        if name in values:
+            try:
+                cleaned[name] = clean_gateway(values[name], networks[prefix])
+            except ValidationError as error:
+                errors[name] = error.messages
+    if errors:
+        raise ValidationError(errors)
+    return cleaned
 
 
 def clean_values(containers, **typed):

@@ -17,10 +17,11 @@ from ..base.visibility import nameable
 from . import guards, usage
 from .deletion import detach_prefix
 from .followers import follow_segment
+from .gateways import IP_ADDRESSES, write_gateways_locked
 from .hierarchy import create_prefixes
 from .provisioning import plan_prefix
 from .spaces import Containers, PrefixSpace, VLANSpace, family_errors
-from .specs import SegmentSpec, clean_values
+from .specs import SegmentSpec, clean_gateways, clean_values
 from .validation import add_texts
 
 __all__ = (
@@ -45,9 +46,9 @@ def update_segment(segment, *, user, **values):
     Args:
         segment: The Segment.
         user: The User, or the user name, for the change log.
-        values: Any of vid, epg_name, prefix (CIDR), ipv6_prefix (CIDR, or None for none), dhcp, description, comments,
-            owner, custom_field_data, changelog_message; vlan_custom_fields and prefix_custom_fields, {name: value}, for
-            its VLAN and prefixes.
+        values: Any of vid, epg_name, prefix (CIDR), ipv6_prefix (CIDR, or None for none), gateway and ipv6_gateway
+            (None for none), dhcp, description, comments, owner, custom_field_data, changelog_message;
+            vlan_custom_fields and prefix_custom_fields, {name: value}, for its VLAN and prefixes.
 
     Returns:
         The Segment, as it is now.
@@ -213,17 +214,21 @@ def _change_segment(segment, ipv6_network, values, of_parts):
     """
     ipv6_prefix = segment.ipv6_prefix
     # Saved even where only its VLAN or prefix changed: the segment's ETag stands for all that it shows.
-    segment.refresh_from_db(fields=("vid",))
+    segment.refresh_from_db(fields=("vid", *IP_ADDRESSES, *IP_ADDRESSES.values()))
     segment.snapshot()
+    gateways = segment.gateways
     drops, owned = ipv6_prefix and ipv6_network is None, segment.owns_ipv6_prefix
     if drops:
         _set_ipv6_prefix(segment, None, owned=False)
     elif ipv6_prefix is None and ipv6_network:
         _add_ipv6_prefix(segment, ipv6_network, of_parts.get("prefix_custom_fields", {}))
-    for name, value in values.items():
+    networks = {"prefix": segment.prefix.prefix, "ipv6_prefix": ipv6_network}
+    for name, value in (values | clean_gateways(values, networks)).items():
         setattr(segment, "_changelog_message" if name == "changelog_message" else name, value)
     segment.full_clean(exclude=segment.hot_columns, validate_constraints=False)
     segment.save()
+    if segment.gateways != gateways:
+        write_gateways_locked([(segment, {})])
     if drops and owned:
         ipv6_prefix.delete()
     elif drops and segment.owns_vlan:
@@ -270,6 +275,7 @@ def _add_ipv6_prefix(segment, network, values):
 def _set_ipv6_prefix(segment, prefix, owned):
     """Write the columns, which a plain save() does not write; the caller writes the change log."""
     segment.ipv6_prefix, segment.owns_ipv6_prefix = prefix, owned
+    segment.ipv6_gateway = prefix and segment.pool.find_gateway(prefix.prefix)
     Segment.objects.filter(pk=segment.pk).update(ipv6_prefix=prefix, owns_ipv6_prefix=owned)
 
 

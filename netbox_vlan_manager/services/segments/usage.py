@@ -9,6 +9,7 @@ says that it is free.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import NamedTuple
 
 from django.core.exceptions import EmptyResultSet
@@ -23,6 +24,7 @@ from ipam.fields import IPAddressField
 from ipam.models import VLAN, IPAddress, IPRange, Prefix
 from vpn.models import L2VPNTermination
 
+from ...gateways import GATEWAYS
 from ...models import Segment
 from ..base.prepared_queries import fetch_rows, placeholder
 from .prefix_status import status_when_available
@@ -45,7 +47,9 @@ VLAN_ID = placeholder("vlan", "bigint")
 
 # The conditions for rows of a table that overlap that network. NetBox's own indexes serve them.
 INSIDE = {
-    IPAddress: f"host(used.address)::inet BETWEEN {FIRST} AND {LAST}",
+    # The gateway belongs to the segment: it is no use of it.
+    IPAddress: f"host(used.address)::inet BETWEEN {FIRST} AND {LAST}"
+    " AND host(used.address)::inet IS DISTINCT FROM asked.gateway",
     IPRange: f"host(used.start_address)::inet <= {LAST} AND host(used.end_address)::inet >= {FIRST}",
     # A segment inside is an overlap, which is another matter; or it is the one that grows to this network.
     Prefix: "used.prefix << asked.network"
@@ -57,17 +61,23 @@ INSIDE = {
 
 
 class Network(NamedTuple):
-    """A VLAN id, None for a VLAN yet to be created, and the networks that go with it in a VRF (None: global)."""
+    """
+    A VLAN id, None for a VLAN yet to be created, and the networks that go with it in a VRF (None: global).
+
+    IP addresses at the `gateways`, a text or None for each network, are no use of it.
+    """
 
     vlan: int | None
     vrf: int | None
     networks: tuple = ()
+    gateways: tuple = ()
 
     @classmethod
     def of(cls, segment):
-        """Return the Network of a Segment, or of another object that has its VLAN and prefixes."""
+        """Return the Network of a Segment, or of another object that has its VLAN, prefixes and gateways."""
         prefixes = [prefix for prefix in (segment.prefix, segment.ipv6_prefix) if prefix]
-        return cls(segment.vlan.pk, prefixes[0].vrf_id, tuple(prefix.prefix for prefix in prefixes))
+        gateways = (segment.gateway, segment.ipv6_gateway)[: len(prefixes)]
+        return cls(segment.vlan.pk, prefixes[0].vrf_id, tuple(prefix.prefix for prefix in prefixes), gateways)
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,11 @@ def find_use(asked, user=None):
         if total > visible:
             hidden[number] = True
 
-    rows = [(number, one.vrf, network) for number, one in enumerate(asked) for network in one.networks]
+    rows = [
+        (number, one.vrf, network, gateway)
+        for number, one in enumerate(asked)
+        for network, gateway in zip_longest(one.networks, one.gateways)
+    ]
     for model in INSIDE if rows else ():
         for number, total, visible in _count_inside(model, rows, user):
             add(number, model, total, visible)
@@ -159,15 +173,15 @@ def _count_inside(model, rows, user):
             visible = f"used.id IN ({sql})"
         except EmptyResultSet:
             visible = "FALSE"
-    numbers, vrfs, networks = zip(*rows, strict=True)
+    numbers, vrfs, networks, gateways = zip(*rows, strict=True)
     statement = f"""
         SELECT asked.number, count(*), count(*) FILTER (WHERE {visible})
-        FROM unnest(%s::integer[], %s::bigint[], %s::cidr[]) AS asked (number, vrf, network)
+        FROM unnest(%s::integer[], %s::bigint[], %s::cidr[], %s::inet[]) AS asked (number, vrf, network, gateway)
         JOIN {model._meta.db_table} AS used ON used.vrf_id IS NOT DISTINCT FROM asked.vrf AND {INSIDE[model]}
         GROUP BY asked.number
     """
     with connection.cursor() as cursor:
-        cursor.execute(statement, (*params, list(numbers), list(vrfs), list(map(str, networks))))
+        cursor.execute(statement, (*params, list(numbers), list(vrfs), list(map(str, networks)), list(gateways)))
         return cursor.fetchall()
 
 
@@ -244,11 +258,15 @@ def used_ids(segments):
     # In SQL a comparison with NULL, for a segment without IPv6 prefix, is unknown.
     own = Q(pk=OuterRef("prefix")) | Q(pk=Coalesce(OuterRef("ipv6_prefix"), OuterRef("prefix")))
     parts.append(segments.filter(Exists(Prefix.objects.filter(vlan=OuterRef("vlan")).exclude(own))))
-    for name in ("prefix", "ipv6_prefix"):
+    for name, gateway in GATEWAYS.items():
         network = OuterRef(f"{name}__prefix")
         first, last = _host(network), _host(Func(network, function="broadcast"))
+        # An address that no segment has stands for no gateway: a comparison with NULL would be unknown.
+        gateway = Coalesce(_host(OuterRef(gateway)), Cast(Value("0.0.0.0"), IPAddressField()))
         inside = (
-            IPAddress.objects.alias(host=_host("address")).filter(host__gte=first, host__lte=last),
+            IPAddress.objects.alias(host=_host("address"))
+            .filter(host__gte=first, host__lte=last)
+            .exclude(host=gateway),
             IPRange.objects.alias(start=_host("start_address"), end=_host("end_address")).filter(
                 start__lte=last, end__gte=first
             ),

@@ -22,6 +22,12 @@ def other_vrf():
     return VRF.objects.create(name="Other")
 
 
+def make_no_address(**gateways):
+    """Give a segment gateways without the IP addresses that the pool makes."""
+    SegmentPool.objects.update(create_gateways=True)
+    Segment.objects.filter(vid=101).update(**gateways)
+
+
 IPV6 = "2001:db8::/64"
 
 # Drift that can be repaired: {name: (kinds, function that causes it, check of the repair)}
@@ -73,6 +79,26 @@ REPAIRABLE = {
         ["vlan_status"],
         lambda: vlan(101, status="deprecated"),
         lambda: has(Segment, vid=101, status="disabled", disabled_reason="VLAN deprecated"),
+    ),
+    "gateway elsewhere": (
+        ["gateway_outside"],
+        lambda: Segment.objects.filter(vid=101).update(gateway="10.9.9.9"),
+        lambda: has(Segment, vid=101, gateway=None),
+    ),
+    "IPv6 gateway elsewhere": (
+        ["ipv6_gateway_outside"],
+        lambda: Segment.objects.filter(vid=101).update(ipv6_gateway="2001:db8:ffff::1"),
+        lambda: has(Segment, vid=101, ipv6_gateway=None),
+    ),
+    "gateway without an IP address": (
+        ["gateway_missing"],
+        lambda: make_no_address(gateway="10.0.1.1"),
+        lambda: has(Segment, vid=101, gateway_ip_address__address="10.0.1.1/24"),
+    ),
+    "IPv6 gateway without an IP address": (
+        ["ipv6_gateway_missing"],
+        lambda: make_no_address(ipv6_gateway="2001:db8:0:1::1"),
+        lambda: has(Segment, vid=101, ipv6_gateway_ip_address__address="2001:db8:0:1::1/64"),
     ),
     "no VRF": (
         ["prefix_vrf_changed"],

@@ -191,7 +191,8 @@ def _undo_locked(pk, user, viewer):
         one._changelog_message = _("Given back to the first generation")
     _write([(one, _ending_values(one, pool, user, now)) for one in unreleased])
     # VLANs and prefixes stay, also those that the plugin made.
-    Segment.objects.filter(pool=pool).update(owns_vlan=False, owns_prefix=False, owns_ipv6_prefix=False)
+    kept = {"owns_vlan": False, "owns_prefix": False, "owns_ipv6_prefix": False}
+    Segment.objects.filter(pool=pool).update(**kept, gateway_ip_address=None, ipv6_gateway_ip_address=None)
     containers = list(pool.prefixes.all())
     made = _made_with_pools(containers)
     retiring.delete_if_drained_locked(pool, user)
