@@ -109,7 +109,13 @@ class SegmentServiceForm(ServiceFormMixin, forms.Form):
 
     def get_service_values(self):
         values = super().get_service_values()
-        return {name: value for name, value in values.items() if value is not None or name not in self.part_fields}
+        # A gateway that the user leaves as it is follows the prefix.
+        kept = set(GATEWAYS.values()).difference(self.changed_data) if self.instance.pk else ()
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in kept and (value is not None or name not in self.part_fields)
+        }
 
     def save_by_service(self, user, values):
         if self.instance.pk:
