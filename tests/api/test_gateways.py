@@ -30,7 +30,7 @@ class GatewayTestCase(PlainTestCase):
             self.assertEqual({name: answer[name] for name in HOSTS}, HOSTS)
 
     def test_contract_call_without_any(self):
-        update_pool(
+        pool = update_pool(
             self.pool,
             user=make_user(),
             gateway_rule="none",
@@ -39,7 +39,7 @@ class GatewayTestCase(PlainTestCase):
             domain_name="",
             mtu=None,
         )
-        make_segment(self.pool, 101, 1)
+        make_segment(pool, 101, 1)
         answer = self.post(url_of("allocate-vlan"), ASKED | {"vid": 101})
         names = {"ipv6_prefix", "gateway", "ipv6_gateway", *HOSTS}
         self.assertFalse(names & answer.keys())

@@ -67,3 +67,16 @@ def test_deletion_names_both(browser, segment):
     text = browser.get(reverse(f"{NAMESPACE}:segment_delete", args=[segment.pk]), headers={"HX-Request": "true"}).text
     assert "10.0.0.0/24" in text
     assert CIDR in text
+
+
+def test_form_leaves_the_gateway_to_the_rule(browser, segment):
+    update_pool(segment.pool, user=make_user(), gateway_rule="first", dns_servers=["192.0.2.53"])
+    url = reverse(f"{NAMESPACE}:segment_edit", args=[segment.pk])
+    form = {"vid": 100, "epg_name": "EPG_100", "prefix": "10.0.0.0/24", "ipv6_prefix": CIDR}
+    assert "not in prefix" in browser.post(url, {**form, "gateway": "10.0.9.1"}).text
+    browser.post(url, {**form, "gateway": "10.0.0.1"})
+    assert "10.0.0.1" in browser.get(segment.get_absolute_url()).text
+    assert "192.0.2.53" in browser.get(segment.get_absolute_url()).text
+    # The user changes the prefix only: the gateway follows.
+    browser.post(url, {**form, "prefix": "10.0.9.0/24", "gateway": "10.0.0.1"})
+    assert Segment.objects.get().gateway == "10.0.9.1"

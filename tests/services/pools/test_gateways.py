@@ -47,7 +47,7 @@ def test_segments_get_theirs_and_allocations_follow(user, pool):
     assert run("network1-site1") == ["network1-site1: 3 segments changed, 0 IP addresses made"]
     assert gateways() == ["10.0.0.1", "10.0.1.1", "10.0.2.1"]
     assert Allocation.objects.get().gateway == "10.0.0.1"
-    change = ObjectChange.objects.filter(changed_object_type__model="segment").last()
+    change = ObjectChange.objects.filter(changed_object_type__model="segment").order_by("pk").last()
     assert (change.prechange_data["gateway"], change.postchange_data["gateway"]) == (None, "10.0.2.1")
     assert run("network1-site1") == ["network1-site1: 0 segments changed, 0 IP addresses made"]
     assert find_drift() == []
