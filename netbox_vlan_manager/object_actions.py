@@ -85,6 +85,7 @@ class MovePool(ObjectAction):
     template_name = "netbox_vlan_manager/buttons/pool_operations.html"
     moves = (
         ("generate", "mdi-playlist-plus", _("Generate segments"), ("add_segment",)),
+        ("import", "mdi-upload", _("Import segments"), ("add_segment",)),
         ("adopt", "mdi-link-plus", _("Adopt segments"), ("add_segment",)),
         ("resize", "mdi-arrow-expand-horizontal", _("Resize"), ("change_segmentpool",)),
         ("merge", "mdi-call-merge", _("Merge into another pool"), ("change_segmentpool", "delete_segmentpool")),
@@ -107,8 +108,13 @@ class MovePool(ObjectAction):
 
     @classmethod
     def get_context(cls, context, pool):
+        pool_url = pool.get_absolute_url()
+        urls = {name: f"{pool_url}{name}/" for name, *_rest in cls.moves}
+        # One page imports into all pools.
+        import_url = reverse("plugins:netbox_vlan_manager:segment_bulk_import")
+        urls["import"] = f"{import_url}?{urlencode({'pool': pool.pk, 'return_url': pool_url})}"
         moves = cls.permitted_moves(context["request"].user, pool)
-        return {"moves": moves, "pool_url": pool.get_absolute_url()}
+        return {"moves": [(name, icon, text, urls[name]) for name, icon, text in moves]}
 
 
 class ReleaseAllocation(ObjectAction):

@@ -7,8 +7,10 @@ from core.forms.mixins import SyncedDataMixin
 from netbox.choices import ImportMethodChoices
 from utilities.forms.utils import restrict_form_fields
 
-from ..services.base.sheets import MAX_SIZE
-from ..services.onboarding.import_files import read_file
+from ..models import SegmentPool
+from ..services.base.sheets import LEFT_OUT, MAX_SIZE, UnknownHeadings
+from ..services.onboarding.import_files import read_file, rename_columns, suggest_columns
+from ..services.segments.segment_columns import COLUMNS
 
 __all__ = ("ImportSourceForm",)
 
@@ -18,6 +20,9 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
     Takes the rows of an import: as text, from a file, or from a data file that NetBox has synchronized.
 
     Its cleaned data have the rows as `rows` (see `parse_file`), and their text as `data`, which is CSV for a workbook.
+
+    If a sheet has unknown headings, `headings` are the form's Suggestions for them, and `text` is the sheet as CSV. The
+    fields column_0, column_1 and so on of the next submission say which column is which.
     """
 
     import_method = forms.ChoiceField(
@@ -47,6 +52,12 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
         help_text=gettext_lazy("Import nothing if any row fails"),
     )
 
+    pool = forms.ModelChoiceField(
+        queryset=SegmentPool.objects.all(),
+        required=False,
+        widget=forms.HiddenInput,
+    )
+
     source_fields = {
         ImportMethodChoices.DIRECT: "data",
         ImportMethodChoices.UPLOAD: "upload_file",
@@ -62,6 +73,7 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
         super().__init__(data, files, auto_id=f"id_{method}_%s", **kwargs)
         self.initial.setdefault("import_method", method)
         self.method = method
+        self.headings, self.text = [], ""
         restrict_form_fields(self, user)
 
     def clean(self):
@@ -71,6 +83,9 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
             return
         try:
             self.cleaned_data["rows"], text = self._read(name)
+        except UnknownHeadings as error:
+            self.add_error(name, error.messages)
+            self.headings, self.text = suggest_columns(error), error.text
         except ValidationError as error:
             self.add_error(name, error.messages)
         else:
@@ -85,9 +100,19 @@ class ImportSourceForm(SyncedDataMixin, forms.Form):
         if size > MAX_SIZE:
             text = _("{size} MB are too much for one import: give at most {most} MB.")
             raise ValidationError(text.format(size=size // 10**6, most=MAX_SIZE // 10**6))
+        # A pool that the user may not view is an error of its own.
+        pool = getattr(self.cleaned_data.get("pool"), "slug", None)
         if name == "data":
-            rows, _text = read_file(source)
+            source = self._rename_columns(source)
+            rows, _text = read_file(source, pool=pool)
             return rows, source
         if name == "upload_file":
-            return read_file(source.read(), source.name)
-        return read_file(bytes(source.data), source.path)
+            return read_file(source.read(), source.name, pool)
+        return read_file(bytes(source.data), source.path, pool)
+
+    def _rename_columns(self, text):
+        """Return the text with the column names that the user chose for its headings, if any."""
+        names = []
+        while (name := self.data.get(f"column_{len(names)}")) is not None:
+            names.append(name if name in COLUMNS else LEFT_OUT)
+        return rename_columns(text, names) if names else text

@@ -35,19 +35,20 @@ class SegmentImportJob(UserJobRunner):
     for each row.
     """
 
-    asked = ("text", "atomic", "dry_run")
+    asked = ("text", "atomic", "dry_run", "pool")
 
     class Meta:
         name = "VLAN Manager: import of segments"
 
     @classmethod
-    def start(cls, text, *, user, atomic=False, dry_run=False):
+    def start(cls, text, *, user, atomic=False, dry_run=False, pool=None):
         """Return a new Job for a worker, which imports the rows of a text (see `import_files.parse_file`)."""
-        return cls.enqueue_for(user, text=text, atomic=atomic, dry_run=dry_run)
+        return cls.enqueue_for(user, text=text, atomic=atomic, dry_run=dry_run, pool=pool)
 
-    def work(self, user, text, atomic, dry_run):
+    def work(self, user, text, atomic, dry_run, pool=None):
+        # A job that an older version of the plugin queued has no pool.
         result = import_segments(
-            parse_file(text),
+            parse_file(text, pool=pool),
             user=user,
             # A dry run shows what each row would do, even where another row fails.
             atomic=atomic and not dry_run,

@@ -16,8 +16,10 @@ from .. import forms
 from ..forms.errors import add_service_error
 from ..jobs import SegmentImportJob
 from ..models import Segment
+from ..services.base.places import clean_id
 from ..services.base.refusals import SERVICE_ERRORS
 from ..services.base.resolution import visible_pools
+from ..services.base.sheets import LEFT_OUT
 from ..services.base.visibility import may_import, permitted_ids
 from ..services.onboarding.import_files import parse_file, write_failed
 from ..services.onboarding.importing import import_segments
@@ -65,6 +67,10 @@ EXAMPLE = """site,vlan_id,epg_name,segment,vrf,dhcp,description
 Site1,100,EPG_PROD_01,192.168.1.0/24,Network1,true,Production cluster
 Site1,101,EPG_PROD_02,192.168.2.0/24,Network1,false,
 """
+EXAMPLE_OF_POOL = """vlan_id,epg_name,segment,dhcp,description
+100,EPG_PROD_01,192.168.1.0/24,true,Production cluster
+101,EPG_PROD_02,192.168.2.0/24,false,
+"""
 
 # {status of a row: (word in a preview, word after the import, color)}, in the order of the page: failures first.
 STATUSES = {
@@ -92,11 +98,12 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
         return may_import(self.request.user)
 
     def get(self, request):
-        initial = {name: request.GET[name] for name in ("data", "atomic") if request.GET.get(name)}
+        initial = {name: request.GET[name] for name in ("data", "atomic", "pool") if request.GET.get(name)}
         if pk := request.GET.get("job"):
             # The user comes back from a job's page: show the job's input.
             data = get_job(SegmentImportJob, request.user, pk).data
-            initial = {"data": data["text"], "atomic": data["atomic"]}
+            pool = visible_pools(request.user).filter(slug=data.get("pool")).first()
+            initial = {"data": data["text"], "atomic": data["atomic"], "pool": pool and pool.pk}
         return self.render_form(forms.ImportSourceForm(user=request.user, initial=initial))
 
     def post(self, request):
@@ -109,10 +116,11 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
         )
         if "_back" in request.POST or not form.is_valid():
             return self.render_form(form)
-        text, rows, atomic = (form.cleaned_data[name] for name in ("data", "rows", "atomic"))
+        text, rows, atomic, pool = (form.cleaned_data[name] for name in ("data", "rows", "atomic", "pool"))
         dry_run = "_import" not in request.POST
         if len(rows) > PAGE_ROWS or len(text) > PAGE_LENGTH:
-            job = SegmentImportJob.start(text, user=request.user, atomic=atomic, dry_run=dry_run)
+            slug = pool and pool.slug
+            job = SegmentImportJob.start(text, user=request.user, atomic=atomic, dry_run=dry_run, pool=slug)
             return redirect("plugins:netbox_vlan_manager:segment_import_job", pk=job.pk)
         try:
             # A dry run shows what each row would do, even if another row fails.
@@ -123,7 +131,8 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
         if "_failed" in request.POST:
             return _download_failed(rows, [row.errors for row in result.results])
         results = _shown(rows, [row.as_json() for row in result.results])
-        source = forms.ImportSourceForm(user=request.user, initial={"data": text, "atomic": atomic})
+        initial = {"data": text, "atomic": atomic, "pool": pool and pool.pk}
+        source = forms.ImportSourceForm(user=request.user, initial=initial)
         return render(
             request,
             self.template_name,
@@ -146,6 +155,9 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
 
     def render_form(self, form):
         user = self.request.user
+        pool = visible_pools(user).filter(pk=clean_id(str(form["pool"].value() or ""))).first()
+        required = REQUIRED_COLUMNS if pool else (*POOL_COLUMNS, *REQUIRED_COLUMNS)
+        others = {"user": user, "initial": {"pool": pool and pool.pk}}
         return render(
             self.request,
             self.form_template_name,
@@ -153,14 +165,17 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
                 # Not named "form": NetBox would repeat the form's errors in a toast.
                 "source_form": form,
                 "forms": {
-                    method: form if method == form.method else forms.ImportSourceForm(user=user, method=method)
+                    method: form if method == form.method else forms.ImportSourceForm(method=method, **others)
                     for method in ImportMethodChoices.values()
                 },
-                "columns": [
-                    (name, name in (*POOL_COLUMNS, *REQUIRED_COLUMNS), text) for name, text in COLUMN_TEXTS.items()
-                ],
-                "example": EXAMPLE,
-                "template": ",".join(COLUMNS) + "\r\n",
+                "pool": pool,
+                # The page carries the text to the next step.
+                "headings": form.headings if len(form.text) <= PAGE_LENGTH else [],
+                "left_out": LEFT_OUT,
+                "columns": [(name, name in required, text) for name, text in COLUMN_TEXTS.items()],
+                "example": EXAMPLE_OF_POOL if pool else EXAMPLE,
+                "template": ",".join(name for name in COLUMNS if not (pool and name in ("pool", *POOL_COLUMNS)))
+                + "\r\n",
                 "has_pools": visible_pools(user).exists(),
                 "return_url": self.get_return_url(self.request),
             },
@@ -184,7 +199,7 @@ class SegmentImportJobView(ResendMixin, LoginRequiredMixin, View):
         if request.htmx:
             return answer_htmx(request, context)
         if "failed" in request.GET and "results" in job.data:
-            return _download_failed(parse_file(job.data["text"]), [row.get("errors") for row in job.data["results"]])
+            return _download_failed(_rows_of(job), [row.get("errors") for row in job.data["results"]])
         context["may_import"] = may_import(request.user)
         if "results" not in job.data:
             return render(request, self.progress_template_name, context)
@@ -192,7 +207,7 @@ class SegmentImportJobView(ResendMixin, LoginRequiredMixin, View):
 
     def get_results(self, job):
         """Return what the page shows of a job's results."""
-        results = _shown(parse_file(job.data["text"]), job.data["results"])
+        results = _shown(_rows_of(job), job.data["results"])
         summary = _summarize(results, job.data["atomic"], job.data["dry_run"])
         status = self.request.GET.get("status")
         if status in STATUSES:
@@ -216,8 +231,15 @@ class SegmentImportJobView(ResendMixin, LoginRequiredMixin, View):
             user=request.user,
             atomic=job.data["atomic"],
             dry_run="_import" not in request.POST,
+            pool=job.data.get("pool"),
         )
         return redirect("plugins:netbox_vlan_manager:segment_import_job", pk=job.pk)
+
+
+def _rows_of(job):
+    """Return the rows that a job imports."""
+    # A job that an older version of the plugin queued has no pool.
+    return parse_file(job.data["text"], pool=job.data.get("pool"))
 
 
 def _download_failed(rows, errors):

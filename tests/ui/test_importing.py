@@ -600,7 +600,7 @@ def test_twenty_thousand_rows_go_through(client, user, django_capture_on_commit_
     response = send(client, text)
 
     assert response.status_code == 302
-    assert Job.objects.get().data == {"text": text, "atomic": False, "dry_run": True}
+    assert Job.objects.get().data == {"text": text, "atomic": False, "dry_run": True, "pool": None}
     assert client.get(f"{URL}?job={Job.objects.get().pk}").context["source_form"]["data"].value() == text
 
 
@@ -608,3 +608,92 @@ def test_list_and_menu_lead_here(client, user):
     content = client.get("/plugins/vlan-manager/segments/").content.decode()
 
     assert content.count(f'"{URL}') >= 2
+
+
+class TestForeignHeadings:
+    TEXT = "Standort;VLAN;Netz;Bezeichnung;VRF;Zimmer\nSite1;200;10.0.20.0/24;EPG_200;Network1;2.11\n"
+
+    @staticmethod
+    def options(response):
+        """Return the chosen column of each heading, in the page's form."""
+        form = response.content.decode().partition("Which column is which?")[2].partition("</form>")[0]
+        selects = re.findall(r'<select name="(column_\d+)".*?</select>', form, re.DOTALL)
+        chosen = re.findall(r'<option value="([^"]*)" selected>', form)
+        return selects, chosen, form
+
+    def test_the_page_suggests_columns_and_takes_the_choice(self, client, user):
+        response = send(client, self.TEXT)
+        selects, chosen, form = self.options(response)
+        assert selects == [f"column_{number}" for number in range(6)]
+        assert chosen == ["site", "vlan_id", "segment", "epg_name", "vrf"]
+        assert "“standort” means it" in html.unescape(form)
+        assert "Unknown column: Standort, Netz, Bezeichnung, Zimmer." in plain(form)
+
+        names = dict(zip(selects, [*chosen, "-"], strict=True))
+        response = send(
+            client, html.unescape(re.search(r"<textarea[^>]*>\n(.*?)</textarea>", form, re.DOTALL)[1]), **names
+        )
+        assert rows_of(response)[2][0] == "Create"
+        # The text of the preview has the chosen columns: its next step needs no choice.
+        text = response.context["source"].initial["data"]
+        assert text.startswith("site;vlan_id;segment;epg_name;vrf;-\n")
+        assert rows_of(send(client, text, "_import"))[2][0] == "Created"
+        assert Segment.objects.get(vid=200).epg_name == "EPG_200"
+
+    def test_of_a_file(self, client, user):
+        file = SimpleUploadedFile("a.csv", self.TEXT.encode())
+        response = client.post(URL, {"import_method": "upload", "upload_file": file, "atomic": "on", "_preview": ""})
+        selects, _chosen, form = self.options(response)
+        assert len(selects) == 6
+        assert 'name="atomic" value="on"' in form
+
+    def test_a_wrong_choice_is_an_error_and_can_be_made_again(self, client, user):
+        names = dict.fromkeys((f"column_{number}" for number in range(6)), "site")
+        response = send(client, self.TEXT, **names)
+        assert "Column given twice: site." in errors_of(response, "data")[-1]
+        assert len(self.options(response)[0]) == 6
+        names["column_1"] = "nonsense"
+        assert send(client, self.TEXT, **names).status_code == 200
+
+    def test_markup_in_headings_and_values_is_text(self, client, user):
+        response = send(client, self.TEXT.replace("Zimmer", "<b>x</b>").replace("2.11", "</textarea><i>"))
+        form = self.options(response)[2]
+        assert "<b>x" not in form
+        assert "<i>" not in form
+
+
+class TestOfAPool:
+    TEXT = "vlan_id,epg_name,segment\n200,EPG_200,10.0.20.0/24\n"
+
+    def test_rows_need_not_name_it(self, client, user, pool):
+        page = client.get(f"{URL}?pool={pool.pk}").content.decode()
+        assert f"go into the pool {pool}" in plain(page)
+        assert page.count(f'name="pool" value="{pool.pk}"') == 3
+        assert "site,vlan_id" not in page
+
+        response = send(client, self.TEXT, pool=pool.pk)
+        assert rows_of(response)[2][0] == "Create"
+        assert f'name="pool" value="{pool.pk}"' in response.content.decode()
+        send(client, self.TEXT, "_import", pool=pool.pk)
+        assert Segment.objects.get(vid=200).pool == pool
+
+    def test_by_jobs(self, client, user, pool, worker, small_pages):
+        text = f"{self.TEXT}201,EPG_201,10.0.21.0/24\n"
+        response = worker(lambda: send(client, text, pool=pool.pk))
+        assert [word for word, _details in rows_of(client.get(response.url)).values()] == ["Create", "Create"]
+        worker(lambda: client.post(response.url, {"_import": ""}))
+        assert set(Segment.objects.filter(vid__gte=200).values_list("vid", "pool")) == {(200, pool.pk), (201, pool.pk)}
+        job = Job.objects.order_by("pk").first()
+        assert client.get(f"{URL}?job={job.pk}").context["pool"] == pool
+
+    def test_of_a_pool_that_the_user_may_not_view(self, client, pool):
+        client.force_login(permit(make_user("bob"), Segment, "view", "add", "change"))
+        response = send(client, self.TEXT, pool=pool.pk)
+        assert errors_of(response, "pool")
+        assert str(pool) not in response.content.decode()
+        assert str(pool) not in client.get(f"{URL}?pool={pool.pk}").content.decode()
+
+    @pytest.mark.parametrize("value", ["x", "-1", "9" * 30, "0"])
+    def test_of_no_pool(self, client, user, value):
+        assert client.get(f"{URL}?pool={value}").status_code == 200
+        assert errors_of(send(client, self.TEXT, pool=value), "pool")

@@ -20,12 +20,15 @@ from .formulas import escape_formula, unescape_formula
 from .workbooks import MAX_COLUMNS, XLSX_START, open_workbook, sheet_lines
 
 __all__ = (
+    "LEFT_OUT",
     "MAX_SIZE",
     "Columns",
+    "UnknownHeadings",
     "as_rows",
     "check_number",
     "parse_csv",
     "read_file",
+    "rename_columns",
     "write_csv",
     "write_failed",
 )
@@ -43,6 +46,10 @@ MAX_TITLES = 20
 HEADER_LENGTH = 10_000
 
 DELIMITERS = ",;\t"
+# The heading of a column that the reader leaves out.
+LEFT_OUT = "-"
+# The number of lines under an unknown header that its error has.
+SAMPLE_LINES = 20
 # Stands for a line break within a value of a CSV that was an XLSX, so that its lines keep their numbers.
 LINE_BREAK = "\u2028"
 
@@ -69,6 +76,24 @@ class Columns:
         return sum(self.clean_name(text) in self.names for text in texts) > 1
 
 
+class UnknownHeadings(ValidationError):
+    """
+    The header of a sheet does not name its columns. Its user may say what they are (see `rename_columns`).
+
+    Args:
+        error: The ValidationError that says what is wrong with the header.
+        headings: Its texts.
+        samples: The texts of some lines under it.
+    """
+
+    # The file as CSV text, with this header.
+    text = ""
+
+    def __init__(self, error, headings, samples):
+        super().__init__(error.message_dict)
+        self.headings, self.samples = headings, samples
+
+
 def read_file(content, kind, columns):
     """
     Return the rows of a file as (line number or None, {column: value}) pairs, and a text with the same rows: CSV for a
@@ -82,14 +107,18 @@ def read_file(content, kind, columns):
     Raises:
         ValidationError: Keyed by the format, csv, xlsx, json or yaml, or by file where it is too long. It cannot be
             read, is empty, lacks or repeats a column, has an unknown one, or has more rows than the setting
-            `import_max_rows`.
+            `import_max_rows`. It is UnknownHeadings where a sheet has other headings.
     """
     if len(content) > MAX_SIZE:
         text = _("{size} MB are too much for one import: give at most {most} MB.")
         raise ValidationError({"file": text.format(size=len(content) // 10**6, most=MAX_SIZE // 10**6)})
     if isinstance(content, bytes) and content.startswith(XLSX_START):
         with open_workbook(content, columns.rows) as worksheets:
-            rows = _read_lines(_find_sheet(worksheets, columns), "xlsx", columns)
+            try:
+                rows = _read_lines(_find_sheet(worksheets, columns), "xlsx", columns)
+            except UnknownHeadings as error:
+                error.text = _as_text(_find_sheet(worksheets, columns))
+                raise
         return rows, write_csv(rows, columns)
     text = _decode(content) if isinstance(content, bytes) else content.removeprefix("\ufeff")
     start = without_comments(text)
@@ -100,7 +129,53 @@ def read_file(content, kind, columns):
         return _read_objects(load_yaml(text), "yaml", columns), f"---\n{text}"
     if JSON_START.match(start):
         return _read_objects(load_json(start), "json", columns), text
-    return parse_csv(text, columns), text
+    try:
+        return parse_csv(text, columns), text
+    except UnknownHeadings as error:
+        error.text = text
+        raise
+
+
+def rename_columns(text, names, columns):
+    """
+    Return a CSV text with other headings; nothing else of it changes.
+
+    Args:
+        text: As that of an UnknownHeadings.
+        names: The names of its columns, in the order of its header; LEFT_OUT for those that the reader leaves out.
+        columns: Columns
+    """
+    delimiter = _find_delimiter(text, columns)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    titles = 0
+    for line, values in _numbered(reader):
+        if not any(map(str.strip, values)):
+            continue
+        titles += 1
+        if titles > MAX_TITLES or not _is_title(values):
+            # As the reader divides it.
+            lines = list(io.StringIO(text, newline=""))
+            header = io.StringIO()
+            csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(names)
+            return "".join([*lines[: line - 1], header.getvalue(), *lines[reader.line_num :]])
+    return text
+
+
+def _as_text(lines):
+    """Return the lines of a sheet as CSV text, each on the line that it says."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    written = 0
+    for line, values in lines:
+        buffer.write("\n" * (line - written - 1))
+        writer.writerow([LINE_BREAK.join(value.splitlines()) for value in values])
+        written = line
+    return buffer.getvalue()
+
+
+def _is_title(values):
+    """Whether a line above the header has no more than a title."""
+    return sum(bool(value.strip()) for value in values) == 1
 
 
 def _decode(content):
@@ -145,7 +220,10 @@ def parse_csv(text, columns):
 
 
 def _find_delimiter(text, columns):
-    """Return the delimiter that makes one of the first lines a header, else the most frequent one of the first."""
+    """
+    Return the delimiter that makes one of the first lines a header, else the most frequent one of the first line that
+    has any.
+    """
     lines = io.StringIO(text)
     lines = [line for line in islice(lines, MAX_TITLES) if line.strip()] or [text.lstrip()]
     for line in lines:
@@ -153,7 +231,8 @@ def _find_delimiter(text, columns):
         for delimiter in DELIMITERS:
             if columns.is_header(line.split(delimiter)):
                 return delimiter
-    return max(DELIMITERS, key=lines[0].count)
+    several = (line for line in lines if any(delimiter in line for delimiter in DELIMITERS))
+    return max(DELIMITERS, key=next(several, lines[0]).count)
 
 
 def _numbered(reader):
@@ -194,9 +273,13 @@ def _read_lines(lines, name, columns):
             continue
         if header is None:
             titles += 1
-            if titles <= MAX_TITLES and sum(bool(value.strip()) for value in values) == 1:
+            if titles <= MAX_TITLES and _is_title(values):
                 continue
-            header = _clean_header(values, name, columns)
+            try:
+                header = _clean_header(values, name, columns)
+            except ValidationError as error:
+                samples = [texts for _line, texts in islice(lines, SAMPLE_LINES)]
+                raise UnknownHeadings(error, values, samples) from None
             continue
         count += 1
         # Rows beyond the limit are counted for the error, but not kept.
@@ -222,7 +305,7 @@ def _read_line(values, header, columns):
     if len(values) != len(header):
         return {None: (tuple(values), len(header))}
     cells = dict(zip(header, map(_read_cell, values), strict=True))
-    return {column: cells[column] for column in cells if column not in columns.ignored}
+    return {column: cells[column] for column in cells if column not in columns.ignored and column != LEFT_OUT}
 
 
 def _read_cell(value):
@@ -242,8 +325,8 @@ def _clean_header(values, name, columns):
     if len(values) > MAX_COLUMNS:
         text = _("The header has {count} columns: give {columns}.")
         raise ValidationError({name: text.format(count=len(values), columns=names)})
-    header = [columns.clean_name(value) for value in values]
-    known = {*columns.names, *columns.ignored}
+    header = [LEFT_OUT if value.strip() == LEFT_OUT else columns.clean_name(value) for value in values]
+    known = {*columns.names, *columns.ignored, LEFT_OUT}
     if known.isdisjoint(header):
         raise _no_header(name, columns)
     unknown = [
@@ -251,7 +334,7 @@ def _clean_header(values, name, columns):
     ]
     lacking = columns.needed(header) - {*header}
     missing = [column for column in columns.names if column in lacking]
-    repeated = sorted({column for column in header if column in known and header.count(column) > 1})
+    repeated = sorted({column for column in header if column in columns.names and header.count(column) > 1})
     problems = []
     if unknown:
         text = _("Unknown column: {names}. The columns are {columns}.")

@@ -3,7 +3,17 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from netbox_vlan_manager.services.base.sheets import Columns, as_rows, parse_csv, read_file, write_csv, write_failed
+from netbox_vlan_manager.services.base.sheets import (
+    LEFT_OUT,
+    Columns,
+    UnknownHeadings,
+    as_rows,
+    parse_csv,
+    read_file,
+    rename_columns,
+    write_csv,
+    write_failed,
+)
 
 DEVICES = Columns(
     names=("name", "serial", "place"),
@@ -45,3 +55,26 @@ def test_written_rows_are_read_again():
 def test_failed_rows_have_their_errors():
     rows = [(2, {"name": "a"}), (3, {"name": "=b"})]
     assert write_failed(rows, [{}, {"name": ["bad"]}], DEVICES) == "name,errors\r\n'=b,name: bad\r\n"
+
+
+def test_an_unknown_header_can_be_named():
+    text = "Devices\nGerät;Nr;Raum\n\na;1;R1\n"
+    with pytest.raises(UnknownHeadings) as caught:
+        read_file(text, "", DEVICES)
+    error = caught.value
+    assert (error.headings, error.samples, error.text) == (["Gerät", "Nr", "Raum"], [[], ["a", "1", "R1"]], text)
+
+    named = rename_columns(text, ["name", LEFT_OUT, "place"], DEVICES)
+    assert named == "Devices\nname;-;place\n\na;1;R1\n"
+    assert read_file(named, "", DEVICES)[0] == [(4, {"name": "a", "place": "R1"})]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_only_the_header_is_named(newline):
+    text = newline.join(['"Ger', 'ät",Raum', '"a', 'b",R1', ""])
+    named = rename_columns(text, ["name", "place"], DEVICES)
+    assert named == newline.join(["name,place"]) + "\n" + newline.join(['"a', 'b",R1', ""])
+
+
+def test_columns_are_left_out_more_than_once():
+    assert parse_csv("name,-,place,-\na,1,b,2\n", DEVICES) == [(2, {"name": "a", "place": "b"})]

@@ -301,7 +301,7 @@ def test_times(text, time):
 
 def test_day_that_may_be_another_is_refused_with_both():
     for text in ("10/11/2026", "10-11-2026 08:00"):
-        with pytest.raises(ValidationError, match=r"may be 2026-11-10 or 2026-10-11"):
+        with pytest.raises(ValidationError, match=r"may mean 2026-11-10 or 2026-10-11"):
             clean_time(text)
 
 
