@@ -7,12 +7,25 @@ from django_tables2.data import TableQuerysetData
 from netbox.tables import PrimaryModelTable, columns
 from tenancy.tables import ContactsColumnMixin
 
+from .validators import duration_text
+
 __all__ = (
+    "DurationColumn",
     "EPGNameColumn",
     "PoolUtilizationColumn",
     "PrefetchedContactsMixin",
     "TotalOrderMixin",
 )
+
+
+class DurationColumn(tables.Column):
+    """A number of seconds, as a duration such as 1h; exports have the number."""
+
+    def render(self, value):
+        return duration_text(value)
+
+    def value(self, value):
+        return value
 
 
 class EPGNameColumn(tables.Column):

@@ -5,7 +5,13 @@ from netbox.tables import PrimaryModelTable, columns
 from tenancy.tables import TenancyColumnsMixin
 
 from .aci import EPGLinksMixin
-from .columns import EPGNameColumn, PoolUtilizationColumn, PrefetchedContactsMixin, TotalOrderMixin
+from .columns import (
+    DurationColumn,
+    EPGNameColumn,
+    PoolUtilizationColumn,
+    PrefetchedContactsMixin,
+    TotalOrderMixin,
+)
 from .models import Allocation, Segment, SegmentPool
 from .models.pools import UTILIZATION
 
@@ -114,8 +120,8 @@ class SegmentPoolTable(TenancyColumnsMixin, PrefetchedContactsMixin, TotalOrderM
     allocation_order = tables.Column(
         verbose_name=_("Allocation Order"),
     )
-    cooldown = tables.Column(
-        verbose_name=_("Cool-Down (s)"),
+    cooldown = DurationColumn(
+        verbose_name=_("Cool-Down"),
     )
     max_per_cluster = tables.Column(
         verbose_name=_("Per Cluster"),

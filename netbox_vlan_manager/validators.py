@@ -21,10 +21,12 @@ __all__ = (
     "ClusterName",
     "clean_cidr",
     "clean_cluster_name",
+    "clean_duration",
     "clean_epg_name",
     "clean_purpose",
     "clean_vid",
     "clean_vid_range",
+    "duration_text",
     "epg_name_pattern",
     "make_epg_name",
     "new_prefix_errors",
@@ -32,6 +34,7 @@ __all__ = (
     "pool_errors",
     "prefix_length_bounds",
     "render_epg_name",
+    "usual_prefix_length",
     "validate_epg_template",
 )
 
@@ -45,6 +48,9 @@ ADDRESS_BITS = {4: 32, 6: 128}
 # IPv6 takes links of at least this MTU (RFC 8200, 5).
 IPV6_MTU_MIN = 1280
 
+# The prefix lengths that most networks for clusters have, by IP version.
+USUAL_PREFIX_LENGTHS = {4: 24, 6: 64}
+
 CLUSTER_NAME_MAX_LENGTH = 100
 EPG_NAME_MAX_LENGTH = 64
 PURPOSE_MAX_LENGTH = 50
@@ -55,6 +61,9 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 EPG_TEMPLATE = "EPG_{site}_{vid}"
 EPG_TEMPLATE_NAMES = ("site", "vrf", "pool", "vid")
+
+# The units of a duration, in seconds, largest first.
+DURATION_UNITS = {"w": 7 * 24 * 3600, "d": 24 * 3600, "h": 3600, "m": 60, "s": 1}
 
 PURPOSE = re.compile(r"[a-z0-9_-]{0,50}")
 
@@ -266,6 +275,31 @@ def clean_purpose(value):
     return purpose
 
 
+def clean_duration(value):
+    """
+    Return a duration in seconds.
+
+    Args:
+        value: A whole number of seconds, or text: a whole number with a unit of DURATION_UNITS, such as 90m or 7d. A
+            number without a unit is in seconds.
+
+    Raises:
+        ValidationError: It is something else.
+    """
+    match = re.fullmatch(r"([0-9]{1,10})\s*([wdhms]?)", str(value).strip().lower())
+    if match is None:
+        text = _("{value} is no duration: write a whole number with a unit, such as 90m, 1h, 7d or 2w.")
+        raise ValidationError(text.format(value=_shown(value)))
+    return int(match[1]) * DURATION_UNITS[match[2] or "s"]
+
+
+def duration_text(seconds):
+    """Return a number of seconds as `clean_duration` reads it, in the largest unit that it is a multiple of."""
+    if not seconds:
+        return "0"
+    return next(f"{seconds // size}{unit}" for unit, size in DURATION_UNITS.items() if seconds % size == 0)
+
+
 def clean_cidr(value, bounds=None):
     """
     Return `value` as a netaddr.IPNetwork that a segment can carry.
@@ -368,6 +402,23 @@ def new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length):
                 length=length
             )
     return errors
+
+
+def usual_prefix_length(pool, networks, version):
+    """
+    Return the prefix length that forms begin with: /24, or /64 for IPv6, or the nearest that a pool takes; None without
+    a container of that version.
+
+    Args:
+        pool: The SegmentPool.
+        networks: Its containers, netaddr.IPNetworks.
+        version: 4 or 6.
+    """
+    largest = min((network.prefixlen for network in networks if network.version == version), default=None)
+    if largest is None:
+        return None
+    shortest, longest = prefix_length_bounds(pool, version, {network.version for network in networks})
+    return min(max(USUAL_PREFIX_LENGTHS[version], shortest, largest + 1), longest)
 
 
 def pool_errors(pool, networks):

@@ -7,10 +7,12 @@ from django.core.exceptions import ValidationError
 from netbox_vlan_manager.validators import (
     clean_cidr,
     clean_cluster_name,
+    clean_duration,
     clean_epg_name,
     clean_purpose,
     clean_vid,
     clean_vid_range,
+    duration_text,
     parse_vid_ranges,
     prefix_length_bounds,
 )
@@ -266,3 +268,30 @@ def test_bounds_of_a_pool_with_both_families_are_for_ipv4():
 
 def test_bounds_of_a_pool_without_containers():
     assert prefix_length_bounds(pool(20, 28), 4, set()) == (20, 28)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "shown"),
+    [
+        ("0", 0, "0"),
+        ("90", 90, "90s"),
+        ("90m", 5400, "90m"),
+        ("60m", 3600, "1h"),
+        (" 1 H ", 3600, "1h"),
+        ("24h", 86400, "1d"),
+        ("7d", 604800, "1w"),
+        ("10d", 864000, "10d"),
+        ("2w", 1209600, "2w"),
+        (3600, 3600, "1h"),
+    ],
+)
+def test_durations(text, seconds, shown):
+    assert clean_duration(text) == seconds
+    assert duration_text(seconds) == shown
+    assert clean_duration(shown) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "1y", "1.5h", "-1h", "1h30m", "\u0661h", "9" * 30, None, True])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValidationError, match="90m, 1h, 7d or 2w"):
+        clean_duration(text)

@@ -8,12 +8,13 @@ from ipam.api.serializers import PrefixSerializer
 from ipam.models import Prefix
 from netbox.api.fields import ChoiceField, SerializedPKRelatedField
 
-from ..validators import ClusterName, clean_purpose, parse_vid_ranges
+from ..validators import ClusterName, clean_duration, clean_purpose, parse_vid_ranges
 from .references import find_object, viewable
 
 __all__ = (
     "ClusterNameField",
     "ClusterNamesField",
+    "DurationField",
     "NameOrIDField",
     "OptionalChoiceField",
     "PrefixField",
@@ -138,6 +139,13 @@ class ClusterNamesField(serializers.Field):
 
     def to_representation(self, value):
         return value
+
+
+class DurationField(serializers.IntegerField):
+    """A duration in seconds, which a client may also write as text such as 90m or 7d."""
+
+    def to_internal_value(self, data):
+        return super().to_internal_value(clean_duration(data) if isinstance(data, str) else data)
 
 
 @extend_schema_field({"type": "string", "maxLength": 50})

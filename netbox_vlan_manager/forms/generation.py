@@ -1,10 +1,15 @@
+import re
+
 from django import forms
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from utilities.forms.rendering import FieldSet, InlineFields
 
 from ..models import Segment, SegmentPool
-from ..validators import EPG_TEMPLATE, VID_MAX, VID_MIN
+from ..services.segments.free_space import find_networks, find_vids
+from ..services.segments.generation import PREFIX_LENGTH_MISSING
+from ..validators import EPG_TEMPLATE, VID_MAX, VID_MIN, usual_prefix_length
 
 __all__ = ("GenerateSegmentsForm",)
 
@@ -53,16 +58,40 @@ class GenerateSegmentsForm(forms.Form):
     )
 
     def __init__(self, *args, pool, user, **kwargs):
+        networks = [prefix.prefix for prefix in pool.prefixes.all()]
+        versions = {network.version for network in networks}
         default = {
-            "prefix_length": pool.grow_prefix_length,
-            "ipv6_prefix_length": pool.grow_ipv6_prefix_length,
+            "prefix_length": pool.grow_prefix_length or usual_prefix_length(pool, networks, min(versions, default=4)),
+            "ipv6_prefix_length": pool.grow_ipv6_prefix_length or usual_prefix_length(pool, networks, 6),
             "epg_template": pool.epg_template or EPG_TEMPLATE,
         }
         kwargs["initial"] = {**default, **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
         # Only a pool with containers of both IP versions takes this length; in others, the field could only be empty.
-        if {prefix.prefix.version for prefix in pool.prefixes.all()} != {4, 6}:
+        if versions != {4, 6}:
             del self.fields["ipv6_prefix_length"]
+        # Without a length, the service takes the one that the pool grows by.
+        self.fields["prefix_length"].required = not pool.grow_prefix_length
+        self.fields["prefix_length"].error_messages["required"] = PREFIX_LENGTH_MISSING
+        self.pool = pool
+
+    def show_free_space(self):
+        """Say below the fields which VLAN IDs and networks are free."""
+        vids = find_vids(self.pool.vlan_group, VID_MIN, VID_MAX, VID_MAX)
+        text = ngettext("{count} VLAN ID is free: {first}", "{count} VLAN IDs are free from {first} on", len(vids))
+        if not vids:
+            text = gettext("No VLAN ID is free")
+        self._add_help("count", text.format(count=len(vids), first=vids[0] if vids else ""))
+        for name, version in (("prefix_length", None), ("ipv6_prefix_length", 6)):
+            if name not in self.fields or not re.fullmatch("[0-9]{1,3}", str(self[name].value())):
+                continue
+            length = int(self[name].value())
+            networks = find_networks(self.pool, length, 1, version=version)
+            text = gettext("The next free one is {network}") if networks else gettext("No network of /{length} is free")
+            self._add_help(name, text.format(network=networks[0] if networks else "", length=length))
+
+    def _add_help(self, name, text):
+        self[name].help_text = f"{self[name].help_text}. {text}."
 
     def get_asked(self):
         """Return the keyword arguments of the service."""

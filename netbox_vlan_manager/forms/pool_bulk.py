@@ -28,7 +28,7 @@ from ..models.addressing import MTU_MAX, MTU_MIN
 from ..models.pools import COOLDOWN_MAX
 from ..services.base.custom_fields import POOL_FIELDS
 from ..validators import validate_epg_template
-from .fields import CIDRListField
+from .fields import CIDRListField, DurationField
 from .mixins import NamedColumnsMixin
 from .pools import GROW_LIMIT_MAX, LIMIT_MAX, STATUS_CHOICES, SegmentPoolServiceForm
 
@@ -225,12 +225,11 @@ class SegmentPoolBulkEditForm(PrimaryModelBulkEditForm):
         choices=add_blank_choice(ReleaseInUseChoices),
         required=False,
     )
-    cooldown = forms.IntegerField(
+    cooldown = DurationField(
         label=_("Cool-down"),
-        min_value=0,
         max_value=COOLDOWN_MAX,
         required=False,
-        help_text=_("In seconds"),
+        help_text=_("Such as 90m, 1h, 7d or 2w"),
     )
     max_per_cluster = forms.IntegerField(
         label=_("Segments per cluster"),

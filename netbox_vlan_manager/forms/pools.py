@@ -24,10 +24,10 @@ from utilities.forms.rendering import FieldSet, InlineFields
 
 from ..choices import AllocationOrderChoices, PoolLevelChoices, ReleaseInUseChoices, SegmentPoolStatusChoices
 from ..models import SegmentPool
-from ..models.pools import POOL_SCOPE_MODELS
+from ..models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ..services import create_pool, update_pool
 from ..services.base.custom_fields import POOL_FIELDS
-from .fields import CIDRListField, VIDRangesField
+from .fields import CIDRListField, DurationField, VIDRangesField
 from .groups import Fold, GroupsMixin, OneOf
 from .mixins import KeepHiddenMixin, PlaceFilterForm, RestrictedFilterMixin, ServiceFormMixin
 
@@ -61,6 +61,15 @@ class SegmentPoolServiceForm(ServiceFormMixin, forms.Form):
     )
     prefix_custom_fields = JSONField(
         label=_("Of prefixes"), required=False, help_text=_("The same for the prefixes that are made in the pool")
+    )
+    cooldown = DurationField(
+        label=_("Cool-down"),
+        initial=0,
+        max_value=COOLDOWN_MAX,
+        help_text=_(
+            "How long a released segment is quarantined before it is available again, such as 90m, 1h, 7d or 2w; "
+            "0 for not at all"
+        ),
     )
     vid_ranges = VIDRangesField(
         label=_("VLAN IDs"),
@@ -349,10 +358,6 @@ class SegmentPoolForm(
         }
         help_texts = {
             "name": _("Made from the VRF and the scope when empty, such as “Network1 Site1”"),
-            "cooldown": _(
-                "How long a released segment is quarantined before it is available again, in seconds: 3600 "
-                "is an hour, 86400 a day; 0 for not at all"
-            ),
             "dns_servers": _("IP addresses separated by commas, in their order, such as 192.0.2.53,2001:db8::53"),
         }
 

@@ -442,8 +442,17 @@ class SegmentPool(
         on_trial = self.is_on_trial and segment_status == SegmentStatusChoices.DISABLED
         return on_trial or segment_status == SegmentStatusChoices.ALLOCATED
 
+    @property
+    def is_empty(self):
+        """Whether the pool has no segments, and makes none on demand."""
+        return not self.auto_grow and not self.usage.total_segments
+
+    def get_level_display(self):
+        # Without segments, the pool has no utilization that could be normal.
+        return _("Empty") if self.is_empty else dict(PoolLevelChoices)[self.level]
+
     def get_level_color(self):
-        return PoolLevelChoices.colors.get(self.level)
+        return "gray" if self.is_empty else PoolLevelChoices.colors.get(self.level)
 
     @cached_property
     def usage(self):

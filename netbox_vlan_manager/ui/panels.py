@@ -39,6 +39,15 @@ class EPGNameAttr(attrs.ObjectAttribute):
         return {"url": epg_urls([value], context["perms"].user).get(value)}
 
 
+class EmptyPoolPanel(panels.Panel):
+    """Says that a pool has no segments, and offers the ways to make some that the user may take."""
+
+    template_name = "netbox_vlan_manager/inc/empty_pool.html"
+
+    def should_render(self, context):
+        return not context["object"].usage.total_segments
+
+
 class SegmentPoolPanel(panels.ObjectAttributesPanel):
     name = attrs.TextAttr("name")
     status = attrs.ChoiceAttr("status")

@@ -80,6 +80,7 @@ class SegmentPoolGenerateView(PoolOperationView):
         return get_segments_url(self.request.user, pool)
 
     def render(self, pool, form, result=None, conflicts=()):
+        form.show_free_space()
         return super().render(pool, form, result and summarize(result.as_json(GenerateSegmentsJob.listed)), conflicts)
 
     def get_extra_context(self, pool):

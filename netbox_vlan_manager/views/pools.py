@@ -98,6 +98,7 @@ class SegmentPoolView(PoolActionsMixin, GetRelatedModelsMixin, generic.ObjectVie
     actions = (AllocateSegment, MovePool, CloneObject, EditObject, DeleteObject)
     layout = layout.SimpleLayout(
         left_panels=[
+            panels.EmptyPoolPanel(),
             panels.SegmentPoolPanel(),
             panels.SegmentPoolAllocationPanel(),
             panels.SegmentPoolGrowthPanel(),

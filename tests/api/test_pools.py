@@ -104,6 +104,12 @@ class SegmentPoolsTestCase(PlainTestCase):
         container = Prefix.objects.get(prefix="10.20.0.0/16")
         self.assertEqual((container.vrf, container.status), (self.vrf, "container"))
 
+    def test_cooldown_as_text(self):
+        for value, seconds in (("7d", 604800), ("90m", 5400), ("60", 60), (3600, 3600)):
+            self.assertEqual(self.call("patch", self.url, {"cooldown": value})["cooldown"], seconds)
+        for value in ("x", "1y", "-1", -1, "9000w", "", True, None, [], {}):
+            self.assertIn("cooldown", self.call("patch", self.url, {"cooldown": value}, status=400))
+
     def test_vid_ranges_as_text(self):
         self.post(self.list_url, self.new(vid_ranges="100-199, 300"), status=201)
         self.assertEqual(SegmentPool.objects.get(name="Network1 Site2").vlan_group.vid_ranges_list, "100-199,300")

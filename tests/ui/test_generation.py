@@ -81,6 +81,29 @@ class TestForm:
         send(client, url, "_confirm", count=1, ipv6_prefix_length=60)
         assert str(Segment.objects.get().ipv6_prefix) == "2001:db8::/60"
 
+    def test_begins_with_the_usual_lengths(self, client, user, pool, url):
+        def get_lengths(*prefixes, **fields):
+            update_pool(pool, user=make_user(), prefixes=list(prefixes), **fields)
+            fields = client.get(url).context["move_form"].fields
+            form = client.get(url).context["move_form"]
+            return [form[name].value() for name in ("prefix_length", "ipv6_prefix_length") if name in fields]
+
+        assert get_lengths("10.0.0.0/16") == [24]
+        assert get_lengths("10.0.0.0/16", min_prefix_length=26) == [26]
+        assert get_lengths("10.0.0.0/16", min_prefix_length=None, max_prefix_length=22) == [22]
+        assert get_lengths("10.0.0.0/25", max_prefix_length=None) == [26]
+        assert get_lengths("10.0.0.0/16", "2001:db8::/48") == [24, 64]
+        assert get_lengths("2001:db8::/48") == [64]
+        assert client.get(url).context["move_form"].fields["prefix_length"].required
+
+    def test_says_what_is_free(self, client, user, pool, url):
+        make_segment(pool, 100)
+        text = text_of(client.get(url))
+        assert "899 VLAN IDs are free from 101 on" in text
+        assert "The next free one is 10.0.1.0/24" in text
+        assert "No network of /15 is free" in text_of(send(client, url, prefix_length=15))
+        assert send(client, url, prefix_length="x").status_code == 200
+
     def test_takes_values_from_its_address(self, client, user, url):
         form = client.get(f"{url}?count=7&dhcp=True").context["move_form"]
         assert (form["count"].value(), form["dhcp"].value()) == ("7", "True")

@@ -18,7 +18,7 @@ from netbox_vlan_manager.models import Segment, SegmentPool, pools
 from netbox_vlan_manager.models.pools import CONSTRAINT_FIELDS
 from netbox_vlan_manager.services import allocate, delete_segment, release_allocation
 from netbox_vlan_manager.services.pools import parts, provisioning
-from tests.factories import make_pool, make_site, make_user, make_vrf
+from tests.factories import make_pool, make_segment, make_site, make_user, make_vrf, permit
 from tests.ui.base import PluginViewMixin
 from utilities.testing import ViewTestCases, create_tags
 
@@ -164,6 +164,8 @@ class TestForm:
             ({"allocation_order": "unknown"}, "allocation_order"),
             ({"release_in_use": "unknown"}, "release_in_use"),
             ({"cooldown": -1}, "cooldown"),
+            ({"cooldown": "soon"}, "cooldown"),
+            ({"cooldown": "11000d"}, "cooldown"),
             ({"max_per_cluster": 0}, "max_per_cluster"),
             ({"max_per_tenant": 0}, "max_per_tenant"),
             ({"max_per_request": 0}, "max_per_request"),
@@ -254,6 +256,37 @@ class TestForm:
         assert get_open(edit_url) == ["Status and description", "Utilization"]
         text = client.get(edit_url).content.decode()
         assert (text.count("<details"), len(re.findall(r"<details[^>]* open>", text))) == (6, 2)
+
+    def test_durations(self, client):
+        client.post(ADD_URL, form_data(cooldown="36h"))
+        pool = SegmentPool.objects.get()
+        assert pool.cooldown == 36 * 3600
+        assert client.get(f"{pool.get_absolute_url()}edit/").context["form"]["cooldown"].value() == "36h"
+        data = {"pk": [pool.pk], "_apply": "", "cooldown": "2w"}
+        assert client.post(ADD_URL.replace("add/", "edit/"), data).status_code == 302
+        assert TestImport().load(client, "id,cooldown", f"{pool.pk},90m").status_code == 302
+        pool.refresh_from_db()
+        assert pool.cooldown == 90 * 60
+
+    def test_empty_pool_says_so_and_offers_ways_to_fill_it(self, client):
+        pool = make_pool()
+        url = pool.get_absolute_url()
+        response = client.post(ADD_URL, form_data(), follow=True)
+        for text in (response.content.decode(), client.get(url).content.decode()):
+            assert "This pool has no segments yet" in text
+            assert re.search("text-bg-gray\\W+Empty", text)
+            assert [path for path in ('generate/"', 'adopt/"', 'segments/import/"') if path not in text] == []
+        table = client.get(ADD_URL.replace("add/", "")).context["table"]
+        assert {row.get_cell_value("level") for row in table.rows} == {"Empty"}
+
+        client.force_login(permit(make_user("viewer"), SegmentPool, "view"))
+        text = client.get(url).content.decode()
+        assert "This pool has no segments yet" in text
+        assert [path for path in ('generate/"', 'adopt/"') if path in text] == []
+        make_segment(pool, 100)
+        text = client.get(url).content.decode()
+        assert "This pool has no segments yet" not in text
+        assert "Normal" in text
 
     def test_a_new_pool_cannot_be_retiring(self, client):
         pool = make_pool()

@@ -16,10 +16,10 @@ from ...choices import (
     SegmentPoolStatusChoices,
 )
 from ...models import SegmentPool
-from ...models.pools import POOL_SCOPE_MODELS
+from ...models.pools import COOLDOWN_MAX, POOL_SCOPE_MODELS
 from ...services import create_pool, update_pool
 from ...services.base.resolution import visible_pools
-from ..fields import OptionalChoiceField, PrefixField, UsageField, UtilizationField, VIDRangesField
+from ..fields import DurationField, OptionalChoiceField, PrefixField, UsageField, UtilizationField, VIDRangesField
 from ..references import find_pool, viewable
 from .base import ServiceModelSerializer
 
@@ -29,6 +29,15 @@ __all__ = ("SegmentPoolSerializer",)
 class SegmentPoolSerializer(ServiceModelSerializer):
     status = ChoiceField(choices=SegmentPoolStatusChoices, required=False)
     allocation_order = ChoiceField(choices=AllocationOrderChoices, required=False)
+    cooldown = DurationField(
+        required=False,
+        min_value=0,
+        max_value=COOLDOWN_MAX,
+        help_text=_(
+            "How long a released segment is quarantined before it is handed out again, in seconds; text such as 90m, "
+            "1h, 7d or 2w is accepted too"
+        ),
+    )
     release_in_use = ChoiceField(choices=ReleaseInUseChoices, required=False)
     gateway_rule = ChoiceField(choices=GatewayRuleChoices, required=False)
     level = ChoiceField(choices=PoolLevelChoices, read_only=True)

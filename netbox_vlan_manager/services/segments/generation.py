@@ -10,6 +10,7 @@ from functools import partial
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy
@@ -31,6 +32,9 @@ __all__ = (
     "plan_specs",
     "raise_first",
 )
+
+
+PREFIX_LENGTH_MISSING = gettext_lazy("Give the prefix length of the new segments, such as 24.")
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def length_errors(pool, prefix_length, ipv6_prefix_length):
     # Without containers the error is that there is no room.
     errors = new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length) if networks else {}
     if not prefix_length:
-        errors["prefix_length"] = _("Give the prefix length of the new segments, such as 24.")
+        errors["prefix_length"] = PREFIX_LENGTH_MISSING
     return errors
 
 
