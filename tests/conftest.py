@@ -148,6 +148,25 @@ def django_db_setup(stack, django_test_environment):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_menu():
+    """Pages have only this plugin's menu: rendering a page spends most of its time on NetBox's own menus."""
+    from netbox.registry import registry
+
+    menus = [menu for menu in registry["plugins"]["menus"] if menu.label == "VLAN Manager"]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("utilities.templatetags.navigation.get_menus", lambda: menus)
+        yield
+
+
+@pytest.fixture
+def whole_menu(short_menu, monkeypatch):
+    """Pages have all menus, as in production."""
+    from netbox.navigation.menu import get_menus
+
+    monkeypatch.setattr("utilities.templatetags.navigation.get_menus", get_menus)
+
+
 @pytest.fixture(scope="session")
 def stack(pytestconfig):
     """The servers of this run, a Stack."""

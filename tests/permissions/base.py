@@ -6,7 +6,6 @@ import json
 import re
 import zipfile
 from datetime import timedelta
-from unittest.mock import patch
 from urllib.parse import unquote
 
 from django.contrib.messages import get_messages
@@ -14,7 +13,6 @@ from django.db import connection
 from django.test import Client, TestCase
 from django.utils import timezone
 
-from netbox.registry import registry
 from users.constants import TOKEN_PREFIX
 from users.models import Token
 
@@ -84,11 +82,6 @@ class WorldTestCase(TestCase):
         with connection.cursor() as cursor:
             cursor.execute(query)
             return cursor.fetchall()
-
-    def setUp(self):
-        # Rendering a page spends most of its time on NetBox's own menus.
-        menus = [menu for menu in registry["plugins"]["menus"] if menu.label == "VLAN Manager"]
-        self.enterContext(patch("utilities.templatetags.navigation.get_menus", lambda: menus))
 
     def send(self, row, persona):
         """Send a call, and return the response and all of its text."""

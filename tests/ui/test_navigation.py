@@ -7,7 +7,7 @@ ROOT = "/plugins/vlan-manager"
 
 
 @pytest.mark.django_db
-def test_menu_shows_what_the_user_may_use(client):
+def test_menu_shows_what_the_user_may_use(client, whole_menu):
     user = make_user("alice")
     client.force_login(user)
     assert client.get("/").content.decode().count(f'"{ROOT}/') == 1
