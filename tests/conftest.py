@@ -14,7 +14,6 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.browser import BrowserError, launch_browser
 from tests.stack import Stack, StackError
-from tests.stack.warm import WarmNetBox
 
 stack_key = pytest.StashKey[Stack]()
 
@@ -60,6 +59,7 @@ def pytest_configure(config):
         stack = config.stash[stack_key] = Stack(**POSTGRESQL_SETTINGS).start()
     except StackError as e:
         raise pytest.UsageError(str(e)) from None
+    stack.keep_warm()
     os.environ.update(stack.create_database().env, NETBOX_CONFIGURATION="tests.stack.configuration_testing")
     django.setup()
     importlib.import_module("tests.recording").is_enabled = True
@@ -192,10 +192,8 @@ def fresh_database(stack):
 
 @pytest.fixture(scope="session")
 def warm_netbox(stack):
-    """A WarmNetBox: .run("tests.module", "argument", env=database.env) is `python -m` without NetBox's start-up."""
-    warm = WarmNetBox(stack.create_database().env)
-    yield warm
-    warm.stop()
+    """The stack's WarmNetBox: .run("tests.module", "argument", env=database.env) runs a module in a fork."""
+    return stack.warm
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ from pathlib import Path
 import hcl2
 import pytest
 
-from tests.stack.servers import Process
-
 pytestmark = pytest.mark.live
 
 BUSY = (503, {"Retry-After": "1"})
@@ -164,7 +162,7 @@ def test_event_rule(examples, api, netbox):
 @pytest.fixture
 def worker(netbox, tmp_path):
     """An RQ worker; NetBox runs scripts only with one."""
-    worker = Process([sys.executable, "-m", "netbox", "rqworker"], env=netbox.database.env, log=tmp_path / "worker.log")
+    worker = netbox.database.start("netbox", "rqworker", log=tmp_path / "worker.log")
     yield worker
     worker.stop()
 

@@ -1,9 +1,6 @@
-import sys
 from pathlib import Path
 
 import pytest
-
-from tests.stack.servers import Process
 
 
 @pytest.fixture(scope="module")
@@ -11,7 +8,7 @@ def worker(live_netbox):
     """A process that runs live_netbox's background jobs."""
     database = live_netbox.database
     log = Path(database.env["NETBOX_ROOT"]) / "rqworker.log"
-    process = Process([sys.executable, "-m", "netbox", "rqworker"], env=database.env, log=log)
+    process = database.start("netbox", "rqworker", log=log)
     yield process
     # Not killed: Redis lists a killed worker for minutes, and other tests check that there is none.
     process.stop()

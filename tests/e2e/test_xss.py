@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from urllib.parse import urlencode
 
 import pytest
@@ -95,9 +93,7 @@ FRAGMENTS = """() => {
 def live_netbox(stack):
     """A NetBox full of attacks; `world` has the paths of its pages."""
     live = stack.serve(stack.create_database(), username="root")
-    command = [sys.executable, "-m", "tests.security.world"]
-    process = subprocess.run(command, env=live.database.env, check=True, stdout=subprocess.PIPE, text=True)
-    live.world = json.loads(process.stdout)
+    live.world = json.loads(live.database.run("tests.security.world").stdout)
     yield live
     live.stop()
 

@@ -1,12 +1,11 @@
 """Bulk writes as NetBox's background jobs, run by a real worker."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.stack.servers import Process, Valkey, free_port, wait_for
+from tests.stack.servers import Valkey, free_port, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -69,7 +68,7 @@ def world(stack):
     assert refused.status_code == 503
 
     log = Path(database.env["NETBOX_ROOT"]) / f"rqworker-{valkey.port}.log"
-    worker = Process([sys.executable, "-m", "netbox", "rqworker"], env=database.env, log=log)
+    worker = database.start("netbox", "rqworker", log=log)
 
     def check_worker():
         status = requests.get(f"{live.url}/api/status/", headers={"Authorization": f"Bearer {live.token}"}, timeout=60)

@@ -3,14 +3,14 @@
 import os
 import signal
 import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
-from tests.stack.servers import Process, Valkey
+from tests.stack.servers import Valkey
 
 pytestmark = pytest.mark.live
 
@@ -39,7 +39,7 @@ def start_worker(database, valkey):
 
     def start():
         log = Path(database.env["NETBOX_ROOT"]) / f"rqworker-{valkey.port}-{len(workers)}.log"
-        workers.append(Process([sys.executable, "-m", "netbox", "rqworker"], env=database.env | valkey.env, log=log))
+        workers.append(replace(database, env=database.env | valkey.env).start("netbox", "rqworker", log=log))
         return workers[-1]
 
     yield start

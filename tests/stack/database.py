@@ -9,14 +9,14 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
-from tests.stack.servers import PostgreSQL, StackError
+from tests.stack.servers import PostgreSQL, Process, StackError
 
 __all__ = ("Database", "TemplateCache", "create_database", "ensure_templates", "template_names")
 
@@ -33,36 +33,64 @@ class Database:
     Attributes:
         name: Its name on the server.
         env: The environment in which NetBox's processes use it.
+        warm: A WarmNetBox that runs these processes, if any.
     """
 
     name: str
     env: dict = field(repr=False)
+    warm: object = field(default=None, repr=False)
 
     def connect(self, **kwargs):
         """Open a psycopg connection to it, in autocommit mode by default."""
         return _connect(self.env, self.name, **kwargs)
 
     def netbox(self, *args, **kwargs):
+        """Run a management command to its end, as `run` does."""
+        return self.run("netbox", *args, **kwargs)
+
+    def run(self, module, *args, **kwargs):
         """
-        Run a management command to its end.
+        Run a module as `python -m` does, to its end.
 
         Args:
-            args: The command and its arguments.
+            module: Its name.
+            args: Its arguments.
             kwargs: For subprocess.run(); output is captured as text by default.
 
         Returns:
             The subprocess.CompletedProcess.
 
         Raises:
-            subprocess.CalledProcessError: The command failed.
+            subprocess.CalledProcessError: It failed.
         """
         options = {"env": self.env, "capture_output": True, "text": True, "check": True}
         try:
-            return subprocess.run([sys.executable, "-m", "netbox", *args], **(options | kwargs))
+            if self._is_warm and not kwargs:
+                process = self.warm.run(module, *args, env=self.env)
+                process.check_returncode()
+                return process
+            return subprocess.run([sys.executable, "-m", module, *args], **(options | kwargs))
         except subprocess.CalledProcessError as e:
             if e.stderr:
                 e.add_note(e.stderr)
             raise
+
+    def start(self, module, *args, log=None):
+        """
+        Start a module as `python -m` does, and return its Process.
+
+        Args:
+            module: Its name.
+            args: Its arguments.
+            log: The path of the file for its output.
+        """
+        if self._is_warm:
+            return Process(start=partial(self.warm.start, module, *args, env=self.env), log=log)
+        return Process([sys.executable, "-m", module, *args], env=self.env, log=log)
+
+    @property
+    def _is_warm(self):
+        return self.warm is not None and self.warm.can_run(self.env)
 
     def drop(self):
         """Delete it, and end all connections to it."""

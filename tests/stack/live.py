@@ -1,14 +1,12 @@
 import secrets
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
 from tests.stack.database import Database
-from tests.stack.servers import Process, wait_for
+from tests.stack.servers import wait_for
 
 __all__ = ("LiveNetBox",)
 
@@ -53,26 +51,17 @@ class LiveNetBox:
         Raises:
             StackError: It does not start.
         """
-        self.process = Process(
-            [
-                sys.executable,
-                "-m",
-                "gunicorn",
-                f"--workers={self.workers}",
-                # NetBox is imported once, and not by each worker.
-                "--preload",
-                "--no-control-socket",
-                f"--bind=127.0.0.1:{self.port}",
-                "tests.stack.wsgi",
-            ],
-            env=self.database.env,
+        self.process = self.database.start(
+            "gunicorn",
+            f"--workers={self.workers}",
+            # NetBox is imported once, and not by each worker.
+            "--preload",
+            "--no-control-socket",
+            f"--bind=127.0.0.1:{self.port}",
+            "tests.stack.wsgi",
             log=Path(self.database.env["NETBOX_ROOT"]) / f"gunicorn-{self.port}.log",
         )
-        subprocess.run(
-            [sys.executable, "-m", "tests.stack.accounts", self.username, self.password, self.token],
-            env=self.database.env,
-            check=True,
-        )
+        self.database.run("tests.stack.accounts", self.username, self.password, self.token)
         wait_for(lambda: requests.get(f"{self.url}/login/", timeout=60).raise_for_status(), self.process, "NetBox")
 
     def stop(self):

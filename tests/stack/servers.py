@@ -105,12 +105,23 @@ class Process:
     """
     A child process in its own process group: a Ctrl-C in the terminal reaches only the parent, which then stops its
     children in order.
+
+    Args:
+        args: The program and its arguments.
+        stop_signal: The signal that ends it.
+        log: The path of the file to which its output is appended.
+        start: A function that starts it another way: it takes the file for the output, and returns what has the
+            interface of subprocess.Popen.
+        kwargs: For subprocess.Popen().
     """
 
-    def __init__(self, args, stop_signal=signal.SIGTERM, log=None, **kwargs):
+    def __init__(self, args=(), stop_signal=signal.SIGTERM, log=None, start=None, **kwargs):
         self.stop_signal = stop_signal
         self.log = log
         self.stopped = False
+        if start:
+            self.popen = start(output=log or os.devnull)
+            return
 
         def die_with_parent():
             # PR_SET_PDEATHSIG: a parent that is killed outright cannot stop its children.

@@ -5,10 +5,12 @@ import shutil
 import signal
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 
 from tests.stack.database import PROJECT, Database, TemplateCache, create_database, ensure_templates
 from tests.stack.live import LiveNetBox
 from tests.stack.servers import PgBouncer, PostgreSQL, Valkey, free_port
+from tests.stack.warm import WarmNetBox
 
 __all__ = ("Stack",)
 
@@ -24,6 +26,7 @@ class Stack:
     Attributes:
         postgresql: The PostgreSQL that was started here, if any.
         valkey: The Valkey that was started here, if any.
+        warm: The WarmNetBox of this stack, after keep_warm().
         inherited: The environment that this process was started with.
         env: The environment for processes that use the stack, without DB_NAME.
     """
@@ -32,6 +35,7 @@ class Stack:
         self.settings = settings
         self.postgresql = None
         self.valkey = None
+        self.warm = None
         self._resources = ExitStack()
         self._pairs = 0
         self.inherited = dict(os.environ)
@@ -105,7 +109,12 @@ class Stack:
             # The jobs of one NetBox fail in a worker of another. The first pair belongs to `env`.
             self._pairs += 1
             database.env["REDIS_DATABASE"] = str(2 * self._pairs)
-        return database
+        return replace(database, warm=self.warm)
+
+    def keep_warm(self):
+        """Let the processes of the databases that are made from now on be forks of one process: see WarmNetBox."""
+        self.warm = WarmNetBox(self)
+        self._resources.callback(self.warm.stop)
 
     def add(self, process):
         """Register a Process to be stopped with the stack, and return it."""
