@@ -12,7 +12,7 @@ from ..forms.errors import add_service_error
 from ..models import Allocation, SegmentPool
 from ..services import allocate
 from ..services.base.refusals import SERVICE_ERRORS
-from ..services.reporting.overview import most_used, recent_activity, total_usage
+from ..services.reporting.overview import most_urgent, recent_activity, total_usage
 from ..ui.plots import history_context
 from .mixins import KeepTypedMixin
 
@@ -74,16 +74,16 @@ class OverviewView(KeepTypedMixin, ContentTypePermissionRequiredMixin, View):
         user = self.request.user
         allocations = Allocation.objects.restrict(user, "view")
         pools = SegmentPool.objects.restrict(user, "view")
-        statistics = most_used(pools)
-        usage = total_usage(statistics)
+        states = most_urgent(pools)
+        usage = total_usage([pool.statistics for pool in states])
         context = {
             # Not named "form": NetBox would repeat the form's errors in a toast.
             "allocate_form": form,
             "result": result,
             "result_visible": result is not None and allocations.filter(pk=result.allocation.pk).exists(),
-            "pools": statistics[:POOLS_SHOWN],
+            "pools": states[:POOLS_SHOWN],
             "pools_shown": POOLS_SHOWN,
-            "pool_count": len(statistics),
+            "pool_count": len(states),
             "usage": usage,
             "activities": recent_activity(user),
             **history_context(self.request, pools, usage, title=_("Utilization of all pools together")),

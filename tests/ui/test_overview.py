@@ -130,6 +130,37 @@ def test_paused_pool(page):
     assert "Paused Site1 Network1" in main_of(page())
 
 
+def test_badges_and_the_order_by_urgency(page):
+    for number, fields in enumerate(
+        (
+            {"status": "retiring"},
+            {"status": "paused"},
+            {},
+            {"warning_threshold": 20, "critical_threshold": 90},
+            {"warning_threshold": 20, "critical_threshold": 30},
+        )
+    ):
+        pool = make_pool("Network1", f"Place{number}", container=f"10.{number}.0.0/16", segments=2)
+        allocate("prod-01", pool=pool, user=make_user())
+        SegmentPool.objects.filter(pk=pool.pk).update(**fields)
+    full = make_pool("Network1", "Place5", container="10.5.0.0/16", segments=1)
+    allocate("prod-01", pool=full, user=make_user())
+
+    text = main_of(page())
+    badges = (
+        "Exhausted Place5",
+        "Critical from 30% Place4",
+        "Warning from 20% Place3",
+        "Paused Place1",
+        "Retiring Place0",
+        "Place2 Network1",
+    )
+    places = [text.index(badge) for badge in badges]
+    assert places == sorted(places)
+    # The segments of pools that hand out nothing are not available.
+    assert "Segments 13 Allocated 6 Available 5" in text
+
+
 def test_the_most_used_pools_come_first(client, page, pool):
     make_pool("Network1", "Site0", container="10.1.0.0/16", segments=2)
     allocate("prod-01", pool=pool, user=make_user())
@@ -142,13 +173,13 @@ def test_many_pools_leave_the_least_used_to_the_list(client, user, monkeypatch):
     monkeypatch.setattr("netbox_vlan_manager.views.overview.POOLS_SHOWN", 2)
     client.force_login(user)
     make_pool(scope="Site2", container="10.1.0.0/16", segments=1)
-    assert "most used of" not in text_of(client.get(URL))
+    assert "most urgent of" not in text_of(client.get(URL))
     full = make_pool(scope="Site3", container="10.2.0.0/16", segments=1)
     allocate("prod-01", pool=full, user=make_user())
 
     response = client.get(URL)
-    assert [row.site for row in response.context["pools"]] == ["Site3", "Site1"]
-    assert "The 2 most used of 3 pools." in main_of(text_of(response))
+    assert [pool.statistics.site for pool in response.context["pools"]] == ["Site3", "Site1"]
+    assert "The 2 most urgent of 3 pools." in main_of(text_of(response))
     assert "Pools 3 Segments 4 Allocated 1" in main_of(text_of(response))
     assert client.get("/plugins/vlan-manager/pools/?sort=-utilization").context["table"].rows[0].record == full
 

@@ -8,18 +8,39 @@ from django.db.models.functions import Collate
 
 from users.models import User
 
-from ...choices import SegmentStatusChoices
+from ...choices import PoolLevelChoices, SegmentPoolStatusChoices, SegmentStatusChoices
 from ...models import Allocation, Segment, SegmentPool, SegmentUsage
 from ...models.pools import scope_name
-from .statistics import pool_statistics
+from .statistics import PoolStatistics, pool_statistics
+from .thresholds import level_of
 
 __all__ = (
     "Activity",
+    "PoolState",
+    "most_urgent",
     "most_used",
     "pools_to_allocate_from",
     "recent_activity",
     "total_usage",
 )
+
+
+# What a user should look at first. Pools that are not active hand out nothing, whatever their levels.
+URGENCY = (
+    PoolLevelChoices.EXHAUSTED,
+    PoolLevelChoices.CRITICAL,
+    PoolLevelChoices.WARNING,
+    SegmentPoolStatusChoices.PAUSED,
+    SegmentPoolStatusChoices.RETIRING,
+    PoolLevelChoices.NORMAL,
+)
+
+
+class PoolState(NamedTuple):
+    """The PoolStatistics of a pool, and its state: its level, or its status if it is not active."""
+
+    statistics: PoolStatistics
+    state: str
 
 
 class Activity(NamedTuple):
@@ -40,11 +61,30 @@ def most_used(pools):
     return sorted(pool_statistics(pools), key=lambda row: -row.usage.utilization)
 
 
+def most_urgent(pools):
+    """
+    Return the PoolStates of `pools`, a queryset of pools that the caller may view, by urgency and utilization.
+
+    It takes as many queries as `pool_statistics`.
+    """
+    states = [PoolState(row, _state_of(row)) for row in most_used(pools)]
+    # Sorting keeps the order by utilization among equal states.
+    return sorted(states, key=lambda pool: URGENCY.index(pool.state))
+
+
+def _state_of(row):
+    return level_of(row.usage, row) if row.status == SegmentPoolStatusChoices.ACTIVE else row.status
+
+
 def total_usage(statistics):
-    """Return the SegmentUsage of several PoolStatistics together."""
-    return SegmentUsage(
-        **{name: sum(getattr(row.usage, name) for row in statistics) for name in SegmentUsage.__dataclass_fields__}
-    )
+    """
+    Return the SegmentUsage of several PoolStatistics together.
+
+    Only the segments of active pools are available.
+    """
+    usage = {name: sum(getattr(row.usage, name) for row in statistics) for name in SegmentUsage.__dataclass_fields__}
+    usage["available"] = sum(row.usage.available for row in statistics if row.status == SegmentPoolStatusChoices.ACTIVE)
+    return SegmentUsage(**usage)
 
 
 def recent_activity(user, limit=10):
