@@ -9,6 +9,7 @@ name only pools that the user may view.
 
 import logging
 from collections import Counter
+from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from typing import NamedTuple
@@ -52,6 +53,10 @@ __all__ = (
 
 # The most combinations that an error lists.
 COMBINATIONS_LISTED = 50
+# The most of them that its text names.
+COMBINATIONS_NAMED = 5
+# Comparing long texts is slow.
+COMPARED = 100
 
 SITE, VRF_NAME = placeholder("site", "text"), placeholder("vrf", "text")
 SITE_ID, VRF_ID = placeholder("id of the site", "bigint"), placeholder("id of the VRF", "bigint")
@@ -144,7 +149,7 @@ def _resolve(site, vrf, places, vrfs, user, action):
         known = combinations(user)
         raise PoolNotFound(
             _("No pool serves site {site!r} in VRF {vrf!r}. {known}").format(
-                site=site, vrf=vrf, known=_describe_combinations(known)
+                site=site, vrf=vrf, known=_describe_combinations(known, site, vrf)
             ),
             known,
         )
@@ -433,7 +438,12 @@ def _pool_query():
     return pools.select_related("vrf").order_by()
 
 
-def _describe_combinations(known):
+def _describe_combinations(known, site, vrf):
     if not known:
         return _("There is no pool that you may use.")
-    return _("These exist: {combinations}.").format(combinations=", ".join(f"{site} in {vrf}" for site, vrf in known))
+    texts = {f"{site} in {vrf}".casefold(): f"{site} in {vrf}" for site, vrf in known}
+    if len(texts) <= COMBINATIONS_NAMED:
+        return _("These exist: {combinations}.").format(combinations=", ".join(texts.values()))
+    asked = f"{site} in {vrf}"[:COMPARED].casefold()
+    likely = get_close_matches(asked, texts, n=COMBINATIONS_NAMED, cutoff=0)
+    return _("Did you mean {combinations}?").format(combinations=", ".join(texts[text] for text in likely))

@@ -187,8 +187,9 @@ def _generate_locked(request, viewer):
                 raise ValidationError({name: errors["vid"]})
     vids = find_vids(pool.vlan_group, first, last, count or VID_MAX)
     if count and len(vids) < count:
-        text = _("VLAN group {group} has {free} free VLAN IDs from {first} to {last}, not {count}.")
-        text = text.format(group=pool.vlan_group, free=len(vids), first=first, last=last, count=count)
+        text = _("VLAN group {group} ({ranges}) has {free} free VLAN IDs from {first} to {last}, not {count}.")
+        ranges = pool.vlan_group.vid_ranges_list
+        text = text.format(group=pool.vlan_group, ranges=ranges, free=len(vids), first=first, last=last, count=count)
         raise ValidationError({"count": text})
     specs = plan_specs(pool, vids, request)
     segments, errors = provisioning.build_segments_locked(specs, pools_locked=True)

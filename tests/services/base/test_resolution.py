@@ -405,6 +405,19 @@ def test_unknown_site_lists_the_combinations_that_exist(pool):
     )
 
 
+def test_unknown_site_names_the_five_likeliest_combinations():
+    for number in range(8):
+        make_pool("Network1", f"Berlin-{number}", container=f"10.{number}.0.0/16")
+    make_pool("Network1", "Potsdam", container="10.9.0.0/16")
+    with pytest.raises(PoolNotFound) as caught:
+        resolve("potsdan")
+    assert len(caught.value.combinations) == 9
+    asked, named = str(caught.value).split("Did you mean ")
+    assert named.startswith("Potsdam in Network1, Berlin-")
+    assert named.count(" in Network1") == 5
+    assert asked == "No pool serves site 'potsdan' in VRF 'Network1'. "
+
+
 @pytest.mark.parametrize(("site", "vrf"), [("Site1", "Network9"), ("Site2", "Network1"), ("Site9", "Network9")])
 def test_unknown_combination(pool, site, vrf):
     make_pool("Network2", "Site2")

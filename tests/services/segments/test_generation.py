@@ -85,7 +85,7 @@ def test_prefixes_of_other_vrfs_are_no_matter(user, pool):
         ({"vid_min": 5, "vid_max": 4}, "vid_max", "ends before"),
         ({"vid_min": 99, "vid_max": 101}, "vid_min", "not in VLAN group"),
         ({"vid_min": 100, "vid_max": 1000}, "vid_max", "not in VLAN group"),
-        ({"count": 901}, "count", "has 900 free VLAN IDs"),
+        ({"count": 901}, "count", "(100-999) has 900 free VLAN IDs"),
         ({"count": 11, "vid_min": 100, "vid_max": 109}, "count", "has 10 free VLAN IDs"),
         ({"count": 1, "prefix_length": None}, "prefix_length", "Give the prefix length"),
         ({"count": 1, "prefix_length": 15}, "prefix_length", "/16 to /31"),
