@@ -66,7 +66,8 @@ class AllocateSegment(ObjectAction):
                 return False
             return user.has_perm("netbox_vlan_manager.allocate_segmentpool", obj.pool)
         pool = obj if isinstance(obj, SegmentPool) else None
-        return user.has_perm("netbox_vlan_manager.allocate_segmentpool", pool)
+        is_active = pool is None or pool.status == SegmentPoolStatusChoices.ACTIVE
+        return is_active and user.has_perm("netbox_vlan_manager.allocate_segmentpool", pool)
 
     @classmethod
     def get_url(cls, obj):
@@ -94,6 +95,8 @@ class MovePool(ObjectAction):
 
     @classmethod
     def permitted_moves(cls, user, pool):
+        # A page of a pool's children asks for their model, too.
+        pool = pool if isinstance(pool, SegmentPool) else None
         subjects = {"add_segment": None, "change_segmentpool": pool, "delete_segmentpool": pool}
         permitted = {
             permission

@@ -317,10 +317,13 @@ class ChildrenTab(ViewTab):
         self.model = model
         self.parent = parent
 
-    def count(self, instance):
+    def get_counted(self, instance):
         # NetBox passes the object to a badge, but not the user.
         children = self.model.objects.restrict(current_request.get().user, "view")
-        return children.filter(**{self.parent: instance}).count()
+        return children.filter(**{self.parent: instance})
+
+    def count(self, instance):
+        return self.get_counted(instance).count()
 
 
 class ChildrenMixin:

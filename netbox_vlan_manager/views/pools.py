@@ -135,6 +135,7 @@ class SegmentPoolSegmentsView(CheckedFiltersMixin, ChildrenMixin, PoolActionsMix
         AddSegment,
         GenerateSegments,
         AllocateSegment,
+        MovePool,
         ExportPoolSegments,
         CloneObject,
         EditObject,
@@ -154,6 +155,13 @@ class SegmentPoolSegmentsView(CheckedFiltersMixin, ChildrenMixin, PoolActionsMix
         return {"is_empty": not instance.segments.exists()}
 
 
+class HeldTab(ChildrenTab):
+    """A tab with a pool's allocations. Its number is of the active ones: with the others, it would look like usage."""
+
+    def get_counted(self, instance):
+        return super().get_counted(instance).active()
+
+
 @register_model_view(SegmentPool, "allocations")
 class SegmentPoolAllocationsView(CheckedFiltersMixin, ChildrenMixin, PoolActionsMixin, generic.ObjectChildrenView):
     queryset = SegmentPool.objects.all()
@@ -161,8 +169,8 @@ class SegmentPoolAllocationsView(CheckedFiltersMixin, ChildrenMixin, PoolActions
     table = tables.PoolAllocationTable
     filterset = filtersets.AllocationFilterSet
     filterset_form = forms.AllocationFilterForm
-    tab = ChildrenTab(_("Allocations"), Allocation, "pool", weight=510)
-    actions = (AllocateSegment, CloneObject, EditObject, DeleteObject, BulkEdit, BulkReleaseAllocations)
+    tab = HeldTab(_("Allocations"), Allocation, "pool", weight=510)
+    actions = (AllocateSegment, MovePool, CloneObject, EditObject, DeleteObject, BulkEdit, BulkReleaseAllocations)
 
     def get_children(self, request, parent):
         allocations = parent.allocations.restrict(request.user, "view")

@@ -96,11 +96,7 @@ def get_status_tabs(params):
     for name in ("status", *lookups, "page"):
         others.pop(name, None)
     tabs = []
-    for statuses, label in (
-        ([], _("All")),
-        ([SegmentStatusChoices.AVAILABLE], _("Available")),
-        ([SegmentStatusChoices.ALLOCATED], _("Allocated")),
-    ):
+    for statuses, label in (([], _("All")), *(([status], str(label)) for status, label in SegmentStatusChoices)):
         query = others.copy()
         query.setlist("status", statuses)
         tabs.append({"label": label, "params": query.urlencode(), "active": chosen == statuses and not lookups})

@@ -15,7 +15,7 @@ from netbox.views import generic
 from utilities.views import ViewTab, register_model_view
 
 from ..models import SegmentPool
-from ..object_actions import AllocateSegment, PoolActionsMixin
+from ..object_actions import AllocateSegment, MovePool, PoolActionsMixin
 from ..services.reporting.space_map import MIXED, SpaceCell, space_map
 from ..services.reporting.vlan_map import TAKEN, UNUSED
 from .vlan_map import STATUSES, LegendEntry, MapCell
@@ -62,7 +62,7 @@ class SegmentPoolSpaceView(PoolActionsMixin, generic.ObjectView):
 
     queryset = SegmentPool.objects.select_related("vrf")
     template_name = "netbox_vlan_manager/space.html"
-    actions = (AllocateSegment, CloneObject, EditObject, DeleteObject)
+    actions = (AllocateSegment, MovePool, CloneObject, EditObject, DeleteObject)
     tab = ViewTab(
         label=gettext_lazy("Space Map"),
         permission="netbox_vlan_manager.view_segment",

@@ -15,7 +15,7 @@ from utilities.views import ViewTab, register_model_view
 
 from ..choices import SegmentPoolStatusChoices, SegmentStatusChoices
 from ..models import SegmentPool
-from ..object_actions import AllocateSegment, PoolActionsMixin
+from ..object_actions import AllocateSegment, MovePool, PoolActionsMixin
 from ..services.reporting.vlan_map import TAKEN, UNUSED, vlan_map
 
 __all__ = ("SegmentPoolMapView",)
@@ -66,7 +66,7 @@ class SegmentPoolMapView(PoolActionsMixin, generic.ObjectView):
 
     queryset = SegmentPool.objects.select_related("vlan_group")
     template_name = "netbox_vlan_manager/map.html"
-    actions = (AllocateSegment, CloneObject, EditObject, DeleteObject)
+    actions = (AllocateSegment, MovePool, CloneObject, EditObject, DeleteObject)
     tab = ViewTab(
         label=gettext_lazy("VLAN Map"),
         permission="netbox_vlan_manager.view_segment",

@@ -155,6 +155,19 @@ class TestPool:
 
         (row,) = client.get(tab_url(pool, "allocations")).context["table"].rows
         assert (row.record.cluster_name, row.record.status) == ("prod-01", "released")
+        # The number is of the active ones.
+        assert tabs_of(client, pool.get_absolute_url())[tab_url(pool, "allocations")] == "Allocations"
+
+    @pytest.mark.parametrize("tab", ["", "segments/", "allocations/", "map/"])
+    def test_buttons_of_a_pool_are_on_all_tabs(self, client, admin, pool, held, tab):
+        url = f"{pool.get_absolute_url()}{tab}"
+        allocate_url = f'href="/plugins/vlan-manager/allocations/allocate/?pool={pool.pk}"'
+        content = client.get(url).content.decode()
+        assert f"{pool.get_absolute_url()}retire/" in content
+        assert allocate_url in content
+        for status in ("paused", "retiring"):
+            SegmentPool.objects.update(status=status)
+            assert allocate_url not in client.get(url).content.decode()
 
 
 class TestSegment:
@@ -229,13 +242,21 @@ class TestStatusTabs:
 
     def test_each_shows_its_segments(self, client):
         tabs, vids = self.tabs(client)
-        assert tabs == {"All": None, "Available": "status=available", "Allocated": "status=allocated"}
+        assert tabs == {
+            "All": None,
+            "Available": "status=available",
+            "Allocated": "status=allocated",
+            "Quarantined": "status=quarantined",
+            "Disabled": "status=disabled",
+        }
         assert vids == [100, 101, 102]
 
         tabs, vids = self.tabs(client, "status=available")
-        assert tabs == {"All": "", "Available": None, "Allocated": "status=allocated"}
+        assert (tabs["All"], tabs["Available"], tabs["Allocated"]) == ("", None, "status=allocated")
         assert vids == [101]
         assert self.tabs(client, "status=allocated")[1] == [100]
+        assert self.tabs(client, "status=disabled")[1] == [102]
+        assert self.tabs(client, "status=quarantined")[1] == []
 
     def test_links_keep_other_filters_and_the_quick_search(self, client):
         tabs, _vids = self.tabs(client, "status=available&q=EPG&vid=100&vid=101&page=2&sort=vid")
@@ -243,14 +264,12 @@ class TestStatusTabs:
             "All": "q=EPG&vid=100&vid=101&sort=vid",
             "Available": None,
             "Allocated": "q=EPG&vid=100&vid=101&sort=vid&status=allocated",
+            "Quarantined": "q=EPG&vid=100&vid=101&sort=vid&status=quarantined",
+            "Disabled": "q=EPG&vid=100&vid=101&sort=vid&status=disabled",
         }
         assert self.tabs(client, tabs["Allocated"])[1] == [100]
 
-    def test_other_statuses_have_a_tab_while_they_are_filtered_by(self, client):
-        assert self.tabs(client, "status=disabled") == (
-            {"All": "", "Available": "status=available", "Allocated": "status=allocated", "Disabled": None},
-            [102],
-        )
+    def test_other_filters_by_status_have_a_tab_while_they_are_used(self, client):
         tabs, vids = self.tabs(client, "status=available&status=disabled")
         assert (tabs["Available, Disabled"], tabs["Available"], vids) == (None, "status=available", [101, 102])
         tabs, vids = self.tabs(client, "status__n=available")
