@@ -28,10 +28,11 @@ WITH site AS (
     INSERT INTO netbox_vlan_manager_segmentpool (created, last_updated, custom_field_data, description, comments, name,
         slug, status, vrf_id, vlan_group_id, scope_type_id, scope_id, _site_id, warning_threshold, critical_threshold,
         allocation_order, cooldown, release_in_use, level, epg_template, auto_grow, first_generation,
-        segment_custom_fields, vlan_custom_fields, prefix_custom_fields)
+        segment_custom_fields, vlan_custom_fields, prefix_custom_fields, gateway_rule, create_gateways, dns_servers,
+        domain_name)
     SELECT now(), now(), '{{}}', '', '', site.name, lower(site.name), 'active', vrf.id, grp.id,
         (SELECT id FROM django_content_type WHERE app_label = 'dcim' AND model = 'site'), site.id, site.id, 80, 95,
-        'lowest', 0, 'allow', 'normal', '', false, '', '{{}}', '{{}}', '{{}}'
+        'lowest', 0, 'allow', 'normal', '', false, '', '{{}}', '{{}}', '{{}}', 'none', false, '{{}}', ''
     FROM site JOIN vrf USING (name) JOIN grp USING (name) RETURNING id, name, vrf_id, vlan_group_id
 ), link AS (
     INSERT INTO netbox_vlan_manager_segmentpool_prefixes (segmentpool_id, prefix_id)
