@@ -45,7 +45,7 @@ def test_allocate_then_release(page, live_netbox):
     expect(row).to_contain_text("Active")
     expect(row).to_contain_text("EPG_700")
 
-    row.get_by_role("link", name="prod-01").click()
+    row.get_by_role("link", name="prod-01", exact=True).click()
     release = page.get_by_role("button", name="Release")
     release.click()
     dialog = page.locator("#htmx-modal")
@@ -183,7 +183,7 @@ def test_release_says_what_still_uses_the_segment(page, live_netbox):
     page.goto(f"{ALLOCATIONS_URL}{held['id']}/")
     page.get_by_role("button", name="Release").click()
     dialog = page.locator("#htmx-modal")
-    expect(dialog).to_contain_text("is still used by 2 IP addresses. The pool refuses to release it.")
+    expect(dialog).to_contain_text("is still used by 2 IP addresses. The pool refuses the release.")
     dialog.get_by_role("button", name="Release").click()
     expect(page.get_by_text("is not released: its segment is still used by 2 IP addresses.")).to_be_visible()
 

@@ -68,7 +68,7 @@ def test_retire(page, live_netbox):
     assert get(live_netbox, f"pools/{pool}")["status"]["value"] == "retiring"
 
     page.locator(".nav-tabs").get_by_role("link", name="Allocations 1").click()
-    page.get_by_role("row").filter(has_text="retire-01").get_by_role("link", name="retire-01").click()
+    page.get_by_role("row").filter(has_text="retire-01").get_by_role("link", name="retire-01", exact=True).click()
     page.get_by_role("button", name="Release").click()
     page.locator("#htmx-modal").get_by_role("button", name="Release").click()
     expect(page.get_by_text("Released retire-01")).to_be_visible()

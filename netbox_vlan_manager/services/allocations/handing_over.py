@@ -175,6 +175,7 @@ def undo_release(allocation, *, user, viewer=None, changelog_message="", dry_run
     Raises:
         ValidationError: The allocation was not released, or ended in another way.
         VIDUnavailable: Another cluster has or had the segment, or the cluster holds another one for this purpose.
+        Busy: Locks were not had in time; nothing was changed.
         ...and the other errors of `allocate`.
     """
     if allocation.released_at is None:
@@ -185,7 +186,7 @@ def undo_release(allocation, *, user, viewer=None, changelog_message="", dry_run
     if not can_undo_release(allocation) and not (request and find_held(request)):
         raise VIDUnavailable(
             _(
-                "VLAN ID {vid} is no longer the cluster's to get back: it was given out, disabled or deleted since."
+                "VLAN ID {vid} cannot be given back to the cluster: it was handed out, disabled or deleted since then."
             ).format(vid=allocation.vid)
         )
     message = f"{_('Undid the release.')} {changelog_message}".strip()
