@@ -69,12 +69,12 @@ def hand_over(allocation, cluster_name, *, user, viewer=None, changelog_message=
             held = request and find_held(request)
             if held is None or allocation.release_reason != ReleaseReasonChoices.HANDED_OVER:
                 raise _not_active()
-            operation.outcome = "replayed"
+            operation.outcome = "held"
             return AllocationResult(held, created=False)
         with audit.change_tracking(user):
             work = partial(_hand_over_locked, allocation, request, user, changelog_message)
             (result,) = run(work, dry_run)
-        operation.outcome = "handed over" if result.created else "replayed"
+        operation.outcome = "handed over" if result.created else "held"
         return result
 
 
