@@ -74,7 +74,7 @@ def hand_over(allocation, cluster_name, *, user, viewer=None, changelog_message=
         with audit.change_tracking(user):
             work = partial(_hand_over_locked, allocation, request, user, changelog_message)
             (result,) = run(work, dry_run)
-        operation.outcome = "handed over" if result.created else "held"
+        operation.outcome = "done" if result.created else "held"
         return result
 
 
