@@ -144,6 +144,8 @@ def test_stored(page, live_netbox):
     pages = world["pages"]
     # Bulk pages show nothing without selected objects; another test covers them.
     asked = [path for name, path in pages.items() if "_bulk_" not in name or "import" in name]
+    # The timeline shows nothing until it is asked for something.
+    asked.append(f"{pages['timeline']}?{urlencode({'cluster_name': f'c {HOSTILE}'})}")
     found, seen, fragments = {}, {}, set()
     for path in [*asked, *world["core"]]:
         page.goto(path)
@@ -165,6 +167,7 @@ def test_stored(page, live_netbox):
         pages["migration"],
         pages["segment_bulk_import"],
         pages["resend"],
+        pages["timeline"],
         "/core/jobs/",
         log,
     }
@@ -199,6 +202,7 @@ def test_reflected(page, live_netbox):
         *(pages[name] for name in ("overview", "drift", "segmentpool", "segmentpool_map", "segmentpool_segments")),
         *(pages[name] for name in ("segmentpool_add", "segment_add", "segment_edit", "segment_bulk_import")),
         *(pages[name] for name in ("allocation_allocate", "segmentpool_adopt", "segmentpool_generate")),
+        *(pages[name] for name in ("segmentpool_space", "timeline")),
         "/search/",
     ):
         page.goto(f"{path}?{urlencode(values)}#{SHORT}")

@@ -65,6 +65,7 @@ def login(user):
 
 def link_of(html, epg_name):
     """Return the link of each mention of an EPG's name; None for plain text."""
+    html = html.replace("<wbr>", "")
     found = re.findall(rf'(?:<a [^>]*?href="([^"]*)"[^>]*>|<(?:span|td)[^>]*>)\s*{epg_name}\s*</', html)
     return {link or None for link in found}
 
