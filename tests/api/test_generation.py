@@ -43,6 +43,8 @@ class GenerateTestCase(PlainTestCase):
                         "epg_name": f"EPG_Site1_{vid}",
                         "prefix": prefix,
                         "ipv6_prefix": None,
+                        "gateway": None,
+                        "ipv6_gateway": None,
                     }
                     for segment, vid, prefix in ((first, 100, "10.0.1.0/24"), (second, 102, "10.0.2.0/24"))
                 ],
@@ -157,7 +159,8 @@ class GenerateTestCase(PlainTestCase):
             answer = operation["responses"][status]["content"]["application/json"]["schema"]
             self.assertEqual(answer, {"$ref": "#/components/schemas/GenerateResult"})
         row = schema["components"]["schemas"]["GeneratedSegment"]["properties"]
-        self.assertEqual(sorted(row), ["epg_name", "id", "ipv6_prefix", "prefix", "url", "vid"])
+        names = {"epg_name", "id", "ipv6_prefix", "prefix", "url", "vid", "gateway", "ipv6_gateway"}
+        self.assertEqual(set(row), names)
         self.assertTrue(row["url"]["nullable"])
 
 

@@ -13,7 +13,7 @@ from dcim.models import SiteGroup
 from extras.models import CustomField, SavedFilter, Tag
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.services import allocate, disable_segment
+from netbox_vlan_manager.services import allocate, disable_segment, release
 from tests.api.base import NAMESPACE, PlainTestCase, client_of, url_of
 from tests.factories import make_pool, make_user
 from tests.permissions.matrix import endpoints
@@ -74,6 +74,8 @@ class NamesTestCase(PlainTestCase):
         cls.pool = make_pool(segments=8)
         cls.other = make_pool("Network1", "Site2", container="10.1.0.0/16", vid_ranges=((900, 919),), segments=1)
         cls.held = allocate("held", pool=cls.pool, user=cls.root, vid=100).allocation
+        cls.released = allocate("released", pool=cls.pool, user=cls.root, vid=105).allocation
+        release("released", pool=cls.pool, user=cls.root)
         cls.segments = {segment.vid: segment for segment in cls.pool.segments.all()}
         disable_segment(cls.segments[107], user=cls.root)
         Segment.objects.filter(pk=cls.segments[106].pk).update(status="quarantined")
@@ -138,6 +140,8 @@ class NamesTestCase(PlainTestCase):
             ("DELETE", "allocation-detail"): (held, None),
             ("POST", "allocation-stretched"): (None, {"cluster_name": "new", "pools": [pool, twin.pk]}),
             ("POST", "allocation-release"): (held, {}),
+            ("POST", "allocation-hand-over"): (held, {"cluster_name": "new"}),
+            ("POST", "allocation-undo-release"): (cls.released.pk, {}),
             ("POST", "allocation-renew"): (held, {"expires_at": "2030-01-01T00:00:00Z"}),
         }
 

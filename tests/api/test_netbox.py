@@ -83,6 +83,8 @@ class SchemaTestCase(TestCase):
             "allocations/stretched/": ("post",),
             "allocations/{id}/renew/": ("post",),
             "allocations/{id}/release/": ("post",),
+            "allocations/{id}/hand-over/": ("post",),
+            "allocations/{id}/undo-release/": ("post",),
             "statistics/": ("get",),
             "export/segments/": ("get",),
             "export/statistics/": ("get",),

@@ -156,6 +156,8 @@ class ExportTestCase(Inventory):
                 "Disabled Reason": "",
                 "Quarantined Until": "",
                 "Comments": "",
+                "Gateway": "",
+                "IPv6 Gateway": "",
             },
         )
         self.assertEqual(

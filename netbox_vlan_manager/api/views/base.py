@@ -63,6 +63,10 @@ class ListPagination(NetBoxPagination):
     def get_start(self, request):
         return None
 
+    def get_schema_operation_parameters(self, view):
+        parameters = super().get_schema_operation_parameters(view)
+        return [one for one in parameters if one["name"] != self.start_query_param]
+
 
 class BatchRefusedError(Exception):
     """Rolls back a batch because some of its objects were refused."""
