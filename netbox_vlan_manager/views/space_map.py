@@ -24,7 +24,10 @@ __all__ = ("SegmentPoolSpaceView",)
 
 # The labels and explanations of the cells' statuses, in the order of the legend.
 SPACE_STATUSES = STATUSES | {
-    UNUSED: (gettext_lazy("Free"), gettext_lazy("No prefix, IP range or IP address of the VRF lies in it")),
+    UNUSED: (
+        gettext_lazy("Free"),
+        gettext_lazy("A segment can get it: no prefix, IP range or IP address of the VRF lies in it"),
+    ),
     MIXED: (gettext_lazy("Divided"), gettext_lazy("Several networks lie in it, or a part of it is free")),
     TAKEN: (
         gettext_lazy("Taken"),
@@ -147,7 +150,8 @@ def _cell_label(cell, labels):
     if cell.status == MIXED:
         if cell.segments:
             parts.append(ngettext("{count} segment", "{count} segments", cell.segments).format(count=cell.segments))
-        parts.append(_("{percent}% free").format(percent=_percent(cell.free)))
+        if cell.free:
+            parts.append(_("{percent}% free").format(percent=_percent(cell.free)))
     return ", ".join(part for part in parts if part)
 
 

@@ -31,9 +31,10 @@ WRITABLE = {
         "min_prefix_length", "max_prefix_length", "warning_threshold", "critical_threshold", "allocation_order",
         "cooldown", "max_per_cluster", "max_per_tenant", "max_per_request", "epg_template", "auto_grow",
         "grow_prefix_length", "grow_ipv6_prefix_length", "grow_limit", "release_in_use",
-        "segment_custom_fields", "vlan_custom_fields", "prefix_custom_fields",
+        "segment_custom_fields", "vlan_custom_fields", "prefix_custom_fields", "gateway_rule", "gateway_offset",
+        "create_gateways", "dns_servers", "domain_name", "mtu",
     },
-    Segment: {"pool", "vid", "prefix", "ipv6_prefix", "dhcp", "disabled_reason"},
+    Segment: {"pool", "vid", "prefix", "ipv6_prefix", "gateway", "ipv6_gateway", "dhcp", "disabled_reason"},
     Allocation: {"segment", "pool", "vid", "cluster_name", "purpose", "expires_at"},
 }  # fmt: skip
 SERIALIZERS = {

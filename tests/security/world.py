@@ -175,7 +175,7 @@ def build_world():
         job.save()
         return job
 
-    SegmentPool.objects.filter(pk=pool.pk).update(slug=SHORT, epg_template=SHORT)
+    SegmentPool.objects.filter(pk=pool.pk).update(slug=SHORT, epg_template=SHORT, domain_name=HOSTILE)
     Allocation.objects.filter(pk__in=[held.pk, released.pk]).update(purpose=SHORT, epg_name=SHORT)
     rows = json.dumps([{name: f"{name} {HOSTILE}" for name in IMPORT_COLUMNS}, {HOSTILE: HOSTILE}])
     import_job = run(jobs.SegmentImportJob, text=rows, atomic=False, dry_run=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
 
 from ...models import Allocation, Segment
-from ...validators import ADDRESS_BITS, prefix_length_bounds
+from ...validators import ADDRESS_BITS
 from ..segments.free_space import containers_of, find_gaps, outermost
 from .vlan_map import TAKEN, UNUSED
 
@@ -114,9 +114,9 @@ def space_map(pool, user):
     """
     Return the SpaceMap of a pool, as far as `user` may view it; at most five queries.
 
-    A container in another one is a part of that. A network is free if a segment of the pool could get it (see
-    `services.segments.free_space`), down to the longest prefix length that the pool allows. Every user who may view the
-    pool sees that a network is taken; only users who may view the segment see what takes it.
+    A container in another one is a part of that. A network of the usual length is free if a segment of the pool
+    could get it (see `services.segments.free_space`). Every user who may view the pool sees that such a network is
+    taken; only users who may view the segment see what takes it, and which part of it.
     """
     prefixes = containers_of(pool)
     segments = _segments(pool, user)
@@ -125,17 +125,16 @@ def space_map(pool, user):
     for version in versions:
         of_version = {network: segment for network, segment in segments.items() if network.version == version}
         usual = _usual_length(pool, of_version, version, versions)
-        _shortest, longest = prefix_length_bounds(pool, version, versions)
-        unit = 1 << ADDRESS_BITS[version] - longest
+        containers = sorted(outermost(prefixes, version))
+        finest = min(max(usual, *(one.prefixlen + 1 for one in containers)), ADDRESS_BITS[version])
+        unit = 1 << ADDRESS_BITS[version] - finest
         gaps = [
-            # The end has no room for a network of the longest length where it is not at such a network's end.
+            # The end has no room for such a network where it is not at the end of one.
             (int(IPAddress(first)), (int(IPAddress(last)) + 1) // unit * unit - 1)
-            for first, last in find_gaps(prefixes, version, longest, MAX_GAPS)
+            for first, last in find_gaps(prefixes, version, finest, MAX_GAPS)
         ]
         complete = complete and len(gaps) < MAX_GAPS
-        maps += [
-            _container_map(container, usual, gaps, of_version) for container in sorted(outermost(prefixes, version))
-        ]
+        maps += [_container_map(container, usual, gaps, of_version) for container in containers]
     return SpaceMap(maps, complete)
 
 
