@@ -161,4 +161,5 @@ def test_export_is_imported_again_without_a_change():
 
 
 def test_columns_are_the_documented_ones():
-    assert COLUMNS[:7] == ("site", "vlan_id", "epg_name", "segment", "vrf", "ipv6_prefix", "dhcp")
+    first = ("site", "vlan_id", "epg_name", "segment", "vrf", "ipv6_prefix", "gateway", "ipv6_gateway", "dhcp")
+    assert COLUMNS[:9] == first

@@ -182,7 +182,7 @@ def test_lines_are_counted_as_an_editor_counts_them(pool):
         (HEADER, "no line under it"),
         (GOOD, "no header"),
         ("site,vlan_id\nSite1,100\n", "Missing column: epg_name, segment, vrf"),
-        (HEADER.replace("dhcp", "gateway") + GOOD, "Unknown column: gateway"),
+        (HEADER.replace("dhcp", "colour") + GOOD, "Unknown column: colour"),
         (HEADER.replace("dhcp", "site") + GOOD, "given twice: site"),
         ("site\0,vlan_id", "zero bytes"),
     ],

@@ -77,8 +77,8 @@ def test_prefixes_of_other_vrfs_are_no_matter(user, pool):
 @pytest.mark.parametrize(
     ("asked", "field", "says"),
     [
-        ({}, "count", "how many"),
-        ({"vid_min": 100}, "count", "how many"),
+        ({}, "count", "the number of segments"),
+        ({"vid_min": 100}, "count", "the number of segments"),
         ({"count": 0}, "count", "1 to 4094"),
         ({"count": 4095}, "count", "1 to 4094"),
         ({"vid_min": 0, "vid_max": 5}, "vid_min", "1 to 4094"),
