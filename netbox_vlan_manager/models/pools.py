@@ -43,6 +43,7 @@ CONSTRAINT_FIELDS = {
     "scope_set": "scope_id",
     "prefix_lengths_ordered": "min_prefix_length",
     "thresholds_ordered": "warning_threshold",
+    "gateway_numbered": "gateway_offset",
 }
 
 # Ten years, in seconds: a longer cool-down is taken for a mistake.

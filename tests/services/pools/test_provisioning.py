@@ -53,7 +53,7 @@ def test_pool_takes_the_vlan_group_and_container_that_are_there(user):
         ({"vid_ranges": [(20, 10)]}, "vid_ranges", "is reversed"),
         ({"vid_ranges": [(1, 10), (5, 20)]}, "vid_ranges", "overlap"),
         ({"max_prefix_length": 64}, "max_prefix_length", "IPv4"),
-        ({"min_prefix_length": 28, "max_prefix_length": 24}, "max_prefix_length", "longer"),
+        ({"min_prefix_length": 28, "max_prefix_length": 24}, "min_prefix_length", "longer"),
     ],
 )
 def test_pool_with_a_wrong_value_is_not_made(user, fields, field, says):
