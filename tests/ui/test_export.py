@@ -80,6 +80,8 @@ def test_segments(client, admin):
         "Disabled Reason",
         "Quarantined Until",
         "Comments",
+        "Gateway",
+        "IPv6 Gateway",
     ]
     assert [(row["Site"], row["VLAN ID"], row["Cluster"], row["Status"]) for row in rows] == [
         ("Site1", "100", "prod-01", "allocated"),
