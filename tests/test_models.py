@@ -9,7 +9,6 @@ from django.utils import timezone
 from dcim.models import Location, Region, Site, SiteGroup
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Allocation, Segment, SegmentPool
-from netbox_vlan_manager.models.pools import CONSTRAINT_FIELDS
 from netbox_vlan_manager.services import allocate, release
 from tests.factories import make_pool, make_segment, make_site, make_user, make_vrf
 from virtualization.models import Cluster, ClusterType
@@ -426,11 +425,3 @@ def test_deleting_a_segment_deletes_what_was_made_with_it_only(pool):
     assert Prefix.objects.filter(pk=prefix.pk).exists()
     assert not VLAN.objects.filter(vid=100, group=pool.vlan_group).exists()
     assert not Prefix.objects.filter(prefix="10.0.0.0/24").exists()
-
-
-def test_every_constraint_of_a_pool_has_a_field():
-    names = {
-        constraint.name.removeprefix("netbox_vlan_manager_segmentpool_") for constraint in SegmentPool._meta.constraints
-    }
-    assert names == set(CONSTRAINT_FIELDS)
-    assert set(CONSTRAINT_FIELDS.values()) <= {field.name for field in SegmentPool._meta.get_fields()}

@@ -157,7 +157,6 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
         user = self.request.user
         pool = visible_pools(user).filter(pk=clean_id(str(form["pool"].value() or ""))).first()
         required = REQUIRED_COLUMNS if pool else (*POOL_COLUMNS, *REQUIRED_COLUMNS)
-        others = {"user": user, "initial": {"pool": pool and pool.pk}}
         return render(
             self.request,
             self.form_template_name,
@@ -165,7 +164,9 @@ class SegmentImportView(KeepTypedMixin, ReturnURLMixin, ContentTypePermissionReq
                 # Not named "form": NetBox would repeat the form's errors in a toast.
                 "source_form": form,
                 "forms": {
-                    method: form if method == form.method else forms.ImportSourceForm(method=method, **others)
+                    method: form
+                    if method == form.method
+                    else forms.ImportSourceForm(user=user, method=method, initial={"pool": pool and pool.pk})
                     for method in ImportMethodChoices.values()
                 },
                 "pool": pool,

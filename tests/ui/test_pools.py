@@ -255,7 +255,7 @@ class TestForm:
         client.post(edit_url, edit_data(pool, description="First", warning_threshold=70))
         assert get_open(edit_url) == ["Status and description", "Utilization"]
         text = client.get(edit_url).content.decode()
-        assert (text.count("<details"), len(re.findall(r"<details[^>]* open>", text))) == (6, 2)
+        assert (text.count("<details"), len(re.findall(r"<details[^>]* open>", text))) == (7, 2)
 
     def test_durations(self, client):
         client.post(ADD_URL, form_data(cooldown="36h"))

@@ -32,7 +32,7 @@ OWN_WAYS = {
         "end_quarantine",
         "share",
     },
-    "allocation": {"allocate", "allocate_stretched", "bulk_release", "release", "renew"},
+    "allocation": {"allocate", "allocate_stretched", "bulk_release", "release", "renew", "hand_over", "undo_release"},
 }
 READING = {
     "",
@@ -41,6 +41,7 @@ READING = {
     "allocations",
     "history",
     "map",
+    "space",
     "changelog",
     "journal",
     "contacts",

@@ -243,4 +243,4 @@ def test_export_names_the_holder(client, admin, pool):
     allocate("prod-01", pool=pool, user=admin)
 
     lines = client.get(LIST_URL, {"export": "table"}).content.decode().splitlines()
-    assert "100,EPG_100,10.0.0.0/24,Network1 Site1,Network1,Site1,Allocated,prod-01,False" in lines[1]
+    assert "100,EPG_100,10.0.0.0/24,Network1 Site1,Allocated,prod-01" in lines[1]
