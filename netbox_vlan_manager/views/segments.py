@@ -12,7 +12,7 @@ from utilities.views import register_model_view
 
 from .. import filtersets, forms, tables
 from ..choices import SegmentStatusChoices
-from ..models import Allocation, Segment
+from ..models import Allocation, Segment, SegmentPool
 from ..object_actions import (
     AllocateSegment,
     BulkDisableSegments,
@@ -25,7 +25,10 @@ from ..object_actions import (
     PoolActionsMixin,
     ShareSegment,
 )
+from ..services.base.places import clean_id
+from ..services.segments.generation import find_next
 from ..ui import panels
+from ..validators import VID_MAX, VID_MIN
 from .allocations import AllocationBulkReleaseView
 from .filtering import CheckedFiltersMixin, CheckedSelectionMixin
 from .mixins import (
@@ -167,6 +170,23 @@ class SegmentHistoryView(CheckedFiltersMixin, ChildrenMixin, PoolActionsMixin, g
 class SegmentEditView(KeepTypedMixin, generic.ObjectEditView):
     queryset = Segment.objects.select_related("vlan", "prefix", "ipv6_prefix", "pool")
     form = forms.SegmentForm
+
+    def get(self, request, *args, **kwargs):
+        if not kwargs:
+            request.GET = self._with_next(request)
+        return super().get(request, *args, **kwargs)
+
+    def _with_next(self, request):
+        """Return the query of the form for a new segment, with what is free in its pool where it says nothing."""
+        query = request.GET.copy()
+        pools = SegmentPool.objects.restrict(request.user, "view").select_related("vrf", "vlan_group")
+        pool = pools.prefetch_related("prefixes").filter(pk=clean_id(query.get("pool", ""))).first()
+        if pool is None:
+            return query
+        vid = clean_id(query.get("vid", ""))
+        for name, value in find_next(pool, vid if vid and VID_MIN <= vid <= VID_MAX else None).items():
+            query.setdefault(name, str(value))
+        return query
 
     def get_extra_addanother_params(self, request):
         return {"pool": request.POST.get("pool", "")}

@@ -3,7 +3,7 @@ from django.contrib.messages import get_messages
 
 from ipam.models import VLAN, Prefix
 from netbox_vlan_manager.models import Segment
-from netbox_vlan_manager.services import allocate
+from netbox_vlan_manager.services import allocate, generate_segments
 from tests.factories import make_pool, make_user, permit
 from tests.ui.base import PluginViewMixin
 from utilities.testing import ViewTestCases, create_tags
@@ -244,3 +244,47 @@ def test_export_names_the_holder(client, admin, pool):
 
     lines = client.get(LIST_URL, {"export": "table"}).content.decode().splitlines()
     assert "100,EPG_100,10.0.0.0/24,Network1 Site1,Allocated,prod-01" in lines[1]
+
+
+@pytest.mark.django_db
+class TestTheFormForANewSegment:
+    URL = "/plugins/vlan-manager/segments/add/"
+
+    def initial(self, client, **query):
+        response = client.get(self.URL, query)
+        assert response.status_code == 200
+        names = ("vid", "epg_name", "prefix", "ipv6_prefix")
+        return {name: value for name in names if (value := response.context["form"].initial.get(name))}
+
+    def test_begins_with_what_is_free_in_the_pool(self, client):
+        client.force_login(make_user("root", is_superuser=True))
+        pool = make_pool(segments=2, epg_template="E_{vid}")
+        assert self.initial(client, pool=pool.pk) == {"vid": "102", "epg_name": "E_102", "prefix": "10.0.2.0/24"}
+        # As the map's links ask for them.
+        assert self.initial(client, pool=pool.pk, vid=300)["epg_name"] == "E_300"
+        assert self.initial(client, pool=pool.pk, prefix="10.0.9.0/26")["prefix"] == "10.0.9.0/26"
+        pool.prefixes.add(Prefix.objects.create(prefix="2001:db8::/48", vrf=pool.vrf))
+        assert self.initial(client, pool=pool.pk)["ipv6_prefix"] == "2001:db8::/64"
+
+    def test_is_what_generate_makes(self, client):
+        client.force_login(make_user("root", is_superuser=True))
+        pool = make_pool(segments=2, grow_prefix_length=26, vid_ranges=((100, 199),))
+        (segment,) = generate_segments(pool, user=make_user(), count=1, dry_run=True).segments
+        expected = {"vid": str(segment.vid), "epg_name": segment.epg_name, "prefix": str(segment.prefix)}
+        assert self.initial(client, pool=pool.pk) == expected
+
+    def test_says_nothing_of_a_pool_that_the_user_may_not_view(self, client):
+        pool = make_pool(segments=1)
+        client.force_login(permit(make_user("bob"), Segment, "view", "add"))
+        assert self.initial(client, pool=pool.pk) == {}
+
+    @pytest.mark.parametrize("query", [{"pool": "x"}, {"pool": "0"}, {"vid": "9999"}, {"vid": "x"}])
+    def test_of_bad_values(self, client, query):
+        client.force_login(make_user("root", is_superuser=True))
+        pool = make_pool(segments=1)
+        assert client.get(self.URL, {"pool": pool.pk, **query}).status_code == 200
+
+    def test_of_a_full_pool(self, client):
+        client.force_login(make_user("root", is_superuser=True))
+        pool = make_pool(container="10.0.0.0/23", segments=2, vid_ranges=((100, 101),))
+        assert self.initial(client, pool=pool.pk) == {}

@@ -5,6 +5,7 @@ its containers.
 VLAN IDs and networks that NetBox has any object for are left alone (see `free_space`).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,7 +16,16 @@ from django.utils.translation import gettext_lazy
 from ...choices import SegmentStatusChoices
 from ...exceptions import Busy
 from ...models import Segment, SegmentPool
-from ...validators import VID_MAX, VID_MIN, clean_vid, new_prefix_errors, render_epg_name, validate_epg_template
+from ...validators import (
+    EPG_TEMPLATE,
+    VID_MAX,
+    VID_MIN,
+    clean_vid,
+    new_prefix_errors,
+    render_epg_name,
+    usual_prefix_length,
+    validate_epg_template,
+)
 from ..base import audit, operations, transactions
 from ..base.visibility import permitted_ids
 from . import provisioning
@@ -26,6 +36,7 @@ from .specs import SegmentSpec
 __all__ = (
     "GenerateResult",
     "GenerationRequest",
+    "find_next",
     "generate_segments",
     "length_errors",
     "make_name",
@@ -251,6 +262,35 @@ def plan_specs(pool, vids, request):
         status = SegmentStatusChoices.AVAILABLE
         specs.append(SegmentSpec(pool=pool, vid=vid, epg_name=epg_name, status=status, **prefixes, **request.fields))
     return specs
+
+
+def find_next(pool, vid=None):
+    """
+    Return {field: value} of the segment that `generate_segments` would make next in a pool, as far as there is one.
+
+    It locks nothing: another caller may take the VLAN ID and the networks.
+
+    Args:
+        pool: The SegmentPool.
+        vid: The VLAN ID of the segment; None for the lowest free one.
+    """
+    networks = [prefix.prefix for prefix in pool.prefixes.all()]
+    versions = {network.version for network in networks}
+    first = min(versions, default=4)
+    lengths = {"prefix": (first, pool.grow_prefix_length or usual_prefix_length(pool, networks, first))}
+    if versions == {4, 6}:
+        lengths["ipv6_prefix"] = 6, pool.grow_ipv6_prefix_length or usual_prefix_length(pool, networks, 6)
+    found = {}
+    for name, (version, length) in lengths.items():
+        if free := length and find_networks(pool, length, 1, version=version):
+            found[name] = str(free[0])
+    vids = [vid] if vid else find_vids(pool.vlan_group, VID_MIN, VID_MAX, 1)
+    if vids:
+        # A name that is too long is left to the user.
+        with suppress(ValidationError):
+            found["epg_name"] = make_name(pool, pool.epg_template or EPG_TEMPLATE, vids[0])
+        found["vid"] = vids[0]
+    return found
 
 
 def make_name(pool, template, vid):
