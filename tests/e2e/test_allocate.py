@@ -46,7 +46,7 @@ def test_allocate_then_release(page, live_netbox):
     expect(row).to_contain_text("EPG_700")
 
     row.get_by_role("link", name="prod-01", exact=True).click()
-    release = page.get_by_role("button", name="Release")
+    release = page.get_by_role("button", name="Release", exact=True)
     release.click()
     dialog = page.locator("#htmx-modal")
     expect(dialog).to_contain_text("Cluster prod-01 will no longer hold VLAN 700")
@@ -102,10 +102,13 @@ def test_double_click_on_the_overview(page, live_netbox):
 
 def test_double_click_on_the_form(page, live_netbox):
     pool = make_pool(live_netbox, "Twice more", (730, 731))
+    posts = []
+    page.on("request", lambda request: posts.append(request) if request.method == "POST" else None)
     page.goto(f"{ALLOCATE_URL}?pool={pool}&cluster_name=twice-02")
     page.get_by_role("button", name="Allocate", exact=True).last.dblclick()
 
     expect(page.get_by_text("Allocated VLAN 730")).to_be_visible()
+    assert len(posts) == 1
     assert cluster_names(live_netbox, pool) == ["twice-02"]
 
 
