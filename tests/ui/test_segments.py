@@ -267,9 +267,10 @@ class TestTheFormForANewSegment:
         assert self.initial(client, pool=pool.pk)["ipv6_prefix"] == "2001:db8::/64"
 
     def test_is_what_generate_makes(self, client):
-        client.force_login(make_user("root", is_superuser=True))
+        admin = make_user("root", is_superuser=True)
+        client.force_login(admin)
         pool = make_pool(segments=2, grow_prefix_length=26, vid_ranges=((100, 199),))
-        (segment,) = generate_segments(pool, user=make_user(), count=1, dry_run=True).segments
+        (segment,) = generate_segments(pool, user=admin, count=1, dry_run=True).segments
         expected = {"vid": str(segment.vid), "epg_name": segment.epg_name, "prefix": str(segment.prefix)}
         assert self.initial(client, pool=pool.pk) == expected
 

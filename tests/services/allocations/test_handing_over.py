@@ -158,7 +158,7 @@ class TestUndoRelease:
         hold(pool, user, "prod-02", vid=old.vid)
         for _ in range(2):
             old = Allocation.objects.get(pk=old.pk)
-            with pytest.raises(VIDUnavailable, match="given out"):
+            with pytest.raises(VIDUnavailable, match="handed out"):
                 undo_release(old, user=user)
             Allocation.objects.active().exists() and release("prod-02", pool=pool, user=user)
 
