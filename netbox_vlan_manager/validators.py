@@ -406,18 +406,22 @@ def new_prefix_errors(pool, networks, prefix_length, ipv6_prefix_length):
 
 def usual_prefix_length(pool, networks, version):
     """
-    Return the prefix length that forms begin with: /24, or /64 for IPv6, or the nearest that a pool takes; None without
-    a container of that version.
+    Return the prefix length that forms begin with: the one that a pool grows by; else /24, or /64 for IPv6, or the
+    nearest that the pool takes; None without a container of that version.
 
     Args:
         pool: The SegmentPool.
         networks: Its containers, netaddr.IPNetworks.
         version: 4 or 6.
     """
+    versions = {network.version for network in networks}
+    is_first = version == min(versions, default=4)
+    if grown := pool.grow_prefix_length if is_first else pool.grow_ipv6_prefix_length:
+        return grown
     largest = min((network.prefixlen for network in networks if network.version == version), default=None)
     if largest is None:
         return None
-    shortest, longest = prefix_length_bounds(pool, version, {network.version for network in networks})
+    shortest, longest = prefix_length_bounds(pool, version, versions)
     return min(max(USUAL_PREFIX_LENGTHS[version], shortest, largest + 1), longest)
 
 

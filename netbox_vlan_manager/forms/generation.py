@@ -61,8 +61,8 @@ class GenerateSegmentsForm(forms.Form):
         networks = [prefix.prefix for prefix in pool.prefixes.all()]
         versions = {network.version for network in networks}
         default = {
-            "prefix_length": pool.grow_prefix_length or usual_prefix_length(pool, networks, min(versions, default=4)),
-            "ipv6_prefix_length": pool.grow_ipv6_prefix_length or usual_prefix_length(pool, networks, 6),
+            "prefix_length": usual_prefix_length(pool, networks, min(versions, default=4)),
+            "ipv6_prefix_length": usual_prefix_length(pool, networks, 6),
             "epg_template": pool.epg_template or EPG_TEMPLATE,
         }
         kwargs["initial"] = {**default, **kwargs.get("initial", {})}

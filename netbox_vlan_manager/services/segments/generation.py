@@ -277,9 +277,9 @@ def find_next(pool, vid=None):
     networks = [prefix.prefix for prefix in pool.prefixes.all()]
     versions = {network.version for network in networks}
     first = min(versions, default=4)
-    lengths = {"prefix": (first, pool.grow_prefix_length or usual_prefix_length(pool, networks, first))}
+    lengths = {"prefix": (first, usual_prefix_length(pool, networks, first))}
     if versions == {4, 6}:
-        lengths["ipv6_prefix"] = 6, pool.grow_ipv6_prefix_length or usual_prefix_length(pool, networks, 6)
+        lengths["ipv6_prefix"] = 6, usual_prefix_length(pool, networks, 6)
     found = {}
     for name, (version, length) in lengths.items():
         if free := length and find_networks(pool, length, 1, version=version):
