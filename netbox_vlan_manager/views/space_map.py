@@ -18,7 +18,7 @@ from ..models import SegmentPool
 from ..object_actions import AllocateSegment, MovePool, PoolActionsMixin
 from ..services.reporting.space_map import MIXED, SpaceCell, space_map
 from ..services.reporting.vlan_map import TAKEN, UNUSED
-from .vlan_map import STATUSES, LegendEntry, MapCell
+from .vlan_map import STATUSES, LegendEntry, MapCell, MapRow
 
 __all__ = ("SegmentPoolSpaceView",)
 
@@ -38,14 +38,6 @@ SPACE_STATUSES = STATUSES | {
 # A row of the map has 32 cells, in groups of eight.
 GROUP = 8
 ROW = 32
-
-
-class MapRow(NamedTuple):
-    """The cells of consecutive networks, by groups; `first` is the address of the first one."""
-
-    label: str
-    first: str
-    groups: list
 
 
 class FreeRow(NamedTuple):

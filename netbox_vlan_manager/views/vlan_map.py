@@ -49,12 +49,15 @@ class LegendEntry(NamedTuple):
     count: int
 
 
-class Hundred(NamedTuple):
-    """The VLAN IDs of one hundred, such as 100 to 199, by tens; None stands for an ID that the map leaves out."""
+class MapRow(NamedTuple):
+    """
+    The cells of a row by groups, such as the tens of the VLAN IDs 100 to 199; None stands for a place that the map
+    leaves out. `first` is the VLAN ID or address that the row begins with.
+    """
 
     label: str
-    first: int
-    tens: list[list[MapCell | None]]
+    first: int | str
+    groups: list
 
 
 # The labels of 4,094 cells are too much to send uncompressed. Compression reveals no secret (BREACH): the page's only
@@ -124,7 +127,7 @@ class CellRenderer:
 
 
 def get_hundreds(cells, render):
-    """Return VLANCells as Hundreds, without empty ones."""
+    """Return VLANCells as MapRows of a hundred each, without empty ones."""
     hundreds = []
     for number, group in groupby(cells, lambda cell: cell.vid // 100):
         rendered = {cell.vid: render(cell) for cell in group}
@@ -136,5 +139,5 @@ def get_hundreds(cells, render):
             for start in range(100 * number, last + 1, 10)
         ]
         label = _("VLAN IDs {first} to {last}").format(first=first, last=last)
-        hundreds.append(Hundred(label, 100 * number, tens))
+        hundreds.append(MapRow(label, 100 * number, tens))
     return hundreds

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from netaddr import IPAddress, IPNetwork, iprange_to_cidrs
 
 from ...models import Allocation, Segment
-from ...validators import ADDRESS_BITS
+from ...validators import ADDRESS_BITS, USUAL_PREFIX_LENGTHS
 from ..segments.free_space import containers_of, find_gaps, outermost
 from .vlan_map import TAKEN, UNUSED
 
@@ -23,9 +23,6 @@ __all__ = (
 
 # The state of a cell, besides those of a VLANCell, in which several networks lie, or one that leaves some of it free.
 MIXED = "mixed"
-
-# The length of a segment's network where neither the pool nor its segments say.
-USUAL_LENGTHS = {4: 24, 6: 64}
 
 # A container has a cell for each network of the usual length, up to 2^10 of them; a larger container has 2^8 cells.
 MOST_CELL_BITS = 10
@@ -161,7 +158,7 @@ def _usual_length(pool, segments, version, versions):
     """Return the prefix length that a new segment of the pool most probably gets."""
     grown = pool.grow_prefix_length if version == versions[0] else pool.grow_ipv6_prefix_length
     if grown or not segments:
-        return grown or USUAL_LENGTHS[version]
+        return grown or USUAL_PREFIX_LENGTHS[version]
     return Counter(network.prefixlen for network in segments).most_common(1)[0][0]
 
 
